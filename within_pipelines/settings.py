@@ -1,0 +1,68 @@
+"""Configuration: where things are and which knobs a deployment turns.
+
+Every setting is an environment variable with the prefix `WITHIN_` (or a line in `.env`); the defaults keep everything below the folder
+`data` of the current directory and need no server."""
+
+from __future__ import annotations
+
+from functools import cached_property
+from pathlib import Path
+
+from pydantic import Field, SecretStr, field_validator
+from pydantic_settings import BaseSettings, SettingsConfigDict
+
+from within_pipelines.exceptions import SettingsError
+
+
+class Settings(BaseSettings):
+    """Where data lives and how the daily job behaves.
+
+    >>> Settings(home="/tmp/agency").landing.as_posix()
+    '/tmp/agency/landing'
+    """
+
+    model_config = SettingsConfigDict(env_prefix="WITHIN_", env_file=".env", extra="ignore", frozen=True)
+
+    home: Path = Field(default=Path("data"), description="Folder of landing files, lake, artifacts, database.")
+    lake_url: str | None = Field(default=None, description="Folder or object-store URL of the lake; default HOME/lake.")
+    database_url: SecretStr | None = Field(default=None, description="SQLAlchemy URL; default SQLite in HOME/within.db.")
+    seed: int = Field(default=7, description="Seed of training, bootstrap and the demo agency.")
+    demo_accounts: int = Field(default=24, ge=1, description="Accounts of the demo agency.")
+    demo_days: int = Field(default=200, ge=60, description="Days of history of the demo agency.")
+    threads: int = Field(default=2, ge=1, description="Threads for model fitting.")
+
+    @field_validator("home")
+    @classmethod
+    def _absolute(cls, value: Path) -> Path:
+        return value.expanduser().absolute()
+
+    @cached_property
+    def landing(self) -> Path:
+        """Folder where exports arrive."""
+        return self.home / "landing"
+
+    @cached_property
+    def lake(self) -> str:
+        """Root of the lake."""
+        return self.lake_url or str(self.home / "lake")
+
+    @cached_property
+    def artifacts(self) -> Path:
+        """Folder of model artifacts and reports."""
+        return self.home / "artifacts"
+
+    @cached_property
+    def database(self) -> str:
+        """SQLAlchemy URL with the driver spelled out.
+
+        Raises `SettingsError` when a URL without a known driver is given."""
+        if self.database_url is None:
+            return f"sqlite:///{self.home / 'within.db'}"
+        url = self.database_url.get_secret_value()
+        for prefix in ("postgres://", "postgresql://"):
+            if url.startswith(prefix):
+                return "postgresql+psycopg2://" + url.removeprefix(prefix)
+        if not url.startswith(("sqlite://", "postgresql+psycopg2://")):
+            scheme = url.split(":", 1)[0]
+            raise SettingsError(f"WITHIN_DATABASE_URL starts with {scheme!r}; give a sqlite:/// or postgresql:// URL.")
+        return url
