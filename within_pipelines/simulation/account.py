@@ -125,12 +125,12 @@ def _account_id(platform: str, index: int, salt: int) -> str:
 
 def _ad_groups(rng: np.random.Generator) -> tuple[AdGroup, ...]:
     groups: list[AdGroup] = []
-    campaigns = int(rng.choice([2, 3, 4], p=[0.70, 0.25, 0.05]))
+    campaigns = int(rng.choice([2, 3, 4], p=[0.80, 0.15, 0.05]))
     first_segment = int(rng.integers(len(SEGMENTS)))
     for campaign in range(1, campaigns + 1):
-        n_groups = int(rng.choice([2, 3], p=[0.85, 0.15]))
+        n_groups = int(rng.choice([2, 3], p=[0.90, 0.10]))
         for number in range(1, n_groups + 1):
             # Segments take turns, so that every account reaches most of them.
             segment = SEGMENTS[(first_segment + len(groups)) % len(SEGMENTS)]
-            groups.append(AdGroup(campaign, number, segment, int(rng.choice([2, 3], p=[0.75, 0.25]))))
+            groups.append(AdGroup(campaign, number, segment, int(rng.choice([2, 3], p=[0.65, 0.35]))))
     return tuple(groups)

@@ -43,22 +43,25 @@ def write_agency(landing: Path, spec: AgencySpec, *, progress: Callable[[int, in
         )
     landing.parent.mkdir(parents=True, exist_ok=True)
     staging = landing.parent / f"{TEMPORARY_PREFIX}{landing.name}"
-    if staging.exists():
+    if staging.exists():  # left by a killed run
         shutil.rmtree(staging)
     tally = _Tally(spec, spec.end)
     writer = Copywriter(spec.seed)
-    for index in range(spec.accounts):
-        client = Client(spec, index, spec.days - 1, writer)
-        (staging / client.folder).mkdir(parents=True)
-        for file in _history(client):
-            (staging / file.path).write_bytes(file.content)
-            tally.add(file)
-        tally.close(client)
-        if progress is not None:
-            progress(index + 1, spec.accounts)
-    (staging / ACCOUNTS_FILE).write_text(_accounts_yaml(tally.accounts), encoding="utf-8")
-    save_truth(tally.truth(writer), truth_path)
-    _move_into_place(staging, landing)
+    try:
+        for index in range(spec.accounts):
+            client = Client(spec, index, spec.days - 1, writer)
+            (staging / client.folder).mkdir(parents=True)
+            for file in _history(client):
+                (staging / file.path).write_bytes(file.content)
+                tally.add(file)
+            tally.close(client)
+            if progress is not None:
+                progress(index + 1, spec.accounts)
+        (staging / ACCOUNTS_FILE).write_text(_accounts_yaml(tally.accounts), encoding="utf-8")
+        save_truth(tally.truth(writer), truth_path)
+        _move_into_place(staging, landing)
+    finally:
+        shutil.rmtree(staging, ignore_errors=True)
     return tally.summary(truth_path)
 
 
@@ -183,4 +186,3 @@ def _move_into_place(staging: Path, landing: Path) -> None:
                 )
         else:
             child.rename(target)
-    shutil.rmtree(staging)

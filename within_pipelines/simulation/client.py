@@ -10,7 +10,7 @@ from datetime import date, datetime, timedelta
 from functools import cached_property
 
 from within_pipelines.simulation import google, meta, tiktok
-from within_pipelines.simulation.account import GERMAN_ACCOUNT, WIDE_ACCOUNT, Account, found_account
+from within_pipelines.simulation.account import GERMAN_ACCOUNT, PLATFORM_CYCLE, WIDE_ACCOUNT, Account, found_account
 from within_pipelines.simulation.csv_text import Export
 from within_pipelines.simulation.draws import BLOCK_DAYS, Stream, blocks, generator
 from within_pipelines.simulation.figures import Known, Ledger, open_ledger, simulate
@@ -25,7 +25,8 @@ BAD_ROWS_ACCOUNT, BAD_ROWS_DAY = 0, 37
 DUPLICATE_ACCOUNT, DUPLICATE_DAY = 1, 41
 UGLY_CYCLE = 60
 BREAKDOWN_DAYS = 28
-BREAKDOWN_ACCOUNTS = 3  # of the first Meta accounts
+# The first three Meta accounts also export by age and gender.
+BREAKDOWN_ACCOUNTS = tuple(index for index, platform in enumerate(PLATFORM_CYCLE) if platform == "meta_ads")[:3]
 
 
 @dataclass(frozen=True, slots=True)
@@ -106,11 +107,13 @@ class Client:
         if ugly and index == DUPLICATE_ACCOUNT and morning % UGLY_CYCLE == DUPLICATE_DAY:
             yield replace(file, path=f"{self.folder}/copy_of_{name}", duplicate=True)
 
+    @cached_property
+    def _late(self) -> list[range]:
+        planned = incidents(self.account, seed=self.spec.seed, days=self.last + 1)
+        return [range(late.first, late.last + 1) for late in planned if late.metric == "feed"]
+
     def _hidden(self, morning: int) -> range:
-        for incident in incidents(self.account, seed=self.spec.seed, days=morning + 1):
-            if incident.metric == "feed" and incident.first <= morning <= incident.last:
-                return range(incident.first, incident.last + 1)
-        return range(0)
+        return next((late for late in self._late if morning in late), range(0))
 
     def creatives(self) -> ExportFile:
         """The texts of every ad that has started by the last day."""
@@ -149,8 +152,7 @@ class Client:
 
     def has_breakdown(self) -> bool:
         """Whether this is one of the first Meta accounts."""
-        metas = (index for index in range(self.account.index) if found_account(self.spec.seed, index).platform == "meta_ads")
-        return self.account.platform == "meta_ads" and sum(1 for _ in metas) < BREAKDOWN_ACCOUNTS
+        return self.account.index in BREAKDOWN_ACCOUNTS
 
     def truth(self) -> AccountTruth:
         """Who the account is."""

@@ -25,7 +25,7 @@ class PlannedIncident:
 class PlannedSpell:
     """Efficiency that falls by `depth` (0.25 to 0.5) from `first` to `lowest`, stays until `recovery`, and is back at `last`.
 
-    From `warning` on the click-through rate sags: the weak sign that precedes the decline."""
+    From `warning` on the click-through rate sags and clicks get dearer: weak signs that precede the decline."""
 
     depth: float
     warning: int
@@ -102,7 +102,7 @@ def levels(account: Account, *, seed: int, days: int) -> Levels:
         [generator(seed, Stream.LEVELS, account.index, block).standard_normal((BLOCK_DAYS, 4)) for block in blocks(days)]
     )
     delivery = _autoregression(innovations[:, 0], 0.97, 0.15)
-    ctr = _autoregression(innovations[:, 1], 0.95, 0.08)
+    ctr = _autoregression(innovations[:, 1], 0.95, 0.06)
     conversion = _autoregression(innovations[:, 2], 0.965, 0.17)
     price = _autoregression(innovations[:, 3], 0.96, 0.10)
     days_axis = np.arange(n)
@@ -111,8 +111,8 @@ def levels(account: Account, *, seed: int, days: int) -> Levels:
         sagging = np.interp(days_axis, [spell.warning, spell.lowest, spell.recovery, spell.last], [0.0, 1.0, 1.0, 0.0])
         loss = np.log1p(-spell.depth)
         conversion += 0.7 * loss * fallen
-        price -= 0.3 * loss * fallen
-        ctr += 0.4 * loss * sagging
+        price -= 0.3 * loss * sagging
+        ctr += 0.55 * loss * sagging
     tracked = np.ones(n, dtype=bool)
     series = {"spend": delivery, "ctr": ctr, "cvr": conversion, "cpc": price}
     for incident in incidents(account, seed=seed, days=n):

@@ -29,7 +29,7 @@ class AgencySpec:
     daily_days: int = 60
     restatement_days: int = 14
     ugly: bool = True
-    drift_day: int = 165
+    drift_day: int = 170
 
     def __post_init__(self) -> None:
         if self.accounts < 1 or self.days < 1 or self.restatement_days < 1:

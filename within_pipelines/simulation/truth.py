@@ -116,10 +116,15 @@ def load_truth(path: Path) -> Truth:
     """Read what `save_truth` wrote.
 
     Raises `SchemaError` when the file is not a truth file of this format, `FileNotFoundError` when there is none."""
+    text = path.read_text(encoding="utf-8")
     try:
-        content = json.loads(path.read_text(encoding="utf-8"))
-        if content["format"] != FORMAT:
-            raise SchemaError(f"{path} has truth format {content['format']!r}, this version reads {FORMAT}; simulate again.")
+        content = json.loads(text)
+        found = content["format"]
+    except (json.JSONDecodeError, KeyError, TypeError) as error:
+        raise SchemaError(f"{path} is not the truth of a simulated agency ({error!r}); simulate again.") from error
+    if found != FORMAT:
+        raise SchemaError(f"{path} has truth format {found!r}, this version reads {FORMAT}; simulate again.")
+    try:
         lag_fields = ("platform", "median_days", "sigma")
         unfair = content["unfair_segment"]
         return Truth(
@@ -135,11 +140,11 @@ def load_truth(path: Path) -> Truth:
             ugly_rows=tuple(UglyRow(**entry) for entry in content["ugly_rows"]),
             duplicate_files=tuple(content["duplicate_files"]),
         )
-    except (json.JSONDecodeError, KeyError, TypeError) as error:
-        raise SchemaError(f"{path} is not the truth of a simulated agency ({error}); simulate again.") from error
+    except (ValueError, KeyError, TypeError) as error:
+        raise SchemaError(f"{path} is an incomplete or edited truth file ({error!r}); simulate again.") from error
 
 
 def _with_days(entry: dict[str, Any]) -> dict[str, Any]:
-    return {
-        name: date.fromisoformat(value) if name == "end" or name.endswith("_day") else value for name, value in entry.items()
-    }
+    # `drift_day` of the spec is a number of days.
+    days = {name for name in entry if name == "end" or (name.endswith("_day") and name != "drift_day")}
+    return {name: date.fromisoformat(value) if name in days else value for name, value in entry.items()}

@@ -55,8 +55,11 @@ GROUPS: tuple[WordGroup, ...] = (
         0.24, 0.24, -0.28, -0.28,
     ),
     WordGroup("capitals", ("BUY", "WOW", "NEW", "HURRY"), 0.12, 0.12, -0.14, -0.14),
-    WordGroup("filler", ("in every size", "made in small batches", "for every season", "delivered to the door"), 0.35, 0.35,
-    0.0, 0.0),
+    WordGroup(
+        "filler",
+        ("in every size", "made in small batches", "for every season", "delivered straight to the door", "in four colours"),
+        0.50, 0.50, 0.0, 0.0,
+    ),
     WordGroup("question", ("?",), 0.20, 0.20, -0.22, -0.22),
     WordGroup("exclamation", ("!",), 0.22, 0.22, -0.20, -0.20),
 )  # fmt: skip
