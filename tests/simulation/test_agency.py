@@ -208,6 +208,26 @@ def test_a_failure_on_the_way_leaves_nothing_and_a_rerun_is_whole(tmp_path: Path
     assert sorted(p.name for p in tmp_path.iterdir()) == ["landing", "truth.json"]
 
 
+def test_a_killed_run_leaves_no_half_agency(tmp_path: Path) -> None:
+    write_agency(tmp_path / "whole" / "landing", replace(TINY, accounts=12))
+    whole = tree(tmp_path / "whole")
+    killed = tmp_path / "killed" / "landing"
+    code = (
+        "import os; from datetime import date; from pathlib import Path\n"
+        "from within_pipelines.simulation import AgencySpec, write_agency\n"
+        f"spec = AgencySpec(end=date({END.year}, {END.month}, {END.day}), accounts=12, days=40, daily_days=30)\n"
+        f"write_agency(Path({str(killed)!r}), spec, progress=lambda done, of: os.kill(os.getpid(), 9) if done == MOMENT else None)"
+    )
+    for moment in (1, 7, 12):
+        done = subprocess.run(
+            [sys.executable, "-c", code.replace("MOMENT", str(moment))], check=False, env={"PYTHONPATH": ":".join(sys.path)}
+        )
+        assert done.returncode == -9
+        assert not killed.exists()
+    write_agency(killed, replace(TINY, accounts=12))
+    assert tree(tmp_path / "killed") == whole
+
+
 def test_an_interrupted_move_is_finished_by_the_same_call(tmp_path: Path) -> None:
     landing = tmp_path / "landing"
     write_agency(landing, TINY)

@@ -50,6 +50,7 @@ UNFAIR = UnfairSegment("women 45+", "female", ("45-54", "55-64", "65+"), 0.55, -
 
 INCIDENT_BLOCK = 36
 INCIDENT_SHARE = 0.35  # of an account's blocks
+QUIET_DAYS = 14  # at the start, so that there is something to compare with
 _KINDS: tuple[tuple[str, float, float], ...] = (  # metric, lowest and highest factor
     ("spend", 0.15, 0.35), ("spend", 2.2, 3.2), ("ctr", 0.35, 0.50), ("ctr", 1.8, 2.4),
     ("cvr", 0.25, 0.45), ("conversions", 0.0, 0.0), ("cpc", 1.9, 2.6), ("feed", 0.0, 0.0),
@@ -58,13 +59,15 @@ _KINDS: tuple[tuple[str, float, float], ...] = (  # metric, lowest and highest f
 
 def incidents(account: Account, *, seed: int, days: int) -> Iterator[PlannedIncident]:
     """The incidents that begin within the first `days` days; at most one a block of 36 days, none in the first two weeks."""
-    for block in range(-(-days // INCIDENT_BLOCK)):
+    # Each account's blocks begin on another day, or incidents of all accounts would gather in the same weeks.
+    shift = account.index * 13 % INCIDENT_BLOCK
+    for block in range(-(-(days + shift) // INCIDENT_BLOCK)):
         rng = generator(seed, Stream.INCIDENTS, account.index, block)
         happens, kind, level = rng.random() < INCIDENT_SHARE, int(rng.integers(len(_KINDS))), rng.random()
         metric, low, high = _KINDS[kind]
-        first = block * INCIDENT_BLOCK + int(rng.integers(14, INCIDENT_BLOCK - 6))
+        first = block * INCIDENT_BLOCK - shift + int(rng.integers(INCIDENT_BLOCK - 6))
         length = int(rng.integers(1, 4)) if metric == "feed" else int(rng.integers(2, 6))
-        if happens and first < days:
+        if happens and QUIET_DAYS <= first < days:
             yield PlannedIncident(metric, round(low + (high - low) * level, 3), first, first + length - 1)
 
 
