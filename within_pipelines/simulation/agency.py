@@ -29,8 +29,7 @@ def write_agency(landing: Path, spec: AgencySpec, *, progress: Callable[[int, in
     """Write the agency's exports below `landing`, and what was planted to `truth.json` beside it.
 
     Everything goes to a temporary folder first and is moved into place at the end, so a killed run leaves no half agency and
-    can be
-    run again. `progress` is called with (accounts done, accounts). Equal specs give byte-equal files.
+    can be run again. `progress` is called with (accounts done, accounts). Equal specs give byte-equal files.
 
     Raises `LandingNotEmptyError` when `landing` already holds other files where the agency's would go."""
     truth_path = landing.parent / TRUTH_FILE
@@ -38,8 +37,7 @@ def write_agency(landing: Path, spec: AgencySpec, *, progress: Callable[[int, in
     if taken and not _was_interrupted(truth_path, spec):
         raise LandingNotEmptyError(
             f"{landing} already holds {', '.join(taken[:3])}{', ...' if len(taken) > 3 else ''}; a simulated agency needs a "
-            f"folder of "
-            "its own. Give an empty or new folder, or add a day to the agency that is there with `within simulate --next-day`."
+            "folder of its own. Give an empty or new folder, or add a day to the agency that is there with `within simulate --next-day`."
         )
     landing.parent.mkdir(parents=True, exist_ok=True)
     staging = landing.parent / f"{TEMPORARY_PREFIX}{landing.name}"
@@ -66,8 +64,7 @@ def write_agency(landing: Path, spec: AgencySpec, *, progress: Callable[[int, in
 
 
 def write_next_day(landing: Path, truth_path: Path) -> AgencySummary:
-    """Add one day to the agency that `truth_path` describes: each account's next daily export, as a longer history would have
-    it.
+    """Add one day to the agency that `truth_path` describes: the next daily exports, as a longer history would have them.
 
     The truth moves on last, so a killed call is simply repeated. The summary counts what this call wrote.
 
@@ -181,8 +178,7 @@ def _move_into_place(staging: Path, landing: Path) -> None:
             missing = [f for f in child.rglob("*") if f.is_file() and not (target / f.relative_to(child)).exists()]
             if missing:
                 raise LandingNotEmptyError(
-                    f"{target} is not what this simulation would write ({missing[0].name} is missing); move it away and "
-                    f"simulate again."
+                    f"{target} is not what this simulation would write ({missing[0].name} is missing); move it away and simulate again."
                 )
         else:
             child.rename(target)

@@ -49,9 +49,7 @@ class Client:
         self.last = last
         self.first_daily = spec.days - spec.daily_days
         days = last + 1
-        self.ads: list[Ad] = roster(
-            self.account, writer, seed=spec.seed, days=len(blocks(days)) * BLOCK_DAYS, drift_day=spec.drift_day
-        )
+        self.ads: list[Ad] = roster(self.account, writer, seed=spec.seed, days=len(blocks(days)) * BLOCK_DAYS, drift_day=spec.drift_day)
         self.figures = simulate(
             self.account, self.ads, seed=spec.seed, days=days, first_weekday=spec.first_day.weekday(), drift_day=spec.drift_day
         )

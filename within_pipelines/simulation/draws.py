@@ -11,8 +11,7 @@ import numpy.typing as npt
 Array: TypeAlias = npt.NDArray[Any]
 
 # Days are drawn in whole blocks, always from the block's first day, so the figures of a day do not depend on how many days
-# are asked for,
-# and numpy still works on many days at once.
+# are asked for, and numpy still works on many days at once.
 BLOCK_DAYS = 28
 
 

@@ -12,8 +12,8 @@ from within_pipelines.simulation.lag import LAGS, LONGEST_AGE, known_conversions
 from within_pipelines.simulation.planted import UNFAIR, levels
 from within_pipelines.simulation.roster import Ad
 
-# Variance over mean of clicks given impressions, and of conversions given clicks; Poisson would be 1, real accounts show 4 to
-# 6.5.
+# Variance over mean of clicks given impressions, and of conversions given clicks.
+# Poisson would be 1, real accounts show 4 to 6.5.
 DISPERSION = 5.0
 # Clicks that the platform takes back as invalid within two days.
 INVALID_CLICKS = 0.004
@@ -84,9 +84,7 @@ def simulate(account: Account, ads: list[Ad], *, seed: int, days: int, first_wee
     return Figures(running, *(np.concatenate(column) for column in zip(*parts, strict=True)))
 
 
-def _block(
-    account: Account, rng: np.random.Generator, delivery: Array, ctr: Array, rate: Array, price: Array
-) -> tuple[Array, ...]:
+def _block(account: Account, rng: np.random.Generator, delivery: Array, ctr: Array, rate: Array, price: Array) -> tuple[Array, ...]:
     shape = delivery.shape
     shocks = np.exp(rng.normal(0.0, 0.06, (shape[0], 1)) + rng.normal(0.0, 0.15, shape))
     impressions = _overdispersed(rng, delivery * shocks)

@@ -39,9 +39,7 @@ def _impression_share(share: float) -> str:
     return "> 90%" if share > 0.90 else f"{100.0 * share:.2f}%"
 
 
-def _numbers(
-    decimals: int, impressions: int, clicks: int, spend: float, conversions: float, value: float, share: str
-) -> list[str]:
+def _numbers(decimals: int, impressions: int, clicks: int, spend: float, conversions: float, value: float, share: str) -> list[str]:
     return [
         grouped(impressions),
         grouped(clicks),
@@ -58,9 +56,9 @@ def _numbers(
 def performance(
     account: Account, ads: Sequence[Ad], known: Known, start: date, *, decimal_comma: bool = False, bad_rows: bool = False
 ) -> Export:
-    """The daily report by ad. `bad_rows` adds three rows of an ad that never ran: negative cost, more clicks than
-    impressions, 30 February.
-    """
+    """The daily report by ad.
+
+    `bad_rows` adds three rows of an ad that never ran: negative cost, more clicks than impressions, 30 February."""
     decimals = account.market.decimals
     unit = 10**decimals
     head = f"{customer_id(account)},{account.market.currency}"
@@ -81,9 +79,7 @@ def performance(
     )  # fmt: skip
     for day, ad, impressions, clicks, spend, conversions, revenue in columns:
         share = _impression_share(impressions / (1.6 * account.impressions))
-        lines.append(
-            line(f"{day},{keys[ad]}", _numbers(decimals, impressions, clicks, spend / unit, conversions, revenue / unit, share))
-        )
+        lines.append(line(f"{day},{keys[ad]}", _numbers(decimals, impressions, clicks, spend / unit, conversions, revenue / unit, share)))
     bad: list[tuple[int, str]] = []
     if bad_rows:
         stray = f"{head},{_keys(account, ads[0]).rsplit(',', 1)[0]},{int(ads[0].ad_id) + 9_999}"

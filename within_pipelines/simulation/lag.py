@@ -29,9 +29,7 @@ class ConversionLag:
     sigma: float
 
     def known_share(self, age: int) -> float:
-        """Share of the final conversions that an export knows `age` days after the morning following the event day; 1 from
-        30 on.
-        """
+        """Share of the final conversions that an export knows; age 0 is the morning after the event day, from 30 on it is 1."""
         if age >= LONGEST_AGE:
             return 1.0
         z = math.log((age + FIRST_LOOK) / self.median_days) / self.sigma

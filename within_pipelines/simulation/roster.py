@@ -53,9 +53,7 @@ def ad_group_name(group: AdGroup) -> str:
 
 
 def roster(account: Account, writer: Copywriter, *, seed: int, days: int, drift_day: int) -> list[Ad]:
-    """Every ad that starts within the first `days` days, by slot and start. A longer roster begins with the shorter one,
-    slot by slot.
-    """
+    """Every ad that starts within the first `days` days, by slot and start; a longer roster only adds ads to each slot."""
     ads: list[Ad] = []
     column = 0
     for group_number, group in enumerate(account.groups):

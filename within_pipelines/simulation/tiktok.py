@@ -48,9 +48,7 @@ def performance(account: Account, ads: Sequence[Ad], known: Known, start: date) 
         day_texts(known.day, start), known.ad.tolist(), known.impressions.tolist(), known.reach.tolist(), known.clicks.tolist(),
         known.spend.tolist(), known.conversions.tolist(), known.revenue.tolist(), strict=True,
     ):  # fmt: skip
-        lines.append(
-            f"{day},{keys[ad]},{_numbers(decimals, impressions, reach, clicks, spend / unit, int(payments), revenue / unit)}"
-        )
+        lines.append(f"{day},{keys[ad]},{_numbers(decimals, impressions, reach, clicks, spend / unit, int(payments), revenue / unit)}")
     sums = int(known.impressions.sum()), int(known.reach.sum()), int(known.clicks.sum())
     payments, value = int(known.conversions.sum()), known.revenue.sum() / unit
     total = f"Total of {len(known.day)} results,-,-,-,-,-,-,{currency}"

@@ -34,8 +34,7 @@ class Incident:
     """A sudden change: `metric` was multiplied by `factor` on the days `first_day`..`last_day`.
 
     `metric` is spend (delivery: impressions and clicks move along), ctr, cvr, cpc, conversions (a tracking outage: none are
-    recorded)
-    or feed (these days' rows are missing from the daily exports until the day after `last_day`)."""
+    recorded) or feed (these days' rows are missing from the daily exports until the day after `last_day`)."""
 
     platform: str
     account_id: str
@@ -49,7 +48,7 @@ class Incident:
 class Degradation:
     """Conversions per spend fell gradually by `depth` between `first_day` and `lowest_day`, and were back at `last_day`.
 
-    From `warning_day` on the click-through rate sagged."""
+    From `warning_day` on the click-through rate sagged and clicks got dearer."""
 
     platform: str
     account_id: str

@@ -31,8 +31,8 @@ class WordGroup:
     after: float
 
 
-# Directions follow what real headline tests show: people, curiosity and digits up; question marks, exclamation marks and rare
-# words down.
+# Directions follow what real headline tests show: people, curiosity and digits up, question marks, exclamation marks and
+# rare words down.
 GROUPS: tuple[WordGroup, ...] = (
     WordGroup(
         "curiosity",
