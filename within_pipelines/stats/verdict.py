@@ -72,9 +72,24 @@ class Verdict:
         """True only for `Status.PASSED`."""
         return self.status is Status.PASSED
 
-    def bind(self, **hashes: str) -> Verdict:
-        """The same verdict bound to `model_sha256`, `data_version`, `baseline_sha256`, `policy_version` or `golden_set_version`."""
-        return replace(self, **hashes)
+    def bind(
+        self,
+        *,
+        model_sha256: str,
+        data_version: str,
+        policy_version: str,
+        baseline_sha256: str = "",
+        golden_set_version: str | None = None,
+    ) -> Verdict:
+        """The same verdict bound to an artifact, the data it was judged on, the policy, and what it was compared with."""
+        return replace(
+            self,
+            model_sha256=model_sha256,
+            data_version=data_version,
+            policy_version=policy_version,
+            baseline_sha256=baseline_sha256,
+            golden_set_version=self.golden_set_version if golden_set_version is None else golden_set_version,
+        )
 
 
 def judge_at_least(

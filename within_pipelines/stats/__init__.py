@@ -1,0 +1,30 @@
+"""How sure may we be: intervals, p-values and verdicts that keep the error rates they state.
+
+Rows of one account, campaign or test are not independent, so intervals resample whole clusters and null distributions permute whole
+clusters. Every function takes its randomness as `rng` and answers with a frozen value or an array."""
+
+from within_pipelines.stats.bootstrap import cluster_bootstrap, cluster_mean, paired_difference, resampled_rows
+from within_pipelines.stats.multiple import benjamini_hochberg, holm
+from within_pipelines.stats.permutation import PermutationTest, permutation_p_value, permute_clusters, two_sample_permutation
+from within_pipelines.stats.proportions import TwoProportions, two_proportion_z, wilson_interval
+from within_pipelines.stats.verdict import Estimate, Status, Verdict, judge_at_least
+
+__all__ = [
+    "Estimate",
+    "PermutationTest",
+    "Status",
+    "TwoProportions",
+    "Verdict",
+    "benjamini_hochberg",
+    "cluster_bootstrap",
+    "cluster_mean",
+    "holm",
+    "judge_at_least",
+    "paired_difference",
+    "permutation_p_value",
+    "permute_clusters",
+    "resampled_rows",
+    "two_proportion_z",
+    "two_sample_permutation",
+    "wilson_interval",
+]
