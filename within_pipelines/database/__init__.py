@@ -1,0 +1,42 @@
+"""How are scores, health, metrics, versions, verdicts and alerts kept?
+
+The only room that imports SQLAlchemy. Other rooms hand over and receive frozen values or polars frames, never ORM objects."""
+
+from within_pipelines.database.base import BaseModel, UTCDateTime
+from within_pipelines.database.engine import Database
+from within_pipelines.database.operations import (
+    AlertModel,
+    AliasHistoryModel,
+    AliasModel,
+    ModelVersionModel,
+    TrainingRunModel,
+    VerdictModel,
+)
+from within_pipelines.database.records import AlertRecord, AlertRepository, TrainingRun, TrainingRunRepository
+from within_pipelines.database.registry import SqlRegistry
+from within_pipelines.database.repositories import AccountHealthRepository, AdScoreRepository, PerformanceMetricRepository
+from within_pipelines.database.scores import AdAccountHealthModel, AdScoreAnalysisModel, AdScoreModel, PerformanceMetricModel
+
+__all__ = [
+    "AccountHealthRepository",
+    "AdAccountHealthModel",
+    "AdScoreAnalysisModel",
+    "AdScoreModel",
+    "AdScoreRepository",
+    "AlertModel",
+    "AlertRecord",
+    "AlertRepository",
+    "AliasHistoryModel",
+    "AliasModel",
+    "BaseModel",
+    "Database",
+    "ModelVersionModel",
+    "PerformanceMetricModel",
+    "PerformanceMetricRepository",
+    "SqlRegistry",
+    "TrainingRun",
+    "TrainingRunModel",
+    "TrainingRunRepository",
+    "UTCDateTime",
+    "VerdictModel",
+]
