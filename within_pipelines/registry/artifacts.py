@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import shutil
 from pathlib import Path
 
@@ -32,7 +31,7 @@ class ArtifactStore:
                 shutil.rmtree(target)
         if not target.is_dir():
             target.parent.mkdir(parents=True, exist_ok=True)
-            os.replace(folder, target)
+            folder.replace(target)
         return f"{model}/{sha256}"
 
     def folder(self, version: ModelVersion) -> Path:
