@@ -1,0 +1,15 @@
+"""Is the challenger better than what serves, and is it safe to let it serve?
+
+The golden sample is a frozen set of inputs: an artifact that raises, answers with NaN or in another shape, or answers otherwise than when
+it was recorded does not pass."""
+
+from within_pipelines.validation.golden_sample import (
+    GoldenPredictions,
+    GoldenSample,
+    GoldenSampleError,
+    check_golden,
+    load_golden,
+    record_golden,
+)
+
+__all__ = ["GoldenPredictions", "GoldenSample", "GoldenSampleError", "check_golden", "load_golden", "record_golden"]
