@@ -1,0 +1,184 @@
+"""Creative features: an ad's texts, format, call to action, audience and siblings as numbers."""
+
+from __future__ import annotations
+
+import hashlib
+import re
+
+import numpy as np
+import polars as pl
+
+from within_pipelines.exceptions import SchemaError
+from within_pipelines.features.lexicon import COMMON, KINDS, NEGATIVE, POSITIVE
+from within_pipelines.features.spec import FeatureSpec
+from within_pipelines.features.text import TEXT_FEATURES, text_statistics
+
+TEXT_COLUMNS: tuple[str, ...] = ("headline", "description", "call_to_action")
+SIBLING_COLUMNS: tuple[str, ...] = (
+    "siblings_before", "group_impressions_before", "group_clicks_before", "group_ctr_before", "account_ctr_before",
+)  # fmt: skip
+# Patterns are tried in this order: a "responsive video ad" is a video.
+_FORMATS: tuple[tuple[str, str], ...] = (
+    ("video", r"video|reel|bumper|in-?stream|spark|tiktok"),
+    ("carousel", r"carousel|slideshow|multi"),
+    ("collection", r"collection|instant experience|catalog"),
+    ("shopping", r"shopping|product"),
+    ("story", r"story|stories"),
+    ("image", r"image|photo|picture|static|banner|display"),
+    ("text", r"text|search|responsive|expanded|headline"),
+)
+_CALLS: tuple[tuple[str, str], ...] = (
+    ("shop", r"shop|buy|order|add to cart|purchase"),
+    ("learn", r"learn|see more|read|discover|find out|more info"),
+    ("sign_up", r"sign ?up|register|join|subscribe|apply|create account"),
+    ("offer", r"offer|deal|save|discount|coupon|quote|free"),
+    ("contact", r"contact|call|message|chat|whatsapp|visit"),
+    ("download", r"download|install|use app|play|get the app|open"),
+    ("book", r"book|reserve|schedule|appointment"),
+    ("watch", r"watch|listen"),
+)
+_PLATFORMS: tuple[tuple[str, str], ...] = (
+    ("google", r"^google"),
+    ("meta", r"^(meta|facebook|instagram)"),
+    ("tiktok", r"^tiktok"),
+)
+_AUDIENCE: tuple[tuple[str, str], ...] = (
+    ("female", r"\b(women|woman|female|girls?|moms?|mothers?)\b"),
+    ("male", r"\b(men|man|male|boys?|dads?|fathers?)\b"),
+    ("broad", r"broad|all|everyone|any"),
+    ("retargeting", r"retarget|remarket|visitor|returning|cart"),
+    ("lookalike", r"lookalike|similar"),
+)
+_BUCKETS = {"format": 4, "call_to_action": 4, "platform": 2, "audience_segment": 8}
+_SIBLING_CLICKS = 50.0  # prior clicks that pull a group's history to its account's
+_SIBLING_FEATURES = ("sibling_count", "sibling_log_ctr_ratio", "sibling_reliability", "account_history_missing")
+
+
+def _category_columns(name: str) -> tuple[str, ...]:
+    known = {"format": _FORMATS, "call_to_action": _CALLS, "platform": _PLATFORMS, "audience_segment": _AUDIENCE}[name]
+    return (*(f"{name}_{label}" for label, _ in known), *(f"{name}_other_{i}" for i in range(_BUCKETS[name])), f"{name}_missing")
+
+
+_COLUMNS: tuple[str, ...] = (
+    *(f"headline_{name}" for name in TEXT_FEATURES),
+    *(f"description_{name}" for name in TEXT_FEATURES),
+    *(column for name in _BUCKETS for column in _category_columns(name)),
+    "audience_age_from",
+    "audience_age_to",
+    "audience_age_missing",
+    "headline_in_description",
+    *_SIBLING_FEATURES,
+)
+
+
+def _vocabulary_number() -> float:
+    """A number that changes when a word list or pattern does, so that the spec's hash does."""
+    content = repr([sorted(words) for words in (*KINDS.values(), POSITIVE, NEGATIVE, COMMON)])
+    content += repr((_FORMATS, _CALLS, _PLATFORMS, _AUDIENCE))
+    return float(int(hashlib.sha256(content.encode()).hexdigest()[:12], 16))
+
+
+CREATIVE_FEATURES = FeatureSpec(
+    name="creative_features",
+    version=1,
+    entity=("platform", "account_id", "ad_id"),
+    windows=(),
+    measures=("headline", "description", *_BUCKETS, "siblings"),
+    columns=_COLUMNS,
+    parameters=(("sibling_clicks", _SIBLING_CLICKS), ("vocabulary", _vocabulary_number())),
+)
+
+
+def creative_features(creatives: pl.DataFrame) -> pl.DataFrame:
+    """One row per creative in the given order, exactly the Float64 columns of `CREATIVE_FEATURES`, never null.
+
+    Texts are read from `headline`, `description` and `call_to_action`, categories from `format`, `platform` and `audience_segment`;
+    an absent column counts as missing in every row. Categories become indicators of a fixed vocabulary; a value outside it falls into a
+    bucket by its SHA-256, the same in every process. The sibling columns of `creative_table`, where present, become
+    `sibling_log_ctr_ratio` = log of the group's click-through rate before the ad's first day over the account's, shrunk by 50 clicks,
+    and `sibling_reliability` in [0, 1).
+
+    Raises `SchemaError` when there is no text column at all or a column that should hold text does not."""
+    given = [name for name in TEXT_COLUMNS if name in creatives.columns]
+    if not given:
+        raise SchemaError(f"There is no text column among {creatives.columns}; give at least one of {list(TEXT_COLUMNS)}.")
+    texts = {name: _text(creatives, name) for name in ("headline", "description", *_BUCKETS)}
+    parts = [text_statistics(texts["headline"], "headline"), text_statistics(texts["description"], "description")]
+    parts += [_categories(texts[name], name) for name in _BUCKETS]
+    parts.append(_audience_ages(texts["audience_segment"]))
+    parts.append(_overlap(texts["headline"], texts["description"]))
+    parts.append(_siblings(creatives))
+    return pl.concat(parts, how="horizontal").select(CREATIVE_FEATURES.columns)
+
+
+def _text(creatives: pl.DataFrame, name: str) -> pl.Series:
+    if name not in creatives.columns:
+        return pl.Series(name, [None], dtype=pl.String).new_from_index(0, creatives.height)
+    column = creatives[name]
+    if column.dtype not in (pl.String, pl.Categorical, pl.Null) and not isinstance(column.dtype, pl.Enum):
+        raise SchemaError(f"The column {name!r} holds {column.dtype}; it should hold text.")
+    return column.cast(pl.String).str.strip_chars()
+
+
+def _categories(values: pl.Series, name: str) -> pl.DataFrame:
+    columns = _category_columns(name)
+    known = {"format": _FORMATS, "call_to_action": _CALLS, "platform": _PLATFORMS, "audience_segment": _AUDIENCE}[name]
+    distinct = values.unique().to_list()
+    table = np.zeros((len(distinct), len(columns)))
+    for row, value in enumerate(distinct):
+        text = (value or "").lower()
+        if not text:
+            table[row, -1] = 1.0
+            continue
+        hits = [i for i, (_, pattern) in enumerate(known) if re.search(pattern, text)]
+        if hits:
+            # An audience may be female and lookalike at once; a format or a call to action is one thing.
+            for hit in hits if name == "audience_segment" else hits[:1]:
+                table[row, hit] = 1.0
+        else:
+            bucket = int(hashlib.sha256(text.encode()).hexdigest()[:8], 16) % _BUCKETS[name]
+            table[row, len(known) + bucket] = 1.0
+    positions = {value: row for row, value in enumerate(distinct)}
+    rows = np.array([positions[value] for value in values.to_list()], dtype=np.int64)
+    return pl.DataFrame(table[rows], schema=dict.fromkeys(columns, pl.Float64), orient="row")
+
+
+def _audience_ages(values: pl.Series) -> pl.DataFrame:
+    """Youngest and oldest age of an audience such as "women 18-44" or "65+", in centuries; 0 and `missing` when none is named."""
+    frame = pl.DataFrame({"t": values.fill_null("")})
+    low = pl.coalesce(pl.col("t").str.extract(r"\b(\d{2})\s*(?:-|–|to)\s*\d{2}\b"), pl.col("t").str.extract(r"\b(\d{2})\s*\+"))
+    high = pl.col("t").str.extract(r"\b\d{2}\s*(?:-|–|to)\s*(\d{2})\b")
+    open_end = pl.col("t").str.contains(r"\b\d{2}\s*\+")
+    ages = frame.select(low=low.cast(pl.Float64), high=pl.when(open_end).then(99.0).otherwise(high.cast(pl.Float64)))
+    return ages.select(
+        audience_age_from=pl.col("low").fill_null(0.0) / 100.0,
+        audience_age_to=pl.col("high").fill_null(0.0) / 100.0,
+        audience_age_missing=pl.col("low").is_null().cast(pl.Float64),
+    )
+
+
+def _overlap(headline: pl.Series, description: pl.Series) -> pl.DataFrame:
+    """Share of the headline's distinct words that the description repeats."""
+    word = r"[\p{L}\p{Nd}]+"
+    frame = pl.DataFrame({"h": headline.fill_null("").str.to_lowercase(), "d": description.fill_null("").str.to_lowercase()})
+    words = frame.select(h=pl.col("h").str.extract_all(word).list.unique(), d=pl.col("d").str.extract_all(word))
+    shared = pl.col("h").list.set_intersection("d").list.len().cast(pl.Float64)
+    return words.select(headline_in_description=shared / pl.max_horizontal(pl.col("h").list.len().cast(pl.Float64), pl.lit(1.0)))
+
+
+def _siblings(creatives: pl.DataFrame) -> pl.DataFrame:
+    if not set(SIBLING_COLUMNS) <= set(creatives.columns):
+        zeros = {name: pl.Series([0.0]).new_from_index(0, creatives.height) for name in _SIBLING_FEATURES}
+        zeros["account_history_missing"] = pl.Series([1.0]).new_from_index(0, creatives.height)
+        return pl.DataFrame(zeros)
+    account = pl.col("account_ctr_before")
+    clicks, shown = pl.col("group_clicks_before").fill_null(0), pl.col("group_impressions_before").fill_null(0)
+    expected = shown * account
+    known = account.is_not_null() & (account > 0)
+    ratio = ((clicks + _SIBLING_CLICKS) / (expected + _SIBLING_CLICKS)).log()
+    return creatives.select(
+        sibling_count=pl.col("siblings_before").fill_null(0).cast(pl.Float64).log1p(),
+        sibling_log_ctr_ratio=pl.when(known).then(ratio).otherwise(0.0).cast(pl.Float64),
+        sibling_reliability=(clicks / (clicks + _SIBLING_CLICKS)).cast(pl.Float64),
+        account_history_missing=(~known).fill_null(True).cast(pl.Float64),
+    )
