@@ -7,6 +7,7 @@ from datetime import date
 import numpy as np
 import polars as pl
 
+from within_pipelines.ingest.decode import Mask
 from within_pipelines.ingest.layout import Days
 from within_pipelines.ingest.numerals import Fault
 
@@ -14,7 +15,8 @@ from within_pipelines.ingest.numerals import Fault
 FIRST_YEAR = 2000
 LAST_YEAR = 2199
 _MONTHS = {
-    "jan": 1, "january": 1, "januar": 1, "jänner": 1, "feb": 2, "february": 2, "februar": 2, "mar": 3, "march": 3, "märz": 3, "mär": 3, "mrz": 3,
+    "jan": 1, "january": 1, "januar": 1, "jänner": 1, "feb": 2, "february": 2, "februar": 2, "mar": 3, "march": 3,
+    "märz": 3, "mär": 3, "mrz": 3,
     "apr": 4, "april": 4, "may": 5, "mai": 5, "jun": 6, "june": 6, "juni": 6, "jul": 7, "july": 7, "juli": 7, "aug": 8, "august": 8,
     "sep": 9, "sept": 9, "september": 9, "oct": 10, "october": 10, "oktober": 10, "okt": 10, "nov": 11, "november": 11,
     "dec": 12, "december": 12, "dezember": 12, "dez": 12,
@@ -82,7 +84,7 @@ def parse_days(column: pl.Series, form: str | None = None) -> tuple[pl.Series, l
     return parsed, [fault for fault in faults if fault.rows.any()]
 
 
-def _tolerant(frame: pl.DataFrame) -> tuple[pl.Series, np.ndarray]:
+def _tolerant(frame: pl.DataFrame) -> tuple[pl.Series, Mask]:
     text = pl.col("text").str.strip_chars().str.replace(r"[T ]\d{1,2}:\d{2}.*$", "")
     parts = frame.select(
         text.str.extract_groups(r"^(?P<y>\d{4})[-/.](?P<m>\d{1,2})[-/.](?P<d>\d{1,2})$").alias("iso"),

@@ -1,7 +1,7 @@
 """Turn the bytes of a file into text, and text into rows of strings with the line that each row came from.
 
-Most exports are clean, so polars splits them and a handful of counts prove that it lost nothing. When a count disagrees, the file is split again line
-by line: slower, but a broken line then costs only itself."""
+Most exports are clean, so polars splits them and a handful of counts prove that it lost nothing. When a count disagrees, the file is split
+again line by line: slower, but a broken line then costs only itself."""
 
 from __future__ import annotations
 
@@ -13,6 +13,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
+import numpy.typing as npt
 import polars as pl
 
 from within_pipelines.exceptions import UnreadableExportError
@@ -38,6 +39,10 @@ class RefusedFileError(UnreadableExportError):
         self.reason = reason
 
 
+Rows = npt.NDArray[np.intp]  # positions of rows
+Mask = npt.NDArray[np.bool_]  # one answer a row
+
+
 @dataclass(frozen=True, slots=True)
 class BrokenRow:
     """A line that cannot be split into the header's fields."""
@@ -54,9 +59,9 @@ class Table:
 
     header: tuple[str, ...]
     frame: pl.DataFrame
-    lines: np.ndarray  # 1-based line of the file for every row of `frame`
+    lines: npt.NDArray[np.int64]  # 1-based line of the file for every row of `frame`
     broken: tuple[BrokenRow, ...]
-    raw: Callable[[np.ndarray], list[str]]  # text of the given rows as found
+    raw: Callable[[Rows], list[str]]  # text of the given rows as found
     delimiter: str
 
     @property
@@ -155,9 +160,14 @@ def split_rows(text: bytes, *, header: Sequence[str], header_index: int, delimit
             start = len(text)
             break
         start = end + 1
-    body = text[start:].rstrip(b"\r\n")
+    end = len(text)
+    while end > start and text[end - 1] in b"\r\n":
+        end -= 1
+    body = text[start:end]
     first_line = header_index + 2
-    table = _split_fast(body, tuple(header), first_line, delimiter) if body.strip() else _no_rows(tuple(header), delimiter)
+    if not body or body.isspace():
+        return _no_rows(tuple(header), delimiter)
+    table = _split_fast(body, tuple(header), first_line, delimiter)
     return table if table is not None else _split_by_line(body, tuple(header), first_line, delimiter)
 
 
@@ -190,7 +200,7 @@ def _split_fast(body: bytes, header: tuple[str, ...], first_line: int, delimiter
     ):
         return None
 
-    def raw(rows: np.ndarray) -> list[str]:
+    def raw(rows: Rows) -> list[str]:
         lines = body.split(b"\n")
         return [lines[row].decode("utf-8", errors="replace") for row in rows.tolist()]
 

@@ -151,8 +151,9 @@ _TIKTOK: dict[str, tuple[str, ...]] = {
 
 LANGUAGES: Mapping[str, tuple[str, ...]] = MappingProxyType({"google_ads": ("en", "de"), "meta_ads": ("en", "de"), "tiktok_ads": ("en",)})
 _GERMAN_SIGNS = frozenset(
-    {"tag", "datum", "kampagne", "kampagnen-id", "kampagnenname", "name der kampagne", "klicks", "kosten", "impressionen", "ausgegebener betrag",
-     "anzeigengruppe", "anzeigen-id", "anzeigengruppen-id", "reichweite", "käufe", "link-klicks", "berichtsbeginn", "auswertungsbeginn"}
+    {"tag", "datum", "kampagne", "kampagnen-id", "kampagnenname", "name der kampagne", "klicks", "kosten", "impressionen",
+     "ausgegebener betrag", "anzeigengruppe", "anzeigen-id", "anzeigengruppen-id", "reichweite", "käufe",
+        "link-klicks", "berichtsbeginn", "auswertungsbeginn"}
 )  # fmt: skip
 
 _SPACES = re.compile(r"[\s_]+")

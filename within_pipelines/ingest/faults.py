@@ -3,11 +3,24 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from typing import NamedTuple
 
 import numpy as np
+import numpy.typing as npt
 import polars as pl
 
+from within_pipelines.ingest.decode import Mask, Rows
+
 _SHOWN = 80
+
+
+class BadRow(NamedTuple):
+    """A row set aside."""
+
+    line: int
+    reason: str
+    detail: str
+    raw: str
 
 
 class Faults:
@@ -18,7 +31,7 @@ class Faults:
         self._kinds: list[tuple[str, str | None, str, str]] = []
         self.any = False
 
-    def add(self, rows: np.ndarray, reason: str, wanted: str, *, column: str | None = None, title: str = "") -> None:
+    def add(self, rows: Mask, reason: str, wanted: str, *, column: str | None = None, title: str = "") -> None:
         """Mark `rows` (bool) unless they are marked already; `column` is the frame's column whose cell the detail shows."""
         fresh = rows & (self._which < 0)
         if not fresh.any():
@@ -28,12 +41,12 @@ class Faults:
         self._which[fresh] = len(self._kinds) - 1
 
     @property
-    def good(self) -> np.ndarray:
+    def good(self) -> Mask:
         """Rows without a fault."""
         return self._which < 0
 
-    def described(self, frame: pl.DataFrame, lines: np.ndarray, raw: Callable[[np.ndarray], list[str]]) -> list[tuple[int, str, str, str]]:
-        """(line, reason, detail, row as found) of every bad row, in the file's order."""
+    def described(self, frame: pl.DataFrame, lines: npt.NDArray[np.int64], raw: Callable[[Rows], list[str]]) -> list[BadRow]:
+        """Every bad row, in the file's order."""
         rows = np.flatnonzero(self._which >= 0)
         if not len(rows):
             return []
@@ -49,5 +62,5 @@ class Faults:
                 cell = cells[column][position] or ""
                 shown = cell if len(cell) <= _SHOWN else cell[:_SHOWN] + "..."
                 detail = f"{title} is {shown!r}: {wanted}"
-            result.append((int(lines[row]), reason, detail, text))
+            result.append(BadRow(int(lines[row]), reason, detail, text))
         return result

@@ -109,6 +109,7 @@ class Layout:
         return "spend_micros" in self.measures or "revenue_micros" in self.measures
 
 
+_NUMBERED = ("headline", "description")
 _UNITS = {
     "impressions": ("impressions", "count"),
     "clicks": ("clicks", "count"),
@@ -134,21 +135,20 @@ def platform_layout(platform: str, header: tuple[str, ...]) -> Layout:
             continue
         role, rank, currency = known
         several.setdefault(role, []).append((rank, position))
-        if role in best and best[role][0] == rank:
-            raise RefusedFileError(
-                "duplicate_column",
-                f"the header holds {name.strip()!r} more than once, with no way to tell which one counts; export each column once",
-            )
         if role not in best or rank < best[role][0]:
             best[role] = (rank, position, currency)
     columns = {role: position for role, (_, position, _) in best.items()}
+    for role, (best_rank, position, _) in best.items():
+        if sum(rank == best_rank for rank, _ in several[role]) > 1:
+            name = header[position].strip()
+            raise RefusedFileError("duplicate_column", f"the header holds {name!r} more than once, and nothing says which one counts")
     entities = {
         level: Part((columns[f"{level}_{kind}"],), derived_from_name=kind == "name")
         for level in ENTITY_LEVELS
         for kind in ("name", "id")  # the id wins where both are there
         if f"{level}_{kind}" in columns
     }
-    measures = {}
+    measures: dict[str, Measure] = {}
     for role in MEASURE_ROLES:
         if role in columns:
             fact_column, unit = _UNITS[role]
@@ -169,10 +169,13 @@ def platform_layout(platform: str, header: tuple[str, ...]) -> Layout:
         measures=measures,
         currency=Part((columns["currency"],)) if "currency" in columns else None,
         header_currency=next(iter(headers), None),
-        breakdowns=tuple(sorted((role.removeprefix(BREAKDOWN_PREFIX), at) for role, at in columns.items() if role.startswith(BREAKDOWN_PREFIX))),
+        breakdowns=tuple(sorted((role.removeprefix(BREAKDOWN_PREFIX), at) for role, at in columns.items() if role[:3] == BREAKDOWN_PREFIX)),
         attribution=Part((columns["attribution"],)) if "attribution" in columns else None,
-        creative={role: tuple(at for _, at in sorted(several[role])) if role in ("headline", "description") and platform == "google_ads" else (columns[role],)
-                  for role in CREATIVE_ROLES if role in columns},
+        creative={
+            # A responsive search ad has up to fifteen headlines; elsewhere several columns are several names of one text.
+            role: tuple(at for _, at in sorted(several[role])) if platform == "google_ads" and role in _NUMBERED else (columns[role],)
+            for role in CREATIVE_ROLES if role in columns
+        },
         names={f"{level}_name": columns[f"{level}_name"] for level in ENTITY_LEVELS if f"{level}_name" in columns},
         result_type=result_type,
         # Meta counts every tap on the ad in "Clicks (all)", and TikTok counts clicks of replayed videos.

@@ -136,7 +136,7 @@ class Mapping(BaseModel):
             raise ValueError("metrics need a date")
         if self.currency is not None and self.currency.constant is not None and not _is_currency(self.currency.constant):
             raise ValueError(f"currency {self.currency.constant!r} is no three-letter code")
-        if not self.metrics and self.ad is None:
+        if not self.metrics and (self.ad is None or self.ad.constant is not None):
             raise ValueError("give metrics, or ad and creative columns")
         unknown = set(self.values) - set(self.breakdowns)
         if unknown:

@@ -1,7 +1,7 @@
 """Read numbers as ad exports write them: plain, with thousands separators or decimal comma, missing, censored, or damaged.
 
-A column that casts as it stands costs one cast. Only a column that does not is looked at cell by cell, and then the whole file decides whether its
-comma is a decimal comma."""
+A column that casts as it stands costs one cast. Only a column that does not is looked at cell by cell, and then the whole file decides
+whether its comma is a decimal comma."""
 
 from __future__ import annotations
 
@@ -11,6 +11,7 @@ from dataclasses import dataclass
 import numpy as np
 import polars as pl
 
+from within_pipelines.ingest.decode import Mask
 from within_pipelines.ingest.layout import Measure
 
 MICROS = 1_000_000
@@ -34,7 +35,7 @@ _ONE_POINT = r"^[+-]?\d{1,3}\.\d{3}$"
 class Fault:
     """Rows of one column that cannot be used, and why."""
 
-    rows: np.ndarray  # bool
+    rows: Mask
     reason: str
     wanted: str
 
@@ -66,107 +67,124 @@ def read_numbers(
     numbers themselves say; `language` decides only where they say nothing."""
     if not measures:
         return {}
-    keys = list(measures)
-    casts = frame.select(_cast(pl.col(str(measures[key].column)), measures[key].unit).alias(key) for key in keys)
-    blanks = {key: frame.get_column(str(measures[key].column)).null_count() for key in keys}
-    clean = {key: casts.get_column(key).null_count() == blanks[key] for key in keys}
-    if language == "en" and decimal != "," and all(clean.values()):
-        return {key: _checked(casts.get_column(key), measures[key].unit) for key in keys}
-    cells = {key: _cells(frame.get_column(str(measures[key].column))) for key in keys}
-    comma = decimal == "," if decimal else _decimal_comma(cells, measures, language)
-    if comma is False:
-        return {
-            key: _checked(casts.get_column(key), measures[key].unit) if clean[key] else _tolerant(cells[key], measures[key].unit, comma)
-            for key in keys
-        }
-    return {key: _tolerant(cells[key], measures[key].unit, comma) for key in keys}
+    quick = frame.select(_cast(pl.col(str(measure.column)), measure.unit).alias(key) for key, measure in measures.items())
+    odd = [
+        key for key, measure in measures.items() if quick.get_column(key).null_count() != frame.get_column(str(measure.column)).null_count()
+    ]
+    parsed = {key: quick.get_column(key) for key in measures}
+    if not odd and language == "en" and decimal != ",":
+        return {key: Numbers(values, tuple(_limits(values, measures[key].unit))) for key, values in parsed.items()}
+    cells = _cells(frame, {key: measures[key] for key in odd}, parsed)
+    comma = decimal == "," if decimal else _decimal_comma(cells)
+    if comma or comma is None or (decimal is None and language == "de"):
+        # Cells that were cast as they stand may have been misread, so all are read again.
+        cells = _cells(frame, measures, None)
+        if decimal is None:
+            comma = _decimal_comma(cells, language)
+    faults: dict[str, list[Fault]] = {key: [] for key in measures}
+    if cells.height:
+        for (key,), judged in _judged(cells, comma).partition_by("key", as_dict=True, maintain_order=True).items():
+            name = str(key)
+            rows = judged.get_column("row")
+            value = judged.get_column(measures[name].unit)
+            parsed[name] = parsed[name].scatter(rows, value)
+            reasons = judged.select("row", "reason").drop_nulls()
+            for (reason,), group in reasons.partition_by("reason", as_dict=True, maintain_order=True).items():
+                mask = np.zeros(frame.height, dtype=bool)
+                mask[group.get_column("row").to_numpy()] = True
+                faults[name].append(Fault(mask, str(reason), _WANTED[str(reason)]))
+    return {key: Numbers(values, (*faults[key], *_limits(values, measures[key].unit))) for key, values in parsed.items()}
 
 
-def _cells(column: pl.Series) -> pl.Series:
-    name = column.name
-    text = pl.col(name).str.replace_all(_NOISE, "").str.replace_all("−", "-", literal=True)
-    cleaned = column.to_frame().select(text.alias(name))
-    return cleaned.select(
-        pl.when(pl.col(name).str.to_lowercase().is_in(_MISSING)).then(None).otherwise(pl.col(name)).alias(name)
-    ).to_series()
+def _cells(frame: pl.DataFrame, measures: Mapping[str, Measure], parsed: Mapping[str, pl.Series] | None) -> pl.DataFrame:
+    """The cells to look at one by one: all of the columns, or only those that `parsed` could not cast."""
+    texts = [frame.get_column(str(measure.column)).alias(key) for key, measure in measures.items()]
+    if not texts:
+        return pl.DataFrame(schema={"row": pl.Int64, "key": pl.String, "text": pl.String, "unit": pl.String})
+    if parsed is None:
+        wide = pl.LazyFrame(texts)
+    else:
+        both = pl.LazyFrame([*texts, *(parsed[key].alias(f"parsed {key}") for key in measures)])
+        wide = both.select(pl.when(pl.col(f"parsed {key}").is_null()).then(pl.col(key)).alias(key) for key in measures)
+    units = {key: measure.unit for key, measure in measures.items()}
+    text = pl.col("text").str.replace_all(_NOISE, "").str.replace_all("−", "-", literal=True)
+    return (
+        wide.with_row_index("row")
+        .unpivot(index="row", variable_name="key", value_name="text")
+        .drop_nulls("text")
+        .with_columns(text, pl.col("key").replace_strict(units, return_dtype=pl.String).alias("unit"))
+        .collect()
+    )
 
 
-def _decimal_comma(cells: Mapping[str, pl.Series], measures: Mapping[str, Measure], language: str) -> bool | None:
+def _decimal_comma(cells: pl.DataFrame, language: str = "en") -> bool | None:
     """True for a decimal comma, False for a decimal point, None when the file holds unmistakable signs of both."""
-    comma = point = False
-    for key, column in cells.items():
-        comma_sign, point_sign = column.str.contains(_SURELY_COMMA), column.str.contains(_SURELY_POINT)
-        if measures[key].unit == "count":
-            # A count has no decimals, so a single separator before three digits groups thousands.
-            comma_sign |= column.str.contains(_ONE_POINT)
-            point_sign |= column.str.contains(_ONE_COMMA)
-        comma |= bool(comma_sign.any())
-        point |= bool(point_sign.any())
+    text, count = pl.col("text"), pl.col("unit") == "count"
+    # A count has no decimals, so a single separator before three digits groups thousands.
+    signs = cells.select(
+        (text.str.contains(_SURELY_COMMA) | (count & text.str.contains(_ONE_POINT))).any().alias("comma"),
+        (text.str.contains(_SURELY_POINT) | (count & text.str.contains(_ONE_COMMA))).any().alias("point"),
+    )
+    comma, point = bool(signs.item(0, "comma")), bool(signs.item(0, "point"))
     if comma and point:
         return None
     return comma or (language == "de" and not point)
 
 
-def _tolerant(cells: pl.Series, unit: str, comma: bool | None) -> Numbers:
-    name = cells.name
-    text = pl.col(name)
+def _judged(cells: pl.DataFrame, comma: bool | None) -> pl.DataFrame:
+    """Value (a column per unit) and reason of every cell."""
+    text, unit = pl.col("text"), pl.col("unit")
     from_comma = text.str.replace_all(".", "", literal=True).str.replace(",", ".", literal=True)
     from_point = text.str.replace_all(",", "", literal=True)
+    doubtful = text.str.contains(_ONE_COMMA) | text.str.contains(_ONE_POINT)
+    canonical: pl.Expr
     if comma is None:
         canonical = (
-            pl.when(text.str.contains(_SURELY_COMMA)).then(from_comma).when(text.str.contains(_SURELY_POINT)).then(from_point)
-            .when(text.str.contains(_ONE_COMMA) | text.str.contains(_ONE_POINT))
-            .then(text.str.replace_all(r"[.,]", "") if unit == "count" else None)
-            .when(text.str.contains(_PLAIN)).then(text)
+            pl.when(doubtful & (unit == "count")).then(text.str.replace_all(r"[.,]", ""))
+            .when(text.str.contains(_SURELY_COMMA)).then(from_comma)
+            .when(text.str.contains(_SURELY_POINT)).then(from_point)
+            .when(text.str.contains(_PLAIN) & ~doubtful).then(text)
         )  # fmt: skip
     elif comma:
         canonical = pl.when(text.str.contains(_COMMA)).then(from_comma)
     else:
         canonical = pl.when(text.str.contains(_PLAIN) | text.str.contains(_POINT)).then(from_point)
-    if unit == "count":
-        canonical = canonical.str.replace(r"\.0*$", "")
-    frame = cells.to_frame().select(
-        text,
-        canonical.alias("canonical"),
-        _cast(canonical, unit).alias("value"),
-        text.str.contains(_FINITE).fill_null(False).alias("infinite"),
-        text.str.contains(r"[<>%]").fill_null(False).alias("censored"),
-        (text.str.contains(_ONE_COMMA) | text.str.contains(_ONE_POINT)).fill_null(False).alias("doubtful"),
-    )
-    values = frame.get_column("value")
-    bad = (values.is_null() & cells.is_not_null()).to_numpy()
-    if not bad.any():
-        return _checked(values, unit)
-    infinite, censored, doubtful = (frame.get_column(column).to_numpy() for column in ("infinite", "censored", "doubtful"))
-    readable = frame.get_column("canonical").is_not_null().to_numpy()
-    whole = (
-        frame.get_column("canonical").str.contains(r"^[+-]?\d+$").fill_null(False).to_numpy() if unit in ("count", "micros") else readable
-    )
-    ambiguous = (bad & ~readable & doubtful) if comma is None else np.zeros_like(bad)
-    rest = bad & ~infinite & ~censored & ~ambiguous
-    faults = (
-        Fault(bad & infinite, "not_finite", "wanted a finite number"),
-        Fault(bad & censored, "censored_value", "the platform hides the exact value"),
-        Fault(ambiguous, "ambiguous_number", "the file mixes decimal commas and decimal points, so this could mean two numbers"),
-        Fault(rest & readable & whole, "out_of_range", "the number is too large to be real"),
-        Fault(rest & ~(readable & whole), "bad_number", "wanted a whole number" if unit in ("count", "micros") else "wanted a number"),
-    )
-    checked = _checked(values, unit)
-    return Numbers(checked.values, (*(fault for fault in faults if fault.rows.any()), *checked.faults))
+    whole = unit.is_in(["count", "micros"])
+    canonical = pl.when(whole).then(canonical.str.replace(r"\.0*$", "")).otherwise(canonical)
+    missing = text.str.to_lowercase().is_in(_MISSING)
+    number = pl.col("canonical")
+    judged = cells.with_columns(canonical.alias("canonical")).with_columns(_cast(number, unit).alias(unit) for unit in _DTYPES)
+    valued = pl.when(unit == "currency").then(pl.col("currency").is_not_null()).when(whole).then(pl.col("count").is_not_null())
+    reason = (
+        pl.when(missing | valued.otherwise(pl.col("number").is_not_null())).then(None)
+        .when(text.str.contains(_FINITE)).then(pl.lit("not_finite"))
+        .when(text.str.contains(r"[<>%]")).then(pl.lit("censored_value"))
+        .when(number.is_null() & doubtful & pl.lit(comma is None)).then(pl.lit("ambiguous_number"))
+        .when(number.is_null() | (whole & ~number.str.contains(r"^[+-]?\d+$"))).then(pl.lit("bad_number"))
+        .otherwise(pl.lit("out_of_range"))
+    )  # fmt: skip
+    return judged.with_columns(reason.alias("reason"))
 
 
-def _checked(values: pl.Series, unit: str) -> Numbers:
+_WANTED = {
+    "not_finite": "wanted a finite number",
+    "censored_value": "the platform hides the exact value",
+    "ambiguous_number": "the file mixes decimal commas and decimal points, so this could mean two numbers",
+    "bad_number": "wanted a number, whole for counts",
+    "out_of_range": "the number is too large to be real",
+}
+
+
+def _limits(values: pl.Series, unit: str) -> list[Fault]:
     """Refuse what parses but cannot be real."""
     faults = []
     if unit == "number":
         finite = values.is_finite().fill_null(True)
         if not finite.all():
-            faults.append(Fault((~finite).to_numpy(), "not_finite", "wanted a finite number"))
-            values = values.to_frame().select(pl.when(pl.col(values.name).is_finite()).then(pl.col(values.name))).to_series()
+            faults.append(Fault((~finite).to_numpy(), "not_finite", _WANTED["not_finite"]))
     limit = MAX_COUNT if unit in ("count", "number") else MAX_MICROS
     largest, smallest = values.max(), values.min()
     if isinstance(largest, int | float) and isinstance(smallest, int | float) and (largest > limit or smallest < -limit):
-        faults.append(
-            Fault(((values > limit) | (values < -limit)).fill_null(False).to_numpy(), "out_of_range", "the number is too large to be real")
-        )
-    return Numbers(values, tuple(faults))
+        beyond = ((values > limit) | (values < -limit)).fill_null(False).to_numpy()
+        faults.append(Fault(beyond, "out_of_range", _WANTED["out_of_range"]))
+    return faults

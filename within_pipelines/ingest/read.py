@@ -12,25 +12,29 @@ from pathlib import Path
 import numpy as np
 import polars as pl
 import pyarrow as pa
-import pyarrow.compute as pc
 
 from within_pipelines.exceptions import AmbiguousPlatformError
 from within_pipelines.ingest.accounts import AccountsFile
-from within_pipelines.ingest.assemble import Assembled, Surroundings, assemble
-from within_pipelines.ingest.decode import DELIMITERS, RefusedFileError, Table, first_lines, split_line, split_rows, to_utf8, unpack
+from within_pipelines.ingest.assemble import Assembled, assemble
+from within_pipelines.ingest.decode import DELIMITERS, RefusedFileError, Rows, Table, first_lines, split_line, split_rows, to_utf8, unpack
 from within_pipelines.ingest.dialects import PLATFORMS, known_name, normalised
+from within_pipelines.ingest.faults import BadRow
+from within_pipelines.ingest.identity import Surroundings
 from within_pipelines.ingest.landing import ExportTime, export_time, folder_hints, printable, sidecar_path
 from within_pipelines.ingest.layout import Layout, platform_layout
 from within_pipelines.ingest.mapping import Mapping, header_names, mapped_layout
 from within_pipelines.ingest.recognise import MIN_KNOWN_COLUMNS, recognise
-from within_pipelines.ingest.tables import creative_table, fact_table, log_table, quarantine_table
+from within_pipelines.ingest.tables import Provenance, creative_table, fact_table, quarantine_table
 from within_pipelines.lake.schema import CREATIVE_COLUMNS, FACT_COLUMNS
 
 # Clocks of the exporting machine and ours may differ by this much before an export time counts as wrong.
 CLOCK_TOLERANCE = timedelta(days=1)
 # Refusals that a change around the file can cure, without a new export.
 SETUP_REASONS = frozenset(
-    {"missing_account", "missing_currency", "unknown_header", "ambiguous_platform", "platform_conflict", "bad_sidecar", "bad_export_time", "future_export"}
+    {
+        "missing_account", "missing_currency", "missing_column", "unknown_header", "ambiguous_platform", "platform_conflict",
+        "bad_sidecar", "bad_export_time", "future_export",
+    }
 )  # fmt: skip
 _PARQUET_MAGIC = b"PAR1"
 _GZIP_MAGIC = b"\x1f\x8b"
@@ -43,7 +47,7 @@ class ReadResult:
     facts: pa.Table
     creatives: pa.Table
     quarantine: pa.Table
-    log: pa.Table  # one row of the ingest log
+    log: dict[str, object]  # one row of the ingest log
     file_sha256: str  # of the file; see `setup_sha256` for files that were refused for their surroundings
     rows_in: int
     rows_accepted: int
@@ -53,7 +57,7 @@ class ReadResult:
     @property
     def rows_quarantined(self) -> int:
         """Rows set aside with a reason."""
-        return self.quarantine.num_rows
+        return int(self.quarantine.num_rows)
 
 
 def read_export(
@@ -123,7 +127,7 @@ def _split(data: bytes, mapping: Mapping | None) -> Table:
             raise RefusedFileError("unknown_header", "a Parquet file needs a mapping; put one into landing/mappings")
         return _parquet(data)
     text = to_utf8(unpack(data, compressed=data.startswith(_GZIP_MAGIC)))
-    if not text.strip():
+    if text.isspace() or not text:
         raise RefusedFileError("empty_file", "the file holds blank lines only; export it again")
     lines = first_lines(text)
     header = _platform_header(lines) if mapping is None else _mapped_header(lines, mapping)
@@ -141,7 +145,7 @@ def _parquet(data: bytes) -> Table:
     except pl.exceptions.PanicException as error:
         raise RefusedFileError("not_text", "the Parquet file is damaged; write it again") from error
 
-    def raw(rows: np.ndarray) -> list[str]:
+    def raw(rows: Rows) -> list[str]:
         return [",".join("" if cell is None else cell for cell in row) for row in frame[rows].iter_rows()]
 
     return Table(tuple(typed.columns), frame, np.arange(1, frame.height + 1, dtype=np.int64), (), raw, ",")
@@ -214,45 +218,50 @@ def _layout(table: Table, path: Path, mapping: Mapping | None) -> Layout:
 
 
 def _refused(error: RefusedFileError, table: Table | None, platform: str, sha: str, name: str) -> ReadResult:
-    bad: list[tuple[int, str, str, str]]
     if table is None:
-        bad = [(0, error.reason, str(error), "")]
+        bad = [BadRow(0, error.reason, str(error), "")]
     else:
         raws = table.raw(np.arange(table.frame.height)) if table.frame.height else []
-        bad = [(int(line), error.reason, str(error), raw) for line, raw in zip(table.lines, raws, strict=True)]
-        bad += [(row.line, error.reason, str(error), row.raw) for row in table.broken]
-        bad.sort(key=lambda row: row[0])
+        bad = [BadRow(int(line), error.reason, str(error), raw) for line, raw in zip(table.lines, raws, strict=True)]
+        bad += [BadRow(row.line, error.reason, str(error), row.raw) for row in table.broken]
+        bad.sort(key=lambda row: row.line)
     quarantine = quarantine_table(bad, file_sha256=sha, file_name=name)
     reason = f"{error.reason}: {error}"
-    log = log_table(
-        {
-            "file_sha256": sha, "file_name": name, "platform": platform, "status": "refused", "kind": "", "rows_in": len(bad),
-            "rows_accepted": 0, "rows_unchanged": 0, "rows_quarantined": len(bad), "first_date": None, "last_date": None,
-            "covered": [], "as_of": None, "reason": reason,
-        }
-    )  # fmt: skip
+    log = _log(sha, name, platform, "refused", reason, rows_in=len(bad), rows_quarantined=len(bad))
     return ReadResult(FACT_COLUMNS.empty_table(), CREATIVE_COLUMNS.empty_table(), quarantine, log, sha, len(bad), 0, "refused", reason)
 
 
 def _accepted(parsed: Assembled, layout: Layout, time: ExportTime, sha: str, name: str, rows_in: int) -> ReadResult:
     facts, creatives = FACT_COLUMNS.empty_table(), CREATIVE_COLUMNS.empty_table()
-    covered: list[str] = []
-    if parsed.facts is not None and parsed.facts.height:
-        facts = fact_table(parsed.facts, grain=layout.grain, as_of=time.at, source=time.source, file_sha256=sha)
-        covered = parsed.facts.get_column("account_id").unique().sort().to_list()
-    if parsed.creatives is not None and parsed.creatives.height:
-        creatives = creative_table(parsed.creatives, as_of=time.at, source=time.source, file_sha256=sha)
-        covered = sorted({*covered, *parsed.creatives.get_column("account_id").unique().to_list()})
-    days = pc.min_max(facts.column("event_date"))
-    kind = "both" if layout.has_facts and layout.has_creatives else "facts" if layout.has_facts else "creatives"
-    reason = "" if rows_in else "header_only: the file has a header and no rows"
-    log = log_table(
-        {
-            "file_sha256": sha, "file_name": name, "platform": layout.platform, "status": "ingested", "kind": kind, "rows_in": rows_in,
-            "rows_accepted": parsed.accepted, "rows_unchanged": 0, "rows_quarantined": len(parsed.bad), "first_date": days["min"].as_py(),
-            "last_date": days["max"].as_py(), "covered": [f"{layout.platform}/{account}" for account in covered], "as_of": time.at,
-            "reason": reason,
-        }
-    )  # fmt: skip
+    constants = {**parsed.constants, "grain": layout.grain}
+    origin = Provenance(time.at, time.source, sha)
+    accounts: set[str] = set()
+    first = last = None
+    if parsed.facts is not None:
+        facts = fact_table(parsed.facts, constants, origin)
+        days = parsed.facts.get_column("event_date")
+        first, last = days.min(), days.max()
+        accounts |= _accounts(parsed.facts, constants)
+    if parsed.creatives is not None:
+        creatives = creative_table(parsed.creatives, constants, origin)
+        accounts |= _accounts(parsed.creatives, constants)
     quarantine = quarantine_table(parsed.bad, file_sha256=sha, file_name=name)
+    reason = "" if rows_in else "header_only: the file has a header and no rows"
+    log = _log(
+        sha, name, layout.platform, "ingested", reason, rows_in=rows_in, rows_quarantined=len(parsed.bad),
+        kind="both" if layout.has_facts and layout.has_creatives else "facts" if layout.has_facts else "creatives",
+        rows_accepted=parsed.accepted, first_date=first, last_date=last, as_of=time.at,
+        covered=[f"{layout.platform}/{account}" for account in sorted(accounts)],
+    )  # fmt: skip
     return ReadResult(facts, creatives, quarantine, log, sha, rows_in, parsed.accepted, "ingested", reason)
+
+
+def _accounts(rows: pl.DataFrame, constants: dict[str, str]) -> set[str]:
+    if "account_id" in constants:
+        return {constants["account_id"]}
+    return set(rows.get_column("account_id").unique().to_list())
+
+
+def _log(sha: str, name: str, platform: str, status: str, reason: str, **counted: object) -> dict[str, object]:
+    empty = {"kind": "", "rows_accepted": 0, "rows_unchanged": 0, "first_date": None, "last_date": None, "covered": [], "as_of": None}
+    return {"file_sha256": sha, "file_name": name, "platform": platform, "status": status, "reason": reason, **empty, **counted}

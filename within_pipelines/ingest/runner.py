@@ -15,6 +15,7 @@ from within_pipelines.ingest.accounts import AccountsFile
 from within_pipelines.ingest.landing import landing_accounts, landing_mappings, printable, why_not_readable
 from within_pipelines.ingest.mapping import Mapping
 from within_pipelines.ingest.read import ReadResult, read_export, setup_sha256
+from within_pipelines.ingest.tables import log_table
 from within_pipelines.lake import IngestBatch, Lake
 
 # A batch is committed early when it holds this many rows, so that memory stays bounded whatever the files' size.
@@ -104,7 +105,9 @@ def ingest(
         if progress is not None:
             progress(count, len(files))
     commit()
-    return IngestReport(len(files), ingested, len(refusals), skipped, *totals, commits, tuple(pending), tuple(refusals))
+    return IngestReport(
+        len(files), ingested, len(refusals), skipped, totals[0], totals[1], totals[2], totals[3], commits, tuple(pending), tuple(refusals)
+    )
 
 
 def mapping_for(path: Path, mappings: Sequence[Mapping]) -> Mapping | None:
@@ -136,5 +139,5 @@ def _batch(results: Sequence[ReadResult]) -> IngestBatch:
         facts=pa.concat_tables([result.facts for result in results]),
         creatives=pa.concat_tables([result.creatives for result in results]),
         quarantine=pa.concat_tables([result.quarantine for result in results]),
-        log=pa.concat_tables([result.log for result in results]),
+        log=log_table([result.log for result in results]),
     )

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from datetime import datetime
 
 import polars as pl
 import pyarrow as pa
 
+from within_pipelines.ingest.faults import BadRow
 from within_pipelines.lake import ASSUMED_LAG
 from within_pipelines.lake.schema import CREATIVE_COLUMNS, FACT_COLUMNS, INGEST_LOG_COLUMNS, QUARANTINE_COLUMNS
 
@@ -17,21 +19,30 @@ ALWAYS = datetime.fromisoformat("1970-01-01T00:00:00+00:00")
 _SLICE = 1_000_000
 
 
-def fact_table(frame: pl.DataFrame, *, grain: str, as_of: datetime | None, source: str, file_sha256: str) -> pa.Table:
+@dataclass(frozen=True, slots=True)
+class Provenance:
+    """Where rows come from; `as_of` is None when the file does not say when it was made."""
+
+    as_of: datetime | None
+    source: str
+    file_sha256: str
+
+
+def fact_table(frame: pl.DataFrame, constants: Mapping[str, str], origin: Provenance) -> pa.Table:
     """Facts in the lake's schema; without `as_of` each row is known `ASSUMED_LAG` after the start of its day."""
-    constants = {"grain": grain, "as_of_source": source, "file_sha256": file_sha256}
-    return _arrow(frame, FACT_COLUMNS, constants, as_of, "event_date")
+    return _arrow(frame, FACT_COLUMNS, constants, origin, "event_date")
 
 
-def creative_table(frame: pl.DataFrame, *, as_of: datetime | None, source: str, file_sha256: str) -> pa.Table:
+def creative_table(frame: pl.DataFrame, constants: Mapping[str, str], origin: Provenance) -> pa.Table:
     """Creatives in the lake's schema; without `as_of` an ad is known from its first day, or always when the file has no days."""
-    if as_of is None and "first_day" not in frame.columns:
-        as_of = ALWAYS
-    return _arrow(frame, CREATIVE_COLUMNS, {"as_of_source": source, "file_sha256": file_sha256}, as_of, "first_day")
+    if origin.as_of is None and "first_day" not in frame.columns:
+        origin = Provenance(ALWAYS, origin.source, origin.file_sha256)
+    return _arrow(frame, CREATIVE_COLUMNS, constants, origin, "first_day")
 
 
-def _arrow(frame: pl.DataFrame, schema: pa.Schema, constants: Mapping[str, str], as_of: datetime | None, day: str) -> pa.Table:
-    slices = [_slice(part, schema, constants, as_of, day) for part in frame.iter_slices(_SLICE)]
+def _arrow(frame: pl.DataFrame, schema: pa.Schema, constants: Mapping[str, str], origin: Provenance, day: str) -> pa.Table:
+    same = {**constants, "as_of_source": origin.source, "file_sha256": origin.file_sha256}
+    slices = [_slice(part, schema, same, origin.as_of, day) for part in frame.iter_slices(_SLICE)]
     return pa.concat_tables(slices) if slices else schema.empty_table()
 
 
@@ -52,7 +63,7 @@ def _slice(frame: pl.DataFrame, schema: pa.Schema, constants: Mapping[str, str],
     return pa.Table.from_arrays(columns, schema=schema)
 
 
-def quarantine_table(rows: list[tuple[int, str, str, str]], *, file_sha256: str, file_name: str) -> pa.Table:
+def quarantine_table(rows: Sequence[BadRow], *, file_sha256: str, file_name: str) -> pa.Table:
     """Rows set aside: (line, reason, detail, row as found)."""
     if not rows:
         return QUARANTINE_COLUMNS.empty_table()
@@ -71,6 +82,6 @@ def quarantine_table(rows: list[tuple[int, str, str, str]], *, file_sha256: str,
     )
 
 
-def log_table(row: Mapping[str, object]) -> pa.Table:
-    """One row of the ingest log."""
-    return pa.Table.from_pylist([dict(row)], schema=INGEST_LOG_COLUMNS)
+def log_table(rows: Sequence[Mapping[str, object]]) -> pa.Table:
+    """Rows of the ingest log."""
+    return pa.Table.from_pylist([dict(row) for row in rows], schema=INGEST_LOG_COLUMNS)
