@@ -28,7 +28,8 @@ def benjamini_hochberg(p_values: ArrayLike) -> NDArray[np.float64]:
     """
     p = _p_values(p_values)
     order = np.argsort(p, kind="stable")
-    ranked = p[order] * len(p) / np.arange(1, len(p) + 1)
+    # The factor first: p * n / n can round below p.
+    ranked = p[order] * (len(p) / np.arange(1, len(p) + 1))
     adjusted = np.empty_like(p)
     adjusted[order] = np.minimum(np.minimum.accumulate(ranked[::-1])[::-1], 1.0)
     return adjusted

@@ -1,0 +1,111 @@
+"""What a person is told when something went wrong: one value per cause."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from enum import StrEnum
+from types import MappingProxyType
+
+from within_pipelines.exceptions import SampleError
+from within_pipelines.monitoring.feature_drift import FeatureDriftReport
+from within_pipelines.monitoring.state import DriftState
+from within_pipelines.stats import Status, Verdict
+
+
+class Severity(StrEnum):
+    """How soon somebody should look: when convenient, today, now."""
+
+    INFO = "info"
+    WARNING = "warning"
+    CRITICAL = "critical"
+
+
+@dataclass(frozen=True, slots=True)
+class Alert:
+    """One cause that a person should know about.
+
+    `dedup_key` names the cause and stays the same while it lasts, so that a repeated failure is one alert; `closes_when` says what would
+    end it; `context` holds what the reader needs to find the place (run id, asset, model hash), never a secret or a payload."""
+
+    dedup_key: str
+    severity: Severity
+    title: str
+    detail: str
+    closes_when: str
+    context: Mapping[str, str] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        if not (self.dedup_key and self.title and self.closes_when):
+            raise SampleError(f"Alert {self.title!r} lacks its key, title or what would close it; give all three.")
+        object.__setattr__(self, "context", MappingProxyType(dict(self.context)))
+
+
+def alert_for_verdict(verdict: Verdict, *, model: str) -> Alert | None:
+    """An alert for a gate that did not pass; None when it passed. A failure is a warning and missing evidence an information, because a
+    gate that refuses a challenger leaves the champion serving.
+
+    >>> verdict = Verdict("calibration", Status.FAILED, None, 1.0, {}, "The slope is .4.")
+    >>> alert_for_verdict(verdict, model="ad_score").dedup_key
+    'gate/ad_score/calibration'
+    """
+    if verdict.passed:
+        return None
+    failed = verdict.status is Status.FAILED
+    return Alert(
+        dedup_key=f"gate/{model}/{verdict.gate}",
+        severity=Severity.WARNING if failed else Severity.INFO,
+        title=f"{model}: {verdict.gate} {'failed' if failed else 'has too little evidence'}",
+        detail=verdict.reason,
+        closes_when=f"A version of {model} passes the gate {verdict.gate}.",
+        context={"model": model, "gate": verdict.gate, "model_sha256": verdict.model_sha256, "data_version": verdict.data_version},
+    )
+
+
+def alert_for_check(
+    *, asset: str, check: str, passed: bool, blocking: bool, detail: str, context: Mapping[str, str] | None = None
+) -> Alert | None:
+    """An alert for a failed data check: critical when it blocks what comes after it, else a warning. None when it passed."""
+    if passed:
+        return None
+    return Alert(
+        dedup_key=f"check/{asset}/{check}",
+        severity=Severity.CRITICAL if blocking else Severity.WARNING,
+        title=f"{asset}: check {check} failed",
+        detail=detail,
+        closes_when=f"The check {check} passes on the next materialization of {asset}.",
+        context={**(context or {}), "asset": asset, "check": check},
+    )
+
+
+def alert_for_run(*, job: str, run_id: str, step: str = "", error: str) -> Alert:
+    """An alert for a run that failed. Runs of one job that fail in the same step are one cause."""
+    return Alert(
+        dedup_key=f"run/{job}/{step}" if step else f"run/{job}",
+        severity=Severity.CRITICAL,
+        title=f"{job} failed" + (f" in {step}" if step else ""),
+        detail=error,
+        closes_when=f"A later run of {job} succeeds.",
+        context={"job": job, "run_id": run_id, "step": step},
+    )
+
+
+def alert_for_drift(report: FeatureDriftReport, *, table: str) -> Alert | None:
+    """A warning that names the features that moved, farthest first; None unless something drifted."""
+    if report.state is not DriftState.DRIFTED:
+        return None
+    by_name = {feature.feature: feature for feature in report.features}
+    parts = []
+    for name in report.drifted[:5]:
+        moved = by_name[name]
+        distance = "" if moved.distance is None else f", distance {moved.distance:.2f}"
+        parts.append(f"{name} ({moved.cause}{distance}, missing {moved.missing_reference:.0%} to {moved.missing_current:.0%})")
+    more = f" and {len(report.drifted) - 5} more" if len(report.drifted) > 5 else ""
+    return Alert(
+        dedup_key=f"drift/{table}",
+        severity=Severity.WARNING,
+        title=f"{table}: {len(report.drifted)} of {len(report.features)} features drifted",
+        detail=f"{'; '.join(parts)}{more}.",
+        closes_when=f"A later window of {table} is stable against its reference, or a model trained on the new data serves.",
+        context={"table": table, "rows": str(report.n_current), "units": str(report.n_units)},
+    )
