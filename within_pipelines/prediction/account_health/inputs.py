@@ -1,0 +1,96 @@
+"""Feature rows from what a caller has: feature rows already, the lake's facts, or a plain daily table."""
+
+from __future__ import annotations
+
+from datetime import date, datetime
+from typing import Any
+
+import polars as pl
+
+from within_pipelines.exceptions import SampleError
+from within_pipelines.prediction.frames import as_polars, require
+
+ENTITY: tuple[str, ...] = ("platform", "account_id", "campaign_id")
+_PLAIN = {"date": "event_date", "day": "event_date", "timestamp": "event_date", "cost": "spend"}
+
+
+def is_feature_table(frame: pl.DataFrame) -> bool:
+    """Whether the rows already hold account features."""
+    from within_pipelines.features import ACCOUNT_FEATURES
+
+    return "origin" in frame.columns and ACCOUNT_FEATURES.columns[0] in frame.columns
+
+
+def daily_facts(data: Any) -> pl.DataFrame:
+    """Facts with the lake's columns from a plain daily table.
+
+    Needed: `account_id`, a day (`event_date`, `date` or `day`), `impressions`, `clicks`. Known: `spend` (or `spend_micros`),
+    `conversions`, `revenue` (or `revenue_micros`), `currency`, `platform`, `campaign_id`, `ad_group_id`, `ad_id`. Rows count as known
+    34 hours after their day began. Raises `SchemaError` when a needed column is missing and `SampleError` for a day that is none."""
+    from within_pipelines.lake import ASSUMED_LAG, FACT_COLUMNS
+
+    frame = as_polars(data)
+    frame = frame.rename({old: new for old, new in _PLAIN.items() if old in frame.columns and new not in frame.columns})
+    require(frame, ["account_id", "event_date", "impressions", "clicks"], why="give daily rows per account (or the lake's facts).")
+    if {"as_of", "spend_micros", "platform"} <= set(frame.columns):
+        return frame
+    day = pl.col("event_date")
+    frame = frame.with_columns(day.str.to_date(strict=False) if frame.schema["event_date"] == pl.String else day.cast(pl.Date))
+    bad = frame["event_date"].null_count()
+    if bad:
+        raise SampleError(f"{bad} of {frame.height} rows have no usable day; write days as YYYY-MM-DD.")
+    if "grain" not in frame.columns:
+        frame = frame.with_columns(grain=pl.lit("ad"))
+    for micros, units in (("spend_micros", "spend"), ("revenue_micros", "revenue")):
+        if micros not in frame.columns:
+            amount = pl.col(units).cast(pl.Float64) * 1e6 if units in frame.columns else pl.lit(None, pl.Float64)
+            frame = frame.with_columns(amount.round().cast(pl.Int64).alias(micros))
+    defaults: dict[str, Any] = {"platform": "", "campaign_id": "", "ad_group_id": "", "ad_id": "", "breakdown": "", "attribution": ""}
+    defaults |= {"currency": "XXX", "timezone": "UTC", "as_of_source": "assumed_lag", "file_sha256": ""}
+    frame = frame.with_columns(pl.lit(v, pl.String).alias(k) for k, v in defaults.items() if k not in frame.columns)
+    frame = frame.with_columns(
+        pl.lit(None, pl.Float64).alias(name) for name in ("conversions", "reach") if name not in frame.columns
+    ).with_columns(as_of=(pl.col("event_date").cast(pl.Datetime("us", "UTC")) + ASSUMED_LAG))
+    schema = pl.DataFrame(FACT_COLUMNS.empty_table()).schema
+    return frame.select(pl.col(name).cast(dtype) for name, dtype in schema.items()).with_columns(
+        ingested_at=pl.col("as_of"), commit_seq=pl.lit(1, pl.Int64)
+    )
+
+
+def feature_rows(data: Any, *, origins: list[date] | None = None) -> pl.DataFrame:
+    """Feature rows for `data`; computed for the newest day of daily facts unless `origins` says otherwise."""
+    from within_pipelines.features import account_features
+
+    frame = as_polars(data)
+    if is_feature_table(frame):
+        return frame if "campaign_id" in frame.columns else frame.with_columns(campaign_id=pl.lit(""))
+    facts = daily_facts(frame)
+    if facts.is_empty():
+        raise SampleError("The table holds no rows; give at least 28 days per account.")
+    last: Any = facts["event_date"].max()
+    features = account_features(facts, origins=origins if origins is not None else [last], entity=("platform", "account_id"))
+    return features.with_columns(campaign_id=pl.lit(""))
+
+
+def labelled_rows(data: Any, *, horizon: int) -> pl.DataFrame:
+    """Feature rows with labels from daily facts: every third day that has 28 days before it and `horizon` days after it."""
+    from datetime import timedelta
+
+    from within_pipelines.features import account_features, account_labels
+    from within_pipelines.lake import ASSUMED_LAG
+
+    facts = daily_facts(data)
+    first, last = facts["event_date"].min(), facts["event_date"].max()
+    if not isinstance(first, date) or not isinstance(last, date):
+        raise SampleError("The table holds no days; give daily rows.")
+    span = (last - first).days - 28 - horizon
+    origins = [last - timedelta(days=horizon + back) for back in range(0, max(span, -1) + 1, 3)][::-1]
+    if not origins:
+        raise SampleError(f"{(last - first).days + 1} days are too few; give at least {29 + horizon}.")
+    known: Any = facts["as_of"].max()
+    as_of: datetime = known + ASSUMED_LAG
+    entity = ("platform", "account_id")
+    rows = account_features(facts, origins=origins, entity=entity)
+    labels = account_labels(facts, origins=origins, entity=entity, horizon=horizon, as_of=as_of)
+    joined = rows.join(labels, on=[*entity, "origin"], how="inner", suffix="_label")
+    return joined.with_columns(campaign_id=pl.lit("")).filter(pl.col("mature") & pl.col("degraded").is_not_null())

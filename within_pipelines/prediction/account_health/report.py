@@ -1,0 +1,93 @@
+"""What the predictor says about one account."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import asdict, dataclass
+from datetime import date
+from typing import Any, overload
+
+import polars as pl
+
+
+@dataclass(frozen=True, slots=True)
+class RiskFactor:
+    """One group of features that raises the risk.
+
+    `log_odds` is how much the group adds to the log-odds of a drop (contributions of all groups and the intercept add up to the
+    prediction), `leading_feature` the group's strongest feature, `value` that feature's value."""
+
+    group: str
+    log_odds: float
+    leading_feature: str
+    value: float | None
+
+
+@dataclass(frozen=True, slots=True)
+class AccountHealth:
+    """Health of one account (or campaign) on one day.
+
+    `score` is 100 (1 - `probability`), where `probability` is the calibrated probability that efficiency over the next days falls by at
+    least a fifth below the unit's own usual level. `log_ratio` is the predicted logarithm of that ratio with a conformal band.
+    `state` is "insufficient_data" (and every number None) below the stated volume. `money_at_risk` is the spend of the horizon times the
+    probability times a fifth, in `currency`. Recommendations are things to look at, with the evidence beside each, and claim no cause."""
+
+    platform: str
+    account_id: str
+    campaign_id: str
+    origin: date
+    state: str
+    score: float | None
+    probability: float | None
+    log_ratio: float | None
+    log_ratio_low: float | None
+    log_ratio_high: float | None
+    interval_level: float
+    tier: str | None
+    money_at_risk: float | None
+    currency: str | None
+    risk_factors: tuple[RiskFactor, ...]
+    recommendations: tuple[str, ...]
+    evidence: dict[str, Any]
+
+
+@dataclass(frozen=True, slots=True)
+class AccountHealthReports(Sequence[AccountHealth]):
+    """The answers for all rows, in their order."""
+
+    reports: tuple[AccountHealth, ...]
+
+    @overload
+    def __getitem__(self, index: int) -> AccountHealth: ...
+
+    @overload
+    def __getitem__(self, index: slice) -> tuple[AccountHealth, ...]: ...
+
+    def __getitem__(self, index: int | slice) -> AccountHealth | tuple[AccountHealth, ...]:
+        return self.reports[index]
+
+    def __len__(self) -> int:
+        return len(self.reports)
+
+    def __iter__(self) -> Iterator[AccountHealth]:
+        return iter(self.reports)
+
+    def to_frame(self) -> pl.DataFrame:
+        """One row per answer; risk factors, recommendations and evidence as nested values."""
+        schema: dict[str, Any] = {
+            "platform": pl.String, "account_id": pl.String, "campaign_id": pl.String, "origin": pl.Date, "state": pl.String,
+            "score": pl.Float64, "probability": pl.Float64, "log_ratio": pl.Float64, "log_ratio_low": pl.Float64,
+            "log_ratio_high": pl.Float64, "interval_level": pl.Float64, "tier": pl.String, "money_at_risk": pl.Float64,
+            "currency": pl.String,
+        }  # fmt: skip
+        records = [asdict(report) for report in self.reports]
+        frame = pl.DataFrame([{name: record[name] for name in schema} for record in records], schema=schema)
+        return frame.with_columns(
+            pl.Series("risk_factors", [list(record["risk_factors"]) for record in records], dtype=_FACTORS),
+            pl.Series("recommendations", [list(record["recommendations"]) for record in records], dtype=pl.List(pl.String)),
+        )
+
+
+_FACTORS = pl.List(
+    pl.Struct({"group": pl.String, "log_odds": pl.Float64, "leading_feature": pl.String, "value": pl.Float64})
+)

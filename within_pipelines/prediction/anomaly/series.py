@@ -1,0 +1,171 @@
+"""Turn tables of metrics into regular series side by side, gaps as NaN, and refuse what cannot be one."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import polars as pl
+
+from within_pipelines.exceptions import SampleError, SchemaError
+from within_pipelines.prediction.frames import as_polars
+
+Floats = npt.NDArray[np.float64]
+Ints = npt.NDArray[np.int64]
+
+HOUR_US = 3_600_000_000
+DAY_US = 24 * HOUR_US
+ID_COLUMNS: tuple[str, ...] = ("platform", "account_id", "campaign_id", "series_id")
+KEY: tuple[str, ...] = (*ID_COLUMNS, "metric")
+_TIME_NAMES = ("timestamp", "date", "event_date")
+_RESERVED = (*ID_COLUMNS, "metric", "value", "maturity", "currency", *_TIME_NAMES)
+# Younger values are still growing: judging them would report yesterday's missing conversions as an incident.
+MATURE = 0.9
+
+
+@dataclass(frozen=True, slots=True)
+class Observations:
+    """Rows in the order given: series key, time in microseconds (UTC for aware times), value (NaN where missing), maturity.
+
+    `original` is the time column as given, `aware` whether it carries a time zone, `ids` the id columns that the caller's table has."""
+
+    keys: pl.DataFrame
+    time: Ints
+    value: Floats
+    maturity: Floats
+    currency: list[str | None]
+    original: pl.Series
+    aware: bool
+    ids: tuple[str, ...]
+
+
+def observations(data: Any, *, what: str) -> Observations:
+    """Read a long table (timestamp, metric, value and optionally ids, maturity, currency) or a wide one (timestamp and a number per metric).
+
+    Raises `SchemaError` when there is no time or no number, and `SampleError` with counts for unreadable times, infinite values and
+    repeated (series, timestamp) pairs."""
+    frame = _as_frame(data)
+    time_name = next((name for name in _TIME_NAMES if name in frame.columns), None)
+    if time_name is None:
+        raise SchemaError(f"{what} has no time column among {frame.columns}; give 'timestamp' (a date, a datetime or ISO text).")
+    frame = frame.rename({time_name: "timestamp"})
+    if not {"metric", "value"} <= set(frame.columns):
+        frame = _long(frame, what)
+    if not frame["value"].dtype.is_numeric() and frame["value"].dtype != pl.Null:
+        raise SchemaError(f"{what} holds {frame['value'].dtype} in 'value'; it should hold numbers.")
+    time, aware = _microseconds(frame["timestamp"], what)
+    value = frame["value"].cast(pl.Float64).to_numpy().astype(np.float64)
+    if infinite := int(np.isinf(value).sum()):
+        raise SampleError(f"{what} holds {infinite} of {len(value)} infinite values; make them null, because they are no measurement.")
+    ids = tuple(name for name in ID_COLUMNS if name in frame.columns)
+    keys = frame.select(
+        (pl.col(name).cast(pl.String).fill_null("") if name in frame.columns else pl.lit("")).alias(name) for name in KEY
+    )
+    if keys.height != frame.height:  # a frame without rows broadcasts its literals
+        keys = keys.clear()
+    maturity = np.ones(frame.height)
+    if "maturity" in frame.columns:
+        maturity = frame["maturity"].cast(pl.Float64).fill_null(1.0).to_numpy().astype(np.float64)
+    currency = frame["currency"].to_list() if "currency" in frame.columns else [None] * frame.height
+    repeated = int(keys.with_columns(t=pl.Series(time)).is_duplicated().sum())
+    if repeated:
+        raise SampleError(
+            f"{what} holds {repeated} rows that share series and timestamp; give one row each, and tell series apart by "
+            f"{', '.join(ID_COLUMNS)} or metric."
+        )
+    return Observations(keys, time, value, maturity, currency, frame["timestamp"], aware, ids)
+
+
+def _as_frame(data: Any) -> pl.DataFrame:
+    if type(data).__module__.startswith("pandas") and hasattr(data, "columns"):
+        named = {str(name) for name in data.columns}
+        if not named & set(_TIME_NAMES) and "datetime" in str(data.index.dtype):
+            data = data.rename_axis("timestamp").reset_index()
+        name = next((name for name in _TIME_NAMES if name in named), None)
+        if name is not None and str(data[name].dtype) == "object":
+            kinds = {getattr(value, "tzinfo", None) is not None for value in data[name] if hasattr(value, "tzinfo")}
+            if len(kinds) > 1:
+                raise SchemaError(f"{name!r} mixes times with and without a time zone; convert all of them to UTC.")
+    return as_polars(data)
+
+
+def _long(frame: pl.DataFrame, what: str) -> pl.DataFrame:
+    numeric = [name for name in frame.columns if name not in _RESERVED and frame[name].dtype.is_numeric()]
+    if not numeric and "value" in frame.columns:
+        return frame.with_columns(metric=pl.lit("value"))
+    if not numeric:
+        raise SchemaError(f"{what} has no numbers among {frame.columns}; give the columns metric and value, or one number column a metric.")
+    kept = [name for name in ("timestamp", *ID_COLUMNS, "maturity", "currency") if name in frame.columns]
+    floats = frame.with_columns(pl.col(numeric).cast(pl.Float64))
+    return floats.unpivot(on=numeric, index=kept, variable_name="metric", value_name="value")
+
+
+def _microseconds(times: pl.Series, what: str) -> tuple[Ints, bool]:
+    kind = times.dtype
+    aware = isinstance(kind, pl.Datetime) and kind.time_zone is not None
+    if kind == pl.Date:
+        times = times.cast(pl.Datetime("us"))
+    elif kind == pl.String:
+        zoned = times.str.contains(r"(Z|[+-]\d{2}:?\d{2})$")
+        if zoned.any() and not zoned.all():
+            raise SchemaError(f"{what} mixes times with and without an offset ({int(zoned.sum())} of {len(zoned)}); convert all to UTC.")
+        aware = bool(zoned.any())
+        formatted = times.str.replace(" ", "T", literal=True).str.replace("Z$", "+00:00")
+        days = formatted.str.len_chars().max() == len("2026-01-31")
+        parsed = formatted.str.to_date(strict=False) if days else formatted.str.to_datetime(time_unit="us", strict=False, time_zone="UTC" if aware else None)
+        times = parsed.cast(pl.Datetime("us")) if days else parsed
+    elif not isinstance(kind, pl.Datetime):
+        raise SchemaError(f"{what} holds {kind} in its time column; give dates, datetimes or ISO text.")
+    unreadable = int(times.null_count())
+    if unreadable:
+        raise SampleError(f"{what} holds {unreadable} of {len(times)} missing or unreadable times; give ISO dates or datetimes.")
+    return times.dt.cast_time_unit("us").to_physical().to_numpy().astype(np.int64), aware
+
+
+@dataclass(frozen=True, slots=True)
+class Rhythm:
+    """Sampling step and phase of a series: observation i lies at `phase` + i x `step` microseconds."""
+
+    step: int
+    phase: int
+
+    @property
+    def season(self) -> int:
+        """Points of one seasonal cycle: a day's for steps below a day, a week's for daily data, 1 for anything slower."""
+        if self.step <= 12 * HOUR_US:
+            return round(DAY_US / self.step)
+        return 7 if self.step < 2 * DAY_US else 1
+
+    @property
+    def points_per_month(self) -> float:
+        """Observations in 30 days."""
+        return 30 * DAY_US / self.step
+
+    @property
+    def refractory(self) -> int:
+        """Points of silence after an alarm: 36 hours, at least 3 points, so that one incident is one alarm."""
+        return max(3, round(36 * HOUR_US / self.step))
+
+
+def rhythm(times: Ints, fallback: Rhythm | None) -> Rhythm:
+    """The rhythm of rising `times`: the median step; `fallback` (else daily) for fewer than two."""
+    if len(times) < 2:
+        return fallback or Rhythm(DAY_US, int(times[0]) % DAY_US if len(times) else 0)
+    step = int(np.median(np.diff(times)))
+    return Rhythm(step, int(times[0]) % step)
+
+
+def positions(times: Ints, found: Rhythm, *, name: str) -> Ints:
+    """Grid positions of `times`.
+
+    Raises `SampleError` when two times fall on one position, because the series is not regular."""
+    at = np.rint((times - found.phase) / found.step).astype(np.int64)
+    if len(np.unique(at)) < len(at):
+        hours = found.step / HOUR_US
+        raise SampleError(
+            f"The series {name} has a median step of {hours:g} h but {len(at) - len(np.unique(at))} of {len(at)} values fall between "
+            "steps; resample it to a regular step first."
+        )
+    return at

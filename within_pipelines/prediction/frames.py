@@ -1,0 +1,60 @@
+"""Accept pandas or polars at the door, work in polars behind it."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+import polars as pl
+from numpy.typing import NDArray
+
+from within_pipelines.exceptions import SampleError, SchemaError
+
+
+def as_polars(data: Any) -> pl.DataFrame:
+    """A polars frame from a polars or pandas frame.
+
+    Raises `SchemaError` for anything else and for repeated column names."""
+    if isinstance(data, pl.DataFrame):
+        return data
+    if isinstance(data, pl.LazyFrame):
+        return data.collect()
+    if type(data).__module__.startswith("pandas"):
+        names = [str(name) for name in data.columns]
+        repeated = sorted({name for name in names if names.count(name) > 1})
+        if repeated:
+            raise SchemaError(f"The columns {', '.join(repeated)} occur more than once; rename them.")
+        return pl.DataFrame(pl.from_pandas(data.reset_index(drop=True)))
+    raise SchemaError(f"A {type(data).__name__} is no table; give a pandas or polars DataFrame.")
+
+
+def as_vector(values: Any, *, rows: int, what: str) -> NDArray[np.float64]:
+    """Finite numbers, one per row.
+
+    Raises `SampleError` with the count of what is missing or not finite."""
+    vector = np.asarray(values.to_numpy() if hasattr(values, "to_numpy") else values, dtype=np.float64).reshape(-1)
+    if vector.size != rows:
+        raise SampleError(f"{what} holds {vector.size} values for {rows} rows; give one value per row.")
+    bad = int((~np.isfinite(vector)).sum())
+    if bad:
+        raise SampleError(f"{what} holds {bad} of {rows} values that are missing or not finite; drop those rows first.")
+    return vector
+
+
+def require(frame: pl.DataFrame, columns: Sequence[str], *, why: str) -> None:
+    """Raise `SchemaError` when a column is missing."""
+    missing = [name for name in columns if name not in frame.columns]
+    if missing:
+        raise SchemaError(f"The table lacks {', '.join(missing)}; {why}")
+
+
+def matrix(frame: pl.DataFrame, columns: Sequence[str]) -> NDArray[np.float64]:
+    """Numeric columns as a row-major float matrix; absent columns, nulls and infinities become NaN."""
+    present = [
+        pl.col(name).cast(pl.Float64, strict=False).alias(name) if name in frame.columns else pl.lit(None, pl.Float64).alias(name)
+        for name in columns
+    ]
+    values = np.ascontiguousarray(frame.select(present).to_numpy(), dtype=np.float64).copy()
+    values[~np.isfinite(values)] = np.nan
+    return values
