@@ -24,6 +24,7 @@ HEADER_SEARCH_LINES = 40
 MAX_RECORD_LINES = 200
 # A .csv.gz that unpacks to more than this is taken for an attack or an accident.
 MAX_UNPACKED_BYTES = 16 * 1024**3
+_CONTROL = bytes(code for code in range(32) if code not in b"\t\n\r")
 _MAGIC = {
     b"PK\x03\x04": "an Excel workbook or zip archive; export or save it as CSV",
     b"%PDF": "a PDF document; export the report as CSV",
@@ -97,19 +98,20 @@ def to_utf8(data: bytes) -> bytes:
         if data.startswith(magic):
             raise RefusedFileError("not_text", f"the file is {what}")
     if data.startswith((b"\xff\xfe", b"\xfe\xff")):
-        data = _decoded(data, "utf-16")
+        # A file that was cut in the middle of a character loses only that.
+        data = _decoded(data[: len(data) & ~1], "utf-16")
     elif _looks_like_utf16(data[:2000]):
-        data = _decoded(data, "utf-16-le" if data[1:2] == b"\0" else "utf-16-be")
+        data = _decoded(data[: len(data) & ~1], "utf-16-le" if data[1:2] == b"\0" else "utf-16-be")
     data = data.removeprefix(b"\xef\xbb\xbf")
+    head = data[:4000]
+    control = len(head) - len(head.translate(None, _CONTROL))
+    if control > len(head) // 50:
+        raise RefusedFileError("not_text", f"{control} of the first {len(head)} bytes are control codes; give a CSV text export")
     if not data.isascii():
         try:
             data.decode("utf-8")
         except UnicodeDecodeError:
             data = _decoded(data, "cp1252")
-    head = data[:4000]
-    control = sum(byte < 32 and byte not in b"\t\n\r" for byte in head)
-    if control > len(head) // 50:
-        raise RefusedFileError("not_text", f"{control} of the first {len(head)} bytes are control codes; give a CSV text export")
     if b"\r" in data:
         data = data.replace(b"\r\n", b"\n")
         if b"\n" not in data:

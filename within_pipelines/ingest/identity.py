@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass
 from datetime import datetime
 
+import numpy as np
 import polars as pl
 
 from within_pipelines.ingest.accounts import AccountsFile, plain_account
@@ -14,6 +16,7 @@ from within_pipelines.ingest.layout import Layout, Part
 from within_pipelines.ingest.parts import only_value, part_text
 
 _ROUNDED = r"^\d(\.\d+)?[eE]\+\d+$"
+_EXPORT_AGAIN = "a spreadsheet rounded this id; export again and do not save it from the spreadsheet"
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,11 +59,8 @@ def _account(draft: Draft, part: Part | None, fallback: str | None) -> None:
     only = only_value(draft.frame, part)
     if only:
         draft.constants["account_id"] = plain_account(only)
-        only_series = pl.Series([only])
-        if only_series.str.contains(_ROUNDED).item():
-            draft.columns["account_id"] = only_series.new_from_index(0, draft.height).alias("account_id")
-            _refuse_rounded(draft, "account_id", part)
-            del draft.columns["account_id"]
+        if re.match(_ROUNDED, only):
+            draft.blame(np.ones(draft.height, dtype=bool), "damaged_id", _EXPORT_AGAIN, part.columns[0] if part.columns else None)
         return
     text = part_text(part).str.strip_prefix("act_")
     digits = text.str.replace_all("-", "", literal=True)
@@ -88,5 +88,4 @@ def _refuse_blank(draft: Draft, name: str, level: str, part: Part) -> None:
 def _refuse_rounded(draft: Draft, name: str, part: Part) -> None:
     rounded = draft.columns[name].str.contains(_ROUNDED)
     if rounded.any():
-        wanted = "a spreadsheet rounded this id; export again and do not save it from the spreadsheet"
-        draft.blame(rounded.fill_null(False).to_numpy(), "damaged_id", wanted, part.columns[0] if part.columns else None)
+        draft.blame(rounded.fill_null(False).to_numpy(), "damaged_id", _EXPORT_AGAIN, part.columns[0] if part.columns else None)

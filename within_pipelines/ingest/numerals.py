@@ -53,8 +53,9 @@ _DTYPES = {"count": pl.Int64(), "number": pl.Float64(), "currency": pl.Int64(), 
 
 def _cast(text: pl.Expr, unit: str) -> pl.Expr:
     if unit == "currency":
-        # Decimal(38, 6) rounds half to even in decimal arithmetic, so no float error can creep in.
-        return (text.cast(pl.Decimal(38, 6), strict=False) * MICROS).cast(pl.Int64, strict=False)
+        # The cast to a decimal rounds half to even in decimal arithmetic, so no float error can creep in; 24 digits leave room for the
+        # product, which must not overflow.
+        return (text.cast(pl.Decimal(24, 6), strict=False) * MICROS).cast(pl.Int64, strict=False)
     return text.cast(_DTYPES[unit], strict=False)
 
 
