@@ -1,8 +1,9 @@
 """Is the challenger better than what serves, and is it safe to let it serve?
 
 The golden sample is a frozen set of inputs: an artifact that raises, answers with NaN or in another shape, or answers otherwise than when
-it was recorded does not pass."""
+it was recorded does not pass. The paired comparison asks whether a challenger is not worse than the champion on the same rows."""
 
+from within_pipelines.validation.comparison import McNemar, compare_paired, mcnemar_exact
 from within_pipelines.validation.golden_sample import (
     GoldenPredictions,
     GoldenSample,
@@ -12,4 +13,14 @@ from within_pipelines.validation.golden_sample import (
     record_golden,
 )
 
-__all__ = ["GoldenPredictions", "GoldenSample", "GoldenSampleError", "check_golden", "load_golden", "record_golden"]
+__all__ = [
+    "GoldenPredictions",
+    "GoldenSample",
+    "GoldenSampleError",
+    "McNemar",
+    "check_golden",
+    "compare_paired",
+    "load_golden",
+    "mcnemar_exact",
+    "record_golden",
+]

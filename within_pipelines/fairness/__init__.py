@@ -1,0 +1,17 @@
+"""Does a model, or a platform's delivery, treat groups of people alike?
+
+A gap between groups counts against a model only when it is larger than the threshold *and* larger than what shuffled groups give; a
+sample in which a gap of the threshold's size could hide is insufficient evidence, never a pass."""
+
+from within_pipelines.fairness.delivery import delivery_parity
+from within_pipelines.fairness.group_gap import GroupGap, group_gap
+from within_pipelines.fairness.metrics import demographic_parity_difference, demographic_parity_ratio, group_means
+
+__all__ = [
+    "GroupGap",
+    "delivery_parity",
+    "demographic_parity_difference",
+    "demographic_parity_ratio",
+    "group_gap",
+    "group_means",
+]

@@ -1,0 +1,63 @@
+"""Does an ad reach groups alike: the four-fifths rule with its sampling error."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from itertools import combinations
+
+from within_pipelines.exceptions import SampleError
+from within_pipelines.stats import Estimate, Status, Verdict, wilson_interval
+
+
+def delivery_parity(
+    delivered: Mapping[str, int],
+    *,
+    eligible: Mapping[str, float] | None = None,
+    threshold: float = 0.8,
+    level: float = 0.95,
+    minimum_people: int = 100,
+) -> Verdict:
+    """The gate `delivery`: lowest over highest delivery rate of the groups, 0 to 1, against the four-fifths rule (EEOC, 1978).
+
+    `delivered` counts people reached per group; `eligible` the people who could have been (any common unit; equal when left out). For
+    each pair of groups, given their total, the count of one is binomial, so Wilson's interval of its share gives one of the ratio;
+    levels are adjusted for the number of pairs (Bonferroni). The pair with the lowest ratio is reported. Failed when its whole interval
+    lies below `threshold`, passed when every pair's lies at or above it, else insufficient; so is a total below `minimum_people`.
+
+    Raises `SampleError` with fewer than two groups, negative counts, or eligible numbers that are not positive.
+
+    >>> delivery_parity({"women": 3000, "men": 7000}).status.value, delivery_parity({"women": 5000, "men": 5100}).status.value
+    ('failed', 'passed')
+    """
+    able = dict.fromkeys(delivered, 1.0) if eligible is None else dict(eligible)
+    if len(delivered) < 2 or set(able) != set(delivered):
+        raise SampleError(f"delivered has groups {sorted(delivered)}, eligible {sorted(able)}; give the same two or more groups in both.")
+    if min(delivered.values()) < 0 or min(able.values()) <= 0:
+        raise SampleError("A group has a negative count or nobody eligible; give counts >= 0 and eligible numbers above 0.")
+    total = sum(delivered.values())
+    pairs = list(combinations(sorted(delivered), 2))
+    if total < minimum_people:
+        reason = f"Only {total} people were reached; {minimum_people} are needed to judge delivery."
+        return Verdict("delivery", Status.INSUFFICIENT, None, threshold, dict(delivered), reason)
+    ratios: list[tuple[Estimate, str, str]] = []
+    for one, other in pairs:
+        low, high = sorted((one, other), key=lambda group: (delivered[group] / able[group], group))
+        n = delivered[low] + delivered[high]
+        scale = able[high] / able[low]
+        if n == 0:
+            ratios.append((Estimate(1.0, 0.0, 1.0, n=0, level=level), low, high))
+            continue
+        share = wilson_interval(delivered[low], n, level=1 - (1 - level) / len(pairs))
+        ends = [s / (1 - s) * scale if s < 1 else float("inf") for s in (share.value, share.low, share.high)]
+        value, least, most = (min(1.0, end) for end in ends)
+        ratios.append((Estimate(value, least, most, n=n, level=level), low, high))
+    failing = [found for found in ratios if found[0].high < threshold]
+    worst, low, high = min(failing or ratios, key=lambda found: (found[0].value, found[0].low))
+    if failing:
+        status, why = Status.FAILED, f"below {threshold:g} beyond sampling error"
+    elif all(found[0].low >= threshold for found in ratios):
+        status, why = Status.PASSED, f"at or above {threshold:g}"
+    else:
+        status, why = Status.INSUFFICIENT, f"within sampling error of {threshold:g}"
+    reason = f"{low} are reached {worst} times as often as {high}: {why}."
+    return Verdict("delivery", status, worst, threshold, dict(delivered), reason, evidence={"lowest": low, "highest": high})
