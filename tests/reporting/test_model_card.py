@@ -1,0 +1,36 @@
+from __future__ import annotations
+
+from dataclasses import replace
+
+from within_pipelines.registry import ModelVersion
+from within_pipelines.reporting import model_card
+from within_pipelines.stats import Verdict
+
+
+def test_the_card_shows_what_was_recorded(version: ModelVersion, verdicts: tuple[Verdict, ...]) -> None:
+    card = model_card(version, verdicts)
+    assert card.startswith("# account\\_health v3\n")
+    for section in ("Intended use", "Data", "Metrics", "Verdicts", "Limits"):
+        assert f"\n## {section}\n" in card
+    for part in ("2026-11-23 06:15 UTC", "seed 7", "lake commit 8", "on days 2026-09-01 to 2026-10-30", "cd" * 32, "ab" * 32,
+                 "only 9 of 12 units", "95% intervals"):  # fmt: skip
+        assert part in card, part
+    lines = card.splitlines()
+    main = next(line for line in lines if "main" in line)
+    assert main == "| brier\\_skill \\(main\\) | 0.080 \\[0.050, 0.110\\] | 24 | 0.030 \\[0.010, 0.050\\] |"
+    assert len(lines) < 60
+
+
+def test_a_version_that_was_not_evaluated_says_so(version: ModelVersion) -> None:
+    card = model_card(replace(version, metrics={}, baseline_metrics={}, evaluation={}, code_version=""), ())
+    assert "This version has not been evaluated." in card
+    assert "No verdict has been recorded." in card
+
+
+def test_every_model_of_the_policy_has_its_uses_and_limits(version: ModelVersion) -> None:
+    from within_pipelines.registry import REQUIRED_GATES
+
+    for model in REQUIRED_GATES:
+        card = model_card(replace(version, model=model), ())
+        assert "declared for this model" not in card
+    assert "No intended use is declared" in model_card(replace(version, model="x"), ())

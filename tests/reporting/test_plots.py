@@ -1,0 +1,65 @@
+from __future__ import annotations
+
+import subprocess
+import sys
+from dataclasses import replace
+from datetime import date, timedelta
+
+import polars as pl
+import pytest
+
+from within_pipelines.exceptions import SchemaError
+from within_pipelines.prediction import Evaluation
+from within_pipelines.reporting import evaluation_plots, series_plot
+from within_pipelines.stats import Estimate
+
+PNG = b"\x89PNG\r\n\x1a\n"
+
+
+def test_an_evaluation_gives_three_small_plots(evaluation: Evaluation) -> None:
+    plots = evaluation_plots(evaluation)
+    assert sorted(plots) == ["comparison", "importance", "reliability"]
+    assert all(png.startswith(PNG) and len(png) <= 60_000 for png in plots.values())
+
+
+def test_equal_evaluations_give_equal_bytes(evaluation: Evaluation) -> None:
+    assert evaluation_plots(evaluation) == evaluation_plots(replace(evaluation))
+    changed = replace(evaluation, metrics={**evaluation.metrics, "brier_skill": Estimate(0.2, 0.1, 0.3, n=24)})
+    assert evaluation_plots(changed)["comparison"] != evaluation_plots(evaluation)["comparison"]
+
+
+def test_an_evaluation_without_tables_has_only_the_comparison(evaluation: Evaluation) -> None:
+    bare = replace(evaluation, tables={"importance": pl.DataFrame()}, baseline_metrics={})
+    assert list(evaluation_plots(bare)) == ["comparison"]
+
+
+def test_odd_names_and_numbers_that_are_not_finite_are_drawn_without_a_warning(evaluation: Evaluation) -> None:
+    odd = replace(
+        evaluation,
+        baseline="$\\frac$ 漢字",
+        metrics={"brier_skill": Estimate(0.1, float("nan"), float("nan"), n=1), "auroc": Estimate(float("nan"), 0, 1, n=1)},
+        tables={"importance": pl.DataFrame({"feature": ["$^$", "ä" * 99], "importance": [1.0, None]})},
+    )
+    assert sorted(evaluation_plots(odd)) == ["comparison", "importance"]
+
+
+def test_a_series_is_drawn_with_its_band_and_anomalies() -> None:
+    days = [date(2026, 1, 1) + timedelta(days=i) for i in range(40)]
+    plain = pl.DataFrame({"timestamp": days, "value": [float(i % 7) for i in range(40)]})
+    full = plain.with_columns(expected=pl.lit(3.0), low=pl.lit(0.0), high=pl.lit(6.0), is_anomaly=pl.col("value") > 5)
+    first, second = series_plot(plain), series_plot(full, title="spend of $1")
+    assert first.startswith(PNG)
+    assert second.startswith(PNG)
+    assert first != second
+    assert series_plot(full.reverse(), title="spend of $1") == second, "row order does not matter"
+    assert len(second) <= 60_000
+
+
+def test_a_series_without_values_is_refused() -> None:
+    with pytest.raises(SchemaError, match="needs value; the frame has timestamp"):
+        series_plot(pl.DataFrame({"timestamp": [date(2026, 1, 1)]}))
+
+
+def test_importing_the_room_loads_neither_matplotlib_nor_rich() -> None:
+    code = "import sys, within_pipelines.reporting; print({'matplotlib', 'rich', 'pandas', 'scipy', 'sqlalchemy'} & set(sys.modules))"
+    assert subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout == "set()\n"
