@@ -47,7 +47,7 @@ def shown(summary: RunSummary, width: int = 120) -> str:
 def test_the_summary_shows_rows_models_verdicts_and_the_next_step() -> None:
     text = shown(SUMMARY)
     for part in ("100,003", "total_row 2, bad_date 1", "0.080 [0.050, 0.110]", "0.030 [0.010, 0.050]", "✓ passed performance",
-                 "? insufficient evidence calibration", "✗ failed golden_sample", "champion", "not trained", "not measured",
+                 "? insufficient calibration", "✗ failed golden_sample", "champion", "not trained", "not measured",
                  "812 ads", "5 anomalies", "within alerts"):  # fmt: skip
         assert part in text, part
     assert "\x1b" not in text
@@ -69,7 +69,7 @@ def test_models_without_a_champion_are_named() -> None:
 def test_markdown_says_the_same() -> None:
     text = summary_markdown(SUMMARY)
     assert "| 1,512 | 100,003 | 90,000 | 10,000 | 3 | total\\_row 2, bad\\_date 1 |" in text
-    assert "✓ passed performance, ? insufficient evidence calibration, ✗ failed golden\\_sample | champion |" in text
+    assert "✓ passed performance, ? insufficient calibration, ✗ failed golden\\_sample | champion |" in text
     assert "no verdicts | nothing |" in text
     assert "\x1b" not in text
     assert text.endswith("- within alerts\n- make dev\n")

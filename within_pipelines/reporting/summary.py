@@ -77,7 +77,7 @@ def render_summary(summary: RunSummary) -> RenderableType:
     for line in summary.models:
         gates = Text()
         for position, (gate, status) in enumerate(line.verdicts):
-            gates.append("\n" if position else "").append(status_text(status), style=_COLOURS[status]).append(f" {gate}")
+            gates.append("\n" if position else "").append(_short(status), style=_COLOURS[status]).append(f" {gate}")
         models.add_row(
             Text(line.model),
             Text(_version(line).replace(" ", "\n", 1) if line.version else _version(line)),
@@ -107,7 +107,7 @@ def summary_markdown(summary: RunSummary) -> str:
         "|---|---|---|---|---|---|",
     ]
     for line in summary.models:
-        gates = ", ".join(f"{status_text(status)} {markdown_escaped(gate)}" for gate, status in line.verdicts) or "no verdicts"
+        gates = ", ".join(f"{_short(status)} {markdown_escaped(gate)}" for gate, status in line.verdicts) or "no verdicts"
         cells = (
             line.model,
             _version(line),
@@ -142,3 +142,8 @@ def _scores(summary: RunSummary) -> str:
         f"Scored {summary.scored_day.isoformat()}: {summary.ads_scored:,} ads, {summary.accounts_scored:,} accounts and campaigns, "
         f"{summary.anomalies_found:,} anomalies."
     )
+
+
+def _short(status: Status) -> str:
+    """The outcome without its last word, so that six columns fit on 120 signs."""
+    return status_text(status).removesuffix(" evidence")
