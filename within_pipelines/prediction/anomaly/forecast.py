@@ -38,15 +38,15 @@ class Transform(NamedTuple):
         return np.maximum(np.exp(np.minimum(y, 700.0)) - self.offset, 0.0) if self.logarithm else y * self.offset
 
 
-def learn_transform(first: Floats) -> Transform:
-    """Choose the transform from the values of the warm-up (NaN for missing).
+def learn_transform(first: Floats, *, logarithm: bool = True) -> Transform:
+    """Choose the transform from the values of the warm-up (NaN for missing); no logarithm where one of them is negative.
 
     >>> learn_transform(np.array([10.0, 20.0, 30.0]))
     Transform(logarithm=True, offset=2.0)
     """
     seen = first[~np.isnan(first)]
     size = float(np.median(np.abs(seen[seen != 0]))) if np.any(seen != 0) else 1.0
-    return Transform(False, size) if np.any(seen < 0) else Transform(True, _OFFSET_SHARE * size)
+    return Transform(False, size) if np.any(seen < 0) or not logarithm else Transform(True, _OFFSET_SHARE * size)
 
 
 @dataclass(frozen=True, slots=True)
@@ -95,17 +95,11 @@ def trailing_mean(y: Floats, season: int) -> Forecast:
         n = there.sum(axis=-1)
         filled = np.where(there, past, 0.0)
         mean = filled.sum(axis=-1) / np.maximum(n, 1)
-        spread = np.sqrt((there * (past_minus(filled, mean)) ** 2).sum(axis=-1) / np.maximum(n - 1, 1))
+        spread = np.sqrt((there * (filled - mean[..., None]) ** 2).sum(axis=-1) / np.maximum(n - 1, 1))
         enough = n >= 4
         return np.where(enough, mean, np.nan), np.where(enough, np.maximum(spread, SMALLEST_SCALE), np.nan)
 
     return _in_blocks(y, CYCLES, per_block)
-
-
-def past_minus(past: Floats, mean: Floats) -> Floats:
-    """Distance of each past value from the mean of its point."""
-    result: Floats = past - mean[..., None]
-    return result
 
 
 def _in_blocks(y: Floats, width: int, function: Callable[[Floats], tuple[Floats, Floats]]) -> Forecast:
@@ -146,3 +140,5 @@ def _median(values: Floats, *, least: int) -> Floats:
 
 
 FORECASTERS: dict[str, Callable[[Floats, int], Forecast]] = {"seasonal_tail": seasonal_median, "trailing_z": trailing_mean}
+# The baseline works on the values as they are.
+LOGARITHMIC = frozenset({"seasonal_tail"})

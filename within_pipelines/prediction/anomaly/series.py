@@ -14,6 +14,7 @@ from within_pipelines.prediction.frames import as_polars
 
 Floats = npt.NDArray[np.float64]
 Ints = npt.NDArray[np.int64]
+Bools = npt.NDArray[np.bool_]
 
 HOUR_US = 3_600_000_000
 DAY_US = 24 * HOUR_US
@@ -42,7 +43,7 @@ class Observations:
 
 
 def observations(data: Any, *, what: str) -> Observations:
-    """Read a long table (timestamp, metric, value and optionally ids, maturity, currency) or a wide one (timestamp and a number per metric).
+    """Read a long table (timestamp, metric, value and optionally ids, maturity, currency) or a wide one (timestamp and numbers).
 
     Raises `SchemaError` when there is no time or no number, and `SampleError` with counts for unreadable times, infinite values and
     repeated (series, timestamp) pairs."""
@@ -60,9 +61,7 @@ def observations(data: Any, *, what: str) -> Observations:
     if infinite := int(np.isinf(value).sum()):
         raise SampleError(f"{what} holds {infinite} of {len(value)} infinite values; make them null, because they are no measurement.")
     ids = tuple(name for name in ID_COLUMNS if name in frame.columns)
-    keys = frame.select(
-        (pl.col(name).cast(pl.String).fill_null("") if name in frame.columns else pl.lit("")).alias(name) for name in KEY
-    )
+    keys = frame.select((pl.col(name).cast(pl.String).fill_null("") if name in frame.columns else pl.lit("")).alias(name) for name in KEY)
     if keys.height != frame.height:  # a frame without rows broadcasts its literals
         keys = keys.clear()
     maturity = np.ones(frame.height)
@@ -114,14 +113,19 @@ def _microseconds(times: pl.Series, what: str) -> tuple[Ints, bool]:
         aware = bool(zoned.any())
         formatted = times.str.replace(" ", "T", literal=True).str.replace("Z$", "+00:00")
         days = formatted.str.len_chars().max() == len("2026-01-31")
-        parsed = formatted.str.to_date(strict=False) if days else formatted.str.to_datetime(time_unit="us", strict=False, time_zone="UTC" if aware else None)
+        parsed = (
+            formatted.str.to_date(strict=False)
+            if days
+            else formatted.str.to_datetime(time_unit="us", strict=False, time_zone="UTC" if aware else None)
+        )
         times = parsed.cast(pl.Datetime("us")) if days else parsed
     elif not isinstance(kind, pl.Datetime):
         raise SchemaError(f"{what} holds {kind} in its time column; give dates, datetimes or ISO text.")
     unreadable = int(times.null_count())
     if unreadable:
         raise SampleError(f"{what} holds {unreadable} of {len(times)} missing or unreadable times; give ISO dates or datetimes.")
-    return times.dt.cast_time_unit("us").to_physical().to_numpy().astype(np.int64), aware
+    physical: Ints = times.dt.cast_time_unit("us").to_physical().to_numpy().astype(np.int64)
+    return physical, aware
 
 
 @dataclass(frozen=True, slots=True)
@@ -161,7 +165,7 @@ def positions(times: Ints, found: Rhythm, *, name: str) -> Ints:
     """Grid positions of `times`.
 
     Raises `SampleError` when two times fall on one position, because the series is not regular."""
-    at = np.rint((times - found.phase) / found.step).astype(np.int64)
+    at: Ints = np.rint((times - found.phase) / found.step).astype(np.int64)
     if len(np.unique(at)) < len(at):
         hours = found.step / HOUR_US
         raise SampleError(

@@ -113,3 +113,51 @@ class Tails:
     # A metric's own tail weighs as much as its parent's when it rests on this many residuals.
     _OWN_HALF = 300.0
     _POOLED_HALF = 100.0
+
+    @classmethod
+    def of(cls, residuals: Mapping[str, Floats]) -> Self:
+        """Learn from the standardised residuals of each metric."""
+        every = np.concatenate([np.empty(0), *(residuals[name] for name in sorted(residuals))])
+        return cls((Tail.of(every), Tail.of(-every)), {name: (Tail.of(z), Tail.of(-z)) for name, z in sorted(residuals.items())})
+
+    def side(self, metric: str, z: Floats, *, upper: bool) -> Floats:
+        """P(a residual lies at least this far on this side); NaN for NaN."""
+        signed, which = (z, 0) if upper else (-z, 1)
+        belief = default_survival(signed)
+        for tail, half in ((self.pooled, self._POOLED_HALF), (self.by_metric.get(metric), self._OWN_HALF)):
+            if tail is not None and tail[which].n >= _FEWEST:
+                n = float(tail[which].n)
+                belief = (n * tail[which](signed) + half * belief) / (n + half)
+        return belief
+
+    def p_value(self, metric: str, z: Floats) -> Floats:
+        """Two-sided: twice the smaller side, at most 1."""
+        sides = np.minimum(self.side(metric, z, upper=True), self.side(metric, z, upper=False))
+        result: Floats = np.minimum(2.0 * sides, 1.0)
+        return result
+
+    def limits(self, metric: str, p: float) -> tuple[float, float]:
+        """The residuals (below, above) at which the two-sided p-value falls to `p`."""
+        bounds = []
+        for upper in (False, True):
+            near, far = (0.0, 1e6) if upper else (0.0, -1e6)
+            for _ in range(60):
+                middle = 0.5 * (near + far)
+                rare = float(self.side(metric, np.array([middle]), upper=upper)[0]) <= p / 2.0
+                near, far = (near, middle) if rare else (middle, far)
+            bounds.append(far)
+        return bounds[0], bounds[1]
+
+    def to_dict(self) -> dict[str, Any]:
+        """Plain values for JSON."""
+        metrics = {name: [side.to_dict() for side in pair] for name, pair in self.by_metric.items()}
+        return {"pooled": [side.to_dict() for side in self.pooled], "by_metric": metrics}
+
+    @classmethod
+    def from_dict(cls, values: Mapping[str, Any]) -> Self:
+        """The tails that `to_dict` wrote."""
+
+        def pair(found: Any) -> tuple[Tail, Tail]:
+            return Tail.from_dict(found[0]), Tail.from_dict(found[1])
+
+        return cls(pair(values["pooled"]), {name: pair(found) for name, found in values["by_metric"].items()})
