@@ -20,7 +20,7 @@ _source: ChampionSource | None = None
 
 def set_champion_source(source: ChampionSource | None) -> None:
     """Say where champions come from; None forgets it."""
-    global _source  # noqa: PLW0603
+    global _source
     _source = source
 
 
@@ -30,5 +30,7 @@ def champion_folder(model: str) -> Path:
     Raises `NotFittedError` when there is none."""
     folder = None if _source is None else _source.artifact_folder(model)
     if folder is None:
-        raise NotFittedError(f"This {model} predictor is not fitted and no champion is registered; call fit(), or train one with `within run`.")
+        raise NotFittedError(
+            f"This {model} predictor is not fitted and no champion is registered; call fit(), or train one with `within run`."
+        )
     return folder

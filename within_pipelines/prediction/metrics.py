@@ -44,9 +44,7 @@ def reliability_table(outcome: Floats, probability: Floats, *, bins: int = 10) -
     edges = np.unique(np.quantile(probability, np.linspace(0, 1, bins + 1)[1:-1]))
     bin_of = np.searchsorted(edges, probability, side="right")
     table = pl.DataFrame({"bin": bin_of, "predicted": probability, "observed": outcome})
-    return (
-        table.group_by("bin").agg(pl.col("predicted").mean(), pl.col("observed").mean(), pl.len().cast(pl.Int64).alias("n")).sort("bin")
-    )
+    return table.group_by("bin").agg(pl.col("predicted").mean(), pl.col("observed").mean(), pl.len().cast(pl.Int64).alias("n")).sort("bin")
 
 
 def debiased_ece(outcome: Floats, probability: Floats, *, bins: int = 10) -> float:

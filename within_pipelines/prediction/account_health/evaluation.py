@@ -58,7 +58,9 @@ def evaluate_account_health(
     Raises `SampleError` when the test rows are too few or hold one outcome only."""
     rows = test.filter(pl.col("clicks_28").fill_null(0) >= MINIMUM_CLICKS)
     if rows.height < 20 or rows["degraded"].n_unique() < 2:
-        raise SampleError(f"{rows.height} test rows with {rows['degraded'].sum() or 0} drops cannot be evaluated; both outcomes are needed.")
+        raise SampleError(
+            f"{rows.height} test rows with {rows['degraded'].sum() or 0} drops cannot be evaluated; both outcomes are needed."
+        )
     y = rows["degraded"].cast(pl.Float64).to_numpy()
     p, q = predictor.probability(rows), baseline.probability(rows)
     clusters = (rows["platform"] + "/" + rows["account_id"]).to_numpy()

@@ -181,9 +181,7 @@ class AccountHealthPredictor:
         usable = (rows["clicks_28"].cast(pl.Float64).fill_null(0.0) >= MINIMUM_CLICKS).to_numpy() & np.isfinite(x).any(axis=1)
         return AccountHealthReports(
             tuple(
-                self._report(row, float(probability[i]), float(ratio[i]), contributions[i], x[i])
-                if usable[i]
-                else self._insufficient(row)
+                self._report(row, float(probability[i]), float(ratio[i]), contributions[i], x[i]) if usable[i] else self._insufficient(row)
                 for i, row in enumerate(rows.iter_rows(named=True))
             )
         )

@@ -88,6 +88,4 @@ class AccountHealthReports(Sequence[AccountHealth]):
         )
 
 
-_FACTORS = pl.List(
-    pl.Struct({"group": pl.String, "log_odds": pl.Float64, "leading_feature": pl.String, "value": pl.Float64})
-)
+_FACTORS = pl.List(pl.Struct({"group": pl.String, "log_odds": pl.Float64, "leading_feature": pl.String, "value": pl.Float64}))

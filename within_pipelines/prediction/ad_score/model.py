@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from within_pipelines.prediction.ad_score.contrasts import group_mean, within_group
+from within_pipelines.prediction.ad_score.contrasts import within_group
 
 if TYPE_CHECKING:
     import xgboost
@@ -67,27 +67,42 @@ def standardiser(x: Floats, weight: Floats) -> tuple[Floats, Floats]:
     return mean, np.where(spread > 1e-9, spread, np.inf)
 
 
-def fit_ridge(sample: Sample, *, penalties: tuple[float, ...], validation: Sample | None) -> tuple[Ridge, float]:
-    """Weighted ridge of contrasts on features centred within their group; the penalty with the least weighted error on `validation`.
+def ridge_path(sample: Sample, penalties: tuple[float, ...]) -> list[Ridge]:
+    """Weighted ridge of contrasts on features centred within their group, one per penalty.
 
-    Minimises sum w (y - x b)^2 + penalty |b|^2 with weights scaled to mean 1."""
+    Minimises sum w (y - x b)^2 + penalty |b|^2 with weights scaled to mean 1; one eigendecomposition serves all penalties."""
     mean, scale = standardiser(sample.x, sample.weight)
     z = np.nan_to_num(np.clip((sample.x - mean) / scale, -6, 6), nan=0.0)
     w = sample.weight / sample.weight.mean()
     centred = within_group(z, w, sample.group, sample.n_groups)
-    gram = (centred * w[:, None]).T @ centred
-    moment = centred.T @ (w * sample.y)
-    values, vectors = np.linalg.eigh(gram)
+    values, vectors = np.linalg.eigh((centred * w[:, None]).T @ centred)
     values = np.maximum(values, 0.0)
-    rotated = vectors.T @ moment
-    best: tuple[float, Ridge, float] | None = None
-    for penalty in penalties:
-        ridge = Ridge(mean, scale, vectors @ (rotated / (values + penalty)))
-        error = 0.0 if validation is None else squared_error(validation, ridge(validation.x))
-        if best is None or error < best[0]:
-            best = (error, ridge, penalty)
-    assert best is not None
-    return best[1], best[2]
+    rotated = vectors.T @ (centred.T @ (w * sample.y))
+    return [Ridge(mean, scale, vectors @ (rotated / (values + penalty))) for penalty in penalties]
+
+
+def fit_ridge(sample: Sample, *, penalty: float) -> Ridge:
+    """Weighted ridge with one penalty."""
+    return ridge_path(sample, (penalty,))[0]
+
+
+def cross_fit(
+    sample: Sample, fold: NDArray[np.int64], *, penalties: tuple[float, ...], with_trees: bool, seed: int, threads: int
+) -> tuple[Floats, Floats | None, float]:
+    """(linear predictions, tree predictions, penalty): each ad predicted by models that have not seen its fold.
+
+    The penalty is the one whose such predictions have the least weighted error."""
+    linear = np.zeros((len(penalties), sample.y.size))
+    trees = np.zeros(sample.y.size) if with_trees else None
+    for k in np.unique(fold):
+        seen, unseen = sample.part(fold != k), fold == k
+        for row, ridge in enumerate(ridge_path(seen, penalties)):
+            linear[row, unseen] = ridge(sample.x[unseen])
+        if trees is not None:
+            trees[unseen] = tree_values(open_trees(fit_trees(seen, seed=seed, threads=threads)), sample.x[unseen])
+    errors = [squared_error(sample, prediction) for prediction in linear]
+    best = int(np.argmin(errors))
+    return linear[best], trees, penalties[best]
 
 
 def squared_error(sample: Sample, prediction: Floats) -> float:
@@ -147,9 +162,3 @@ def best_blend(sample: Sample, linear: Floats, trees: Floats | None) -> tuple[fl
     shares = (1.0,) if trees is None else tuple(np.linspace(0, 1, 11).tolist())
     share = min(shares, key=lambda candidate: slope_and_error(candidate)[1])
     return share, min(slope_and_error(share)[0], 2.0)
-
-
-__all__ = [
-    "PENALTIES", "Ridge", "Sample", "best_blend", "fit_ridge", "fit_trees", "group_mean", "open_trees", "squared_error", "tree_contributions",
-    "tree_values",
-]  # fmt: skip

@@ -20,6 +20,7 @@ from within_pipelines.prediction.ad_score.model import (
     Ridge,
     Sample,
     best_blend,
+    cross_fit,
     fit_ridge,
     fit_trees,
     open_trees,
@@ -95,8 +96,9 @@ class AdScorePredictor:
     def fit(self, data: Any, labels: Any = None, *, seed: int = 7, threads: int = 1) -> Self:
         """Fit on past ads; `labels` are click-through rates (default: `clicks` / `impressions` of the table).
 
-        Groups are dealt by a stable hash of their name: four fifths fit (a quarter of them choose the ridge penalty), one fifth sets
-        blend, slope and interval. Deterministic for a seed.
+        Groups are dealt into five folds by a stable hash of their name; predictions for the groups of each fold by a model fitted on the
+        others set the ridge penalty, the blend, its slope and the interval. Then everything is fitted once on all. Deterministic for a
+        seed.
 
         Raises `SchemaError` without `headline` or `group_id`; `SampleError` for labels outside [0, 1] or fewer than 12 groups with at
         least two ads."""
@@ -110,11 +112,8 @@ class AdScorePredictor:
         if min(len({n for n, f in zip(names, fold, strict=True) if f == k}) for k in range(5)) < 2:
             order = {name: i % 5 for i, name in enumerate(sorted(set(names)))}
             fold = np.array([order[name] for name in names])
-        fitting, held = fold < 4, fold == 4
         texts = joined_text(frame, TEXT_COLUMNS)
-        self._vocabulary = []
-        if self.kind == "ridge_xgboost":
-            self._vocabulary = learn_vocabulary([text for text, f in zip(texts, fitting, strict=True) if f])
+        self._vocabulary = learn_vocabulary(texts) if self.kind == "ridge_xgboost" else []
         present = word_matrix(texts, self._vocabulary)
         self._idf = np.log((1 + len(texts)) / (1 + present.sum(axis=0))) + 1.0
         x = np.column_stack([self._hand_features(frame), present])
@@ -123,23 +122,26 @@ class AdScorePredictor:
         y = within_group(seen.log_odds, weight, seen.group, seen.n_groups)
         sample = Sample(x, y, weight, seen.group)
         penalties = PENALTIES if self.kind == "ridge_xgboost" else (1e-6,)
-        _, penalty = fit_ridge(sample.part(fitting & (fold != 3)), penalties=penalties, validation=sample.part(fold == 3))
-        self._ridge, _ = fit_ridge(sample.part(fitting), penalties=(penalty,), validation=None)
-        self._trees = fit_trees(sample.part(fitting), seed=seed, threads=threads) if self.kind == "ridge_xgboost" else None
+        with_trees = self.kind == "ridge_xgboost"
+        linear, trees, penalty = cross_fit(sample, fold, penalties=penalties, with_trees=with_trees, seed=seed, threads=threads)
+        self._share, self._slope = best_blend(sample, linear, trees)
+        mixed = linear if trees is None else self._share * linear + (1 - self._share) * trees
+        self._fit_interval(sample, self._slope * mixed, seen.variance)
+        self._ridge = fit_ridge(sample, penalty=penalty)
+        self._trees = fit_trees(sample, seed=seed, threads=threads) if with_trees else None
         self._booster = None
-        later = sample.part(held)
-        trees = None if self._trees is None else tree_values(self._boosted(), later.x)
-        self._share, self._slope = best_blend(later, self._ridge(later.x), trees)
-        self._centre = float(np.average(self._raw(x[fitting]), weights=weight[fitting]))
-        self._fit_interval(later, seen.variance[held])
+        self._centre = float(np.average(self._raw(x), weights=weight))
         deviation = np.sqrt(seen.variance + self._residual**2)
         self._library = AdLibrary.of(joined_text(frame), y, deviation)
         return self
 
-    def _fit_interval(self, later: Sample, variance: Floats) -> None:
-        error = later.y - within_group(self._raw(later.x), later.weight, later.group, later.n_groups)
-        excess = float(np.sum(later.weight * (error**2 - variance)) / later.weight.sum())
-        self._residual = sqrt(max(excess, 1e-4))
+    def _fit_interval(self, sample: Sample, unseen: Floats, variance: Floats) -> None:
+        """Spread of the truth around predictions that were made without the ad's own group, and the conformal quantile."""
+        error = sample.y - within_group(unseen, sample.weight, sample.group, sample.n_groups)
+        excess = float(np.sum(sample.weight * (error**2 - variance)) / sample.weight.sum())
+        # A group's own mean takes a part of each error with it.
+        lost = 1 - sample.n_groups / sample.y.size
+        self._residual = sqrt(max(excess / lost, 1e-4))
         self._quantile = conformal_quantile(np.abs(error) / np.sqrt(self._residual**2 + variance), level=self.level)
 
     def _hand_features(self, frame: pl.DataFrame) -> Floats:
@@ -352,6 +354,8 @@ def _observed(data: Any, labels: Any) -> tuple[pl.DataFrame, Observed]:
     frame = frame.filter((pl.col("_shown") > 0) & pl.col("group_id").is_not_null() & (pl.len().over("group_id") > 1))
     groups = frame["group_id"].n_unique()
     if groups < _MINIMUM_GROUPS:
-        raise SampleError(f"{groups} groups hold at least two ads; at least {_MINIMUM_GROUPS} are needed to learn what makes the difference.")
+        raise SampleError(
+            f"{groups} groups hold at least two ads; at least {_MINIMUM_GROUPS} are needed to learn what makes the difference."
+        )
     frame = frame.sort("group_id", maintain_order=True)
     return frame, observe(frame["_rate"].to_numpy(), frame["_shown"].to_numpy(), frame["group_id"].cast(pl.String).to_numpy())

@@ -1,0 +1,11 @@
+"""Assets and checks of the model `account_health`."""
+
+from within_pipelines.defs.models import model_assets, model_checks
+
+ASSETS = model_assets(
+    "account_health",
+    feature_table="account_features",
+    learns="account-health model (will efficiency drop by a fifth within seven days?)",
+    kinds={"xgboost", "scikitlearn"},
+)
+CHECKS = model_checks("account_health")

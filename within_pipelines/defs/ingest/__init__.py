@@ -1,0 +1,1 @@
+"""Exports become facts: the lake's tables, their quality checks, the landing sensor."""

@@ -1,0 +1,49 @@
+"""The one resource: it opens the workspace of this deployment for the length of a step."""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from datetime import UTC, datetime
+from typing import TYPE_CHECKING
+
+import dagster as dg
+
+if TYPE_CHECKING:
+    from within_pipelines.pipeline import Pin, Workspace
+
+
+class WithinResource(dg.ConfigurableResource):
+    """Opens the workspace. `home` overrides `WITHIN_HOME`; `now` fixes the clock (ISO, UTC) for tests and replays."""
+
+    home: str | None = None
+    now: str | None = None
+
+    def settings(self):  # type: ignore[no-untyped-def]
+        """The settings in force."""
+        from within_pipelines.settings import Settings
+
+        return Settings() if self.home is None else Settings(home=self.home)  # type: ignore[arg-type]
+
+    @contextmanager
+    def open(self) -> Iterator["Workspace"]:
+        """The open workspace; closed again afterwards."""
+        from within_pipelines.pipeline import Workspace
+
+        with Workspace.open(self.settings()) as workspace:
+            yield workspace
+
+    def clock(self) -> datetime:
+        """The time of this step, aware, in UTC."""
+        return datetime.now(UTC) if self.now is None else datetime.fromisoformat(self.now).astimezone(UTC)
+
+
+def pin_of(context: dg.AssetExecutionContext | dg.AssetCheckExecutionContext, workspace: "Workspace") -> "Pin":
+    """The lake state that this run reads. The first step that asks sets it, as tags of the run; later steps and reruns find it there."""
+    from within_pipelines.pipeline import Pin
+
+    run = context.instance.get_run_by_id(context.run_id)
+    pin = Pin.from_tags(dict(run.tags)) if run is not None else None
+    if pin is None:
+        pin = workspace.pin()
+        if run is not None:
+            context.instance.add_run_tags(context.run_id, pin.to_tags())
+    return pin

@@ -1,0 +1,70 @@
+"""What does each step of the daily work do, from stored input to stored output?
+
+Plain functions on an open `Workspace`. Dagster, the command line and a bare Python process call the same ones, so what the UI shows is
+what the code does."""
+
+from within_pipelines.pipeline.landing import check_quality, ingest_landing, ingest_path, landing_is_empty, provide_exports
+from within_pipelines.pipeline.release import (
+    Judged,
+    Released,
+    calibration_verdict,
+    false_alarm_verdict,
+    golden_verdict,
+    judge,
+    performance_verdict,
+    release,
+)
+from within_pipelines.pipeline.scoring import ScoreReport, champion, find_anomalies, score_accounts, score_ads, score_day
+from within_pipelines.pipeline.summary import summarise
+from within_pipelines.pipeline.tables import (
+    Table,
+    build_account_features,
+    build_creative_features,
+    build_metric_series,
+    build_training_set,
+    code_version,
+    feature_table,
+    training_set,
+)
+from within_pipelines.pipeline.training import KINDS, MODELS, Trained, evaluate, load_version, train, trained_version
+from within_pipelines.pipeline.workspace import Pin, Workspace
+
+__all__ = [
+    "KINDS",
+    "MODELS",
+    "Judged",
+    "Pin",
+    "Released",
+    "ScoreReport",
+    "Table",
+    "Trained",
+    "Workspace",
+    "build_account_features",
+    "build_creative_features",
+    "build_metric_series",
+    "build_training_set",
+    "calibration_verdict",
+    "champion",
+    "check_quality",
+    "code_version",
+    "evaluate",
+    "false_alarm_verdict",
+    "feature_table",
+    "find_anomalies",
+    "golden_verdict",
+    "ingest_landing",
+    "ingest_path",
+    "judge",
+    "landing_is_empty",
+    "load_version",
+    "performance_verdict",
+    "provide_exports",
+    "release",
+    "score_accounts",
+    "score_ads",
+    "score_day",
+    "summarise",
+    "train",
+    "trained_version",
+    "training_set",
+]

@@ -1,0 +1,270 @@
+"""The champions' answers for one day, kept in the operational database."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import asdict, dataclass
+from datetime import date, datetime, timedelta
+from typing import TYPE_CHECKING, Any, cast
+
+import polars as pl
+
+from within_pipelines.exceptions import ModelNotFoundError, SampleError
+from within_pipelines.lake import knowledge_time
+from within_pipelines.pipeline.tables import ACCOUNT_ENTITY, HEALTH_ENTITY, maturity
+from within_pipelines.pipeline.training import load_version
+from within_pipelines.pipeline.workspace import Pin, Workspace
+
+if TYPE_CHECKING:
+    from within_pipelines.prediction import AccountHealthPredictor, AdScorePredictor, AnomalyDetector
+    from within_pipelines.registry import ModelVersion
+
+# The detector looks back this far to know each series' weekdays and spread.
+_SERIES_DAYS = 120
+# An ad is scored on a day when it delivered within this many days before.
+_LIVE_DAYS = 7
+# Metrics of this many days are kept with their anomaly flags at each scoring, because restatements change the newest ones.
+_KEPT_DAYS = 14
+
+
+@dataclass(frozen=True, slots=True)
+class ScoreReport:
+    """What was scored for `day`; the frames are as stored, empty for a model that was not asked."""
+
+    day: date
+    ads: pl.DataFrame
+    accounts: pl.DataFrame
+    anomalies: pl.DataFrame
+
+
+def champion(ws: Workspace, model: str) -> ModelVersion:
+    """The version that serves.
+
+    Raises `ModelNotFoundError` when nothing does."""
+    version = ws.registry.alias(model, "champion")
+    if version is None:
+        raise ModelNotFoundError(f"No version of {model} serves; `within run` trains and promotes one when its gates pass.")
+    return version
+
+
+def score_day(
+    ws: Workspace, *, day: date | None = None, models: Sequence[str] | None = None, now: datetime, pin: Pin | None = None
+) -> ScoreReport:
+    """Score `day` (default: the newest day with facts) with the champions of `models` (default: all three) and store the answers.
+
+    Facts count as known at noon UTC of the next day, so that scoring an old day again gives what could have been said then. The same
+    day scored again replaces its rows. `now` bounds what is known.
+
+    Raises `ModelNotFoundError` when a model has no champion, `SampleError` when there are no facts."""
+    pin = pin if pin is not None else ws.pin()
+    last = ws.lake.last_event_date(pin.commit_seq)
+    wanted = day if day is not None else last
+    if wanted is None or last is None or wanted > last:
+        raise SampleError(f"There are no facts for {wanted}; the newest day is {last}.")
+    known_at = min(knowledge_time(wanted), now)
+    asked = set(models if models is not None else ("ad_score", "account_health", "anomaly"))
+    return ScoreReport(
+        day=wanted,
+        ads=score_ads(ws, pin, wanted, known_at) if "ad_score" in asked else pl.DataFrame(),
+        accounts=score_accounts(ws, pin, wanted, known_at) if "account_health" in asked else pl.DataFrame(),
+        anomalies=find_anomalies(ws, pin, wanted, known_at) if "anomaly" in asked else pl.DataFrame(),
+    )
+
+
+def _stamp(version: ModelVersion, pin: Pin) -> list[pl.Expr]:
+    return [
+        pl.lit(version.version).alias("model_version"),
+        pl.lit(version.model_sha256).alias("model_sha256"),
+        pl.lit(pin.data_version).alias("data_version"),
+    ]
+
+
+def score_ads(ws: Workspace, pin: Pin, day: date, known_at: datetime) -> pl.DataFrame:
+    """Score the ads that delivered within the last seven days beside the siblings that did."""
+    from within_pipelines.database import AdScoreRepository
+    from within_pipelines.features import CREATIVE_FEATURES, creative_features, creative_table
+
+    version = champion(ws, "ad_score")
+    predictor = cast("AdScorePredictor", load_version(ws, version))
+    history = ws.lake.history(commit_seq=pin.commit_seq, as_of=known_at, end=day)
+    table = creative_table(history, ws.lake.creatives(commit_seq=pin.commit_seq, as_of=known_at), as_of=known_at)
+    live = table.filter((pl.col("last_day") > day - timedelta(days=_LIVE_DAYS)) & pl.col("headline").is_not_null())
+    if live.is_empty():
+        return pl.DataFrame()
+    features = creative_features(live)
+    rows = pl.concat([live, features.select(CREATIVE_FEATURES.columns)], how="horizontal")
+    rows = rows.with_columns(account_ctr=pl.col("account_ctr_before"))
+    scores = predictor.predict(rows)
+    answers = scores.to_frame()
+    identity = rows.select("platform", "account_id", "campaign_id", "ad_group_id", "ad_id", "headline", "format", "audience_segment")
+    stored = pl.concat(
+        [
+            identity.with_columns(scored_on=pl.lit(day)),
+            answers.select(
+                "score",
+                "log_odds_contrast",
+                interval_low="low",
+                interval_high="high",
+                interval_level="interval_level",
+                engagement_score="engagement",
+                sentiment_score="sentiment",
+                complexity_score="complexity",
+                topic="topic",
+                audience_match="audience_match",
+                confidence="confidence",
+            ),
+        ],
+        how="horizontal",
+    ).with_columns(_stamp(version, pin))
+    text = [name for name in CREATIVE_FEATURES.columns if name.startswith(("headline", "description"))]
+    linguistic = features.select(text).to_dicts()
+    content = features.select([name for name in CREATIVE_FEATURES.columns if name not in text]).to_dicts()
+    analyses = [
+        {
+            "content_features": _nonzero(content[i]),
+            "linguistic_analysis": _nonzero(linguistic[i]),
+            "visual_elements": None,
+            "visual_reason": "no image file came with the export",
+            "performance_projections": {"predicted_ctr": score.predicted_ctr, "contributions": score.contributions},
+            "similar_successful_ads": list(score.similar_ads),
+            "improvement_suggestions": [
+                {"remove": word, "expected_log_odds": round(-effect, 4)} for word, effect in list(score.costly_words.items())[:3]
+            ],
+        }
+        for i, score in enumerate(scores)
+    ]
+    AdScoreRepository(ws.database).save_with_analysis(stored, analyses)
+    return stored.sort("score", descending=True)
+
+
+def _nonzero(values: dict[str, Any]) -> dict[str, float]:
+    return {name: round(float(value), 6) for name, value in values.items() if value}
+
+
+def score_accounts(ws: Workspace, pin: Pin, day: date, known_at: datetime) -> pl.DataFrame:
+    """Health of every account and campaign on `day`; accounts carry an empty `campaign_id`."""
+    from within_pipelines.database import AccountHealthRepository
+    from within_pipelines.features import account_features, run_by_account
+
+    version = champion(ws, "account_health")
+    predictor = cast("AccountHealthPredictor", load_version(ws, version))
+    curve = maturity(ws, pin)
+
+    def features_of(history: pl.DataFrame) -> pl.DataFrame:
+        campaigns = account_features(history, origins=[day], entity=HEALTH_ENTITY, maturity=curve)
+        accounts = account_features(history, origins=[day], entity=ACCOUNT_ENTITY, maturity=curve)
+        return pl.concat([accounts.with_columns(campaign_id=pl.lit("")).select(campaigns.columns), campaigns])
+
+    batches = ws.lake.account_batches(commit_seq=pin.commit_seq, as_of=known_at, end=day)
+    rows = run_by_account(batches, features_of).sort(*HEALTH_ENTITY)
+    if rows.is_empty():
+        return pl.DataFrame()
+    reports = predictor.predict(rows)
+    earlier = _earlier_scores(ws, day)
+    stored = pl.DataFrame(
+        [
+            {
+                "platform": report.platform,
+                "account_id": report.account_id,
+                "campaign_id": report.campaign_id,
+                "scored_on": day,
+                "state": report.state,
+                "overall_score": report.score,
+                "probability": report.probability,
+                "tier": report.tier,
+                "money_at_risk": report.money_at_risk,
+                "currency": report.currency,
+                "engagement_trends": _trends(row),
+                "risk_factors": [asdict(factor) for factor in report.risk_factors],
+                "optimization_suggestions": list(report.recommendations),
+                "historical_performance": {"scores": earlier.get((report.platform, report.account_id, report.campaign_id), [])},
+                "spend_efficiency": report.evidence,
+            }
+            for report, row in zip(reports, rows.iter_rows(named=True), strict=True)
+        ],
+        schema_overrides=dict.fromkeys(_HEALTH_JSON, pl.Object) | {"overall_score": pl.Float64, "probability": pl.Float64},
+        infer_schema_length=None,
+    ).with_columns(_stamp(version, pin))
+    AccountHealthRepository(ws.database).save(stored)
+    return stored.drop(_HEALTH_JSON).sort("overall_score", nulls_last=True)
+
+
+_HEALTH_JSON = ("engagement_trends", "risk_factors", "optimization_suggestions", "historical_performance", "spend_efficiency")
+
+
+def _trends(row: dict[str, Any]) -> dict[str, float]:
+    names = ("log_ctr_7", "slope_ctr_28", "log_impressions_7", "log_efficiency_7", "slope_efficiency_28")
+    return {name: round(row[name], 6) for name in names if row.get(name) is not None}
+
+
+def _earlier_scores(ws: Workspace, day: date) -> dict[tuple[str, str, str], list[dict[str, Any]]]:
+    """The last four weeks' stored scores per account and campaign, oldest first."""
+    from within_pipelines.database import AccountHealthRepository
+
+    repository = AccountHealthRepository(ws.database)
+    found: dict[tuple[str, str, str], list[dict[str, Any]]] = {}
+    for earlier in [d for d in repository.days() if day - timedelta(days=28) <= d < day]:
+        for row in repository.on(earlier).select(*HEALTH_ENTITY, "overall_score").iter_rows():
+            found.setdefault(row[:3], []).append({"day": earlier.isoformat(), "score": row[3]})
+    return found
+
+
+def find_anomalies(ws: Workspace, pin: Pin, day: date, known_at: datetime) -> pl.DataFrame:
+    """Alarms on `day`, and the metrics of the newest two weeks with their flags."""
+    from within_pipelines.database import PerformanceMetricRepository
+    from within_pipelines.features import metric_series
+
+    version = champion(ws, "anomaly")
+    detector = cast("AnomalyDetector", load_version(ws, version))
+    facts = ws.lake.facts(commit_seq=pin.commit_seq, as_of=known_at, start=day - timedelta(days=_SERIES_DAYS - 1), end=day)
+    series = metric_series(facts, maturity=maturity(ws, pin))
+    if series.is_empty():
+        return pl.DataFrame()
+    scored = detector.score_series(series).filter(pl.col("timestamp") > day - timedelta(days=_KEPT_DAYS))
+    kept = scored.filter(pl.col("value").is_finite())
+    number: Callable[[Any], float | None] = lambda x: None if x is None or x != x else float(x)
+    stored = pl.DataFrame(
+        [
+            {
+                "platform": row["platform"],
+                "account_id": row["account_id"],
+                "metric_name": row["metric"],
+                "metric_value": row["value"],
+                "period_start": row["timestamp"],
+                "period_end": row["timestamp"],
+                "expected_value": number(row["expected"]),
+                "is_anomaly": bool(row["alarm"]),
+                "anomaly_score": number(row["score"]),
+                "metadata": {
+                    "state": row["state"],
+                    "low": number(row["low"]),
+                    "high": number(row["high"]),
+                    "direction": row["direction"],
+                    "currency": row["currency"],
+                    "model_sha256": version.model_sha256,
+                    "model_version": version.version,
+                },
+            }
+            for row in kept.iter_rows(named=True)
+        ],
+        schema_overrides={"metadata": pl.Object, "expected_value": pl.Float64, "anomaly_score": pl.Float64},
+        infer_schema_length=None,
+    )
+    if stored.height:
+        PerformanceMetricRepository(ws.database).save(stored)
+    alarms = kept.filter(pl.col("alarm") & (pl.col("timestamp") == day))
+    shown = (
+        "platform",
+        "account_id",
+        "metric",
+        "timestamp",
+        "value",
+        "expected",
+        "low",
+        "high",
+        "direction",
+        "score",
+        "p_value",
+        "currency",
+    )
+    return alarms.select(shown).sort("score", "account_id", "metric", descending=[True, False, False])

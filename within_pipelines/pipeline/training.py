@@ -1,0 +1,176 @@
+"""From a training set to a fitted artifact and its evaluation; nothing is fitted or evaluated twice for the same inputs."""
+
+from __future__ import annotations
+
+import json
+import tempfile
+import time
+from collections.abc import Mapping
+from dataclasses import dataclass
+from datetime import datetime
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, cast
+
+import numpy as np
+
+from within_pipelines.exceptions import ModelNotFoundError
+from within_pipelines.files import write_text
+from within_pipelines.pipeline.tables import code_version, fingerprint_of, training_fingerprint, training_set
+from within_pipelines.pipeline.workspace import Pin, Workspace
+
+if TYPE_CHECKING:
+    import polars as pl
+
+    from within_pipelines.prediction import AccountHealthPredictor, AdScorePredictor, AnomalyDetector, Evaluation
+    from within_pipelines.registry import ModelVersion
+
+    Predictor = AdScorePredictor | AccountHealthPredictor | AnomalyDetector
+
+MODELS: tuple[str, ...] = ("ad_score", "account_health", "anomaly")
+# The challenger first, then the simple rival that it has to beat; both are registered, either may serve.
+KINDS: Mapping[str, tuple[str, str]] = {
+    "ad_score": ("ridge_xgboost", "longer_headline"),
+    "account_health": ("logistic_xgboost", "persistence"),
+    "anomaly": ("seasonal_tail", "trailing_z"),
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Trained:
+    """One fitted and stored version; `cached` when the same inputs had already produced it."""
+
+    version: ModelVersion
+    cached: bool
+
+
+def _training_key(ws: Workspace, pin: Pin, model: str, kind: str) -> str:
+    return fingerprint_of(training_set=training_fingerprint(pin, model), kind=kind, seed=ws.settings.seed)
+
+
+def _fit(model: str, kind: str, rows: pl.DataFrame, *, seed: int, threads: int) -> Predictor:
+    from within_pipelines import prediction
+
+    if model == "ad_score":
+        return prediction.train_ad_score(rows, seed=seed, threads=threads, kind=kind)
+    if model == "account_health":
+        return prediction.train_account_health(rows, seed=seed, threads=threads, kind=kind)
+    return prediction.train_anomaly(rows, seed=seed, kind=kind)
+
+
+def load_version(ws: Workspace, version: ModelVersion) -> Predictor:
+    """Load a registered version after checking every hash of its artifact.
+
+    Raises `ArtifactError` when a file is missing or was changed."""
+    from within_pipelines import prediction
+
+    classes: dict[str, Any] = {
+        "ad_score": prediction.AdScorePredictor,
+        "account_health": prediction.AccountHealthPredictor,
+        "anomaly": prediction.AnomalyDetector,
+    }
+    return cast("Predictor", classes[version.model].load(ws.artifacts.folder(version)))
+
+
+def train(ws: Workspace, pin: Pin, model: str, kind: str, *, now: datetime) -> Trained:
+    """Fit `kind` of `model` on the training set of `pin`, store the artifact, register the version.
+
+    The artifact is bit-equal for the same pin, code and seed, so a repeated call returns the version that exists."""
+    from within_pipelines.database import TrainingRun, TrainingRunRepository
+    from within_pipelines.registry import ModelVersion
+
+    key = _training_key(ws, pin, model, kind)
+    existing = ws.registry.by_fingerprint(model, key)
+    if existing is not None and ws.artifacts.verify(existing):
+        return Trained(existing, cached=True)
+    rows = training_set(ws, pin, model)
+    started = time.process_time()
+    predictor = _fit(model, kind, rows, seed=ws.settings.seed, threads=ws.settings.threads)
+    cpu_seconds = time.process_time() - started
+    ws.settings.artifacts.mkdir(parents=True, exist_ok=True)
+    with tempfile.TemporaryDirectory(dir=ws.settings.artifacts, prefix=".within-tmp-") as scratch:
+        folder = Path(scratch) / "model"
+        model_sha256 = predictor.save(folder)
+        artifact = ws.artifacts.put(model, folder)
+    version = ws.registry.register(
+        ModelVersion(
+            model=model,
+            version=0,
+            kind=kind,
+            model_sha256=model_sha256,
+            artifact=artifact,
+            data_version=pin.data_version,
+            as_of=pin.as_of,
+            commit_seq=pin.commit_seq,
+            spec_sha256=training_fingerprint(pin, model),
+            training_fingerprint=key,
+            seed=ws.settings.seed,
+            trained_at=now,
+            metrics={},
+            baseline_metrics={},
+            code_version=code_version(),
+        )
+    )
+    TrainingRunRepository(ws.database).record(
+        TrainingRun(
+            model=model,
+            version=version.version,
+            kind=kind,
+            params={"seed": ws.settings.seed, "kind": kind, "rows": rows.height, "columns": rows.width},
+            metrics={},
+            curves={},
+            data_version=pin.data_version,
+            code_version=code_version(),
+            cpu_seconds=cpu_seconds,
+            started_at=now,
+        )
+    )
+    return Trained(version, cached=False)
+
+
+def trained_version(ws: Workspace, pin: Pin, model: str, kind: str) -> ModelVersion:
+    """The registered version of `kind` for this pin.
+
+    Raises `ModelNotFoundError` when it has not been trained."""
+    version = ws.registry.by_fingerprint(model, _training_key(ws, pin, model, kind))
+    if version is None:
+        raise ModelNotFoundError(f"No {kind} version of {model} exists for this state of the lake; materialize {model}_model first.")
+    return version
+
+
+def _evaluation_path(ws: Workspace, pin: Pin, version: ModelVersion, against: ModelVersion) -> Path:
+    return ws.reports / f"{version.model}-{version.model_sha256[:16]}-vs-{against.model_sha256[:16]}-{pin.data_version[:16]}.json"
+
+
+def evaluate(ws: Workspace, pin: Pin, version: ModelVersion, against: ModelVersion) -> Evaluation:
+    """Evaluate `version` beside `against` on the newest part of the training set, which neither has been fitted on.
+
+    The result is kept as JSON and read back when the same pair was evaluated on the same data before."""
+    from within_pipelines import prediction
+
+    path = _evaluation_path(ws, pin, version, against)
+    if path.is_file():
+        return prediction.Evaluation.from_dict(json.loads(path.read_text()))
+    test = _test_rows(ws, pin, version.model)
+    rng = np.random.default_rng([ws.settings.seed, 20])
+    candidate: Any = load_version(ws, version)
+    rival: Any = load_version(ws, against)
+    evaluators: dict[str, Any] = {
+        "ad_score": prediction.evaluate_ad_score,
+        "account_health": prediction.evaluate_account_health,
+        "anomaly": prediction.evaluate_anomaly,
+    }
+    evaluation: Evaluation = evaluators[version.model](candidate, rival, test, rng=rng)
+    write_text(path, json.dumps(evaluation.to_dict(), sort_keys=True, indent=1))
+    return evaluation
+
+
+def _test_rows(ws: Workspace, pin: Pin, model: str) -> pl.DataFrame:
+    from within_pipelines import prediction
+
+    splits: dict[str, Any] = {
+        "ad_score": prediction.split_ad_score,
+        "account_health": prediction.split_account_health,
+        "anomaly": prediction.split_anomaly,
+    }
+    test: pl.DataFrame = splits[model](training_set(ws, pin, model))[-1]
+    return test
