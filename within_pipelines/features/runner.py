@@ -22,7 +22,7 @@ def run_by_account(batches: Iterable[pl.DataFrame], function: Callable[[pl.DataF
         accounts = set(batch.select("platform", "account_id").unique().iter_rows())
         if split := sorted(accounts & seen):
             raise SplitAccountError(
-                f"Batch {number} continues {split[0][0]}/{split[0][1]}, which an earlier batch began ({len(split)} such accounts); give "
+                f"Batch {number} continues {split[0][0]}/{split[0][1]}, which an earlier batch began (accounts cut so: {len(split)}); give "
                 "whole accounts, as Lake.account_batches does, because windows across the cut would be silently wrong."
             )
         seen |= accounts
