@@ -64,7 +64,7 @@ def model_assets(model: str, *, feature_table: str, learns: str, kinds: set[str]
         kinds={"numpy"},
         owners=OWNERS,
         deps=[f"{model}_model"],
-        description="Metrics with intervals on the newest days, which the model has not been fitted on, beside its rival; and the verdicts.",
+        description="Metrics with intervals on the newest days, unseen in fitting, beside the rival's; and the verdicts.",
     )
     def evaluation(context: dg.AssetExecutionContext, within: WithinResource) -> dg.MaterializeResult:
         from within_pipelines.pipeline import judge

@@ -3,16 +3,19 @@
 Plain functions on an open `Workspace`. Dagster, the command line and a bare Python process call the same ones, so what the UI shows is
 what the code does."""
 
+from within_pipelines.pipeline.alerting import close_alert, open_alert
 from within_pipelines.pipeline.landing import check_quality, ingest_landing, ingest_path, landing_is_empty, provide_exports
 from within_pipelines.pipeline.release import (
     Judged,
     Released,
     calibration_verdict,
     false_alarm_verdict,
+    golden_check,
     golden_verdict,
     judge,
     performance_verdict,
     release,
+    validate_golden_sets,
 )
 from within_pipelines.pipeline.scoring import ScoreReport, champion, find_anomalies, score_accounts, score_ads, score_day
 from within_pipelines.pipeline.summary import summarise
@@ -46,17 +49,20 @@ __all__ = [
     "calibration_verdict",
     "champion",
     "check_quality",
+    "close_alert",
     "code_version",
     "evaluate",
     "false_alarm_verdict",
     "feature_table",
     "find_anomalies",
+    "golden_check",
     "golden_verdict",
     "ingest_landing",
     "ingest_path",
     "judge",
     "landing_is_empty",
     "load_version",
+    "open_alert",
     "performance_verdict",
     "provide_exports",
     "release",
@@ -67,4 +73,5 @@ __all__ = [
     "train",
     "trained_version",
     "training_set",
+    "validate_golden_sets",
 ]

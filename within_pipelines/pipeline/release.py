@@ -219,3 +219,26 @@ def release(ws: Workspace, pin: Pin, model: str, *, now: datetime, who: str) -> 
         else:
             return Released(model, candidate, moved=True, reasons=(*reasons, f"{candidate.kind} passed its gates"))
     return Released(model, champion, moved=False, reasons=tuple(reasons))
+
+
+def golden_check(ws: Workspace) -> dict[str, Verdict]:
+    """Every champion's golden verdict, by model; models without a champion are left out."""
+    from within_pipelines.registry import REQUIRED_GATES
+
+    serving = {model: ws.registry.alias(model, "champion") for model in REQUIRED_GATES}
+    return {model: golden_verdict(ws, version) for model, version in serving.items() if version is not None}
+
+
+def validate_golden_sets(ws: Workspace, *, now: datetime) -> dict[str, Verdict]:
+    """`golden_check`, with an alert opened for each champion that does not hold and closed for each that does."""
+    from within_pipelines.monitoring import alert_for_verdict
+    from within_pipelines.pipeline.alerting import close_alert, open_alert
+
+    verdicts = golden_check(ws)
+    for model, verdict in verdicts.items():
+        alert = alert_for_verdict(verdict, model=model)
+        if alert is None:
+            close_alert(ws, f"gate/{model}/golden_sample", now=now)
+        else:
+            open_alert(ws, alert, now=now)
+    return verdicts

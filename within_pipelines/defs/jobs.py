@@ -1,0 +1,60 @@
+"""What runs together, and when. Jobs are verbs."""
+
+import functools
+import operator
+
+import dagster as dg
+
+from within_pipelines.defs.release.assets import DAYS
+
+# One process per run: with light imports a step then costs a tenth of a second instead of three.
+IN_PROCESS = dg.in_process_executor
+
+INGEST = dg.AssetSelection.assets("ad_performance", "ad_creatives", "quarantine")
+FEATURES = dg.AssetSelection.groups("features")
+SCORES = dg.AssetSelection.assets("ad_scores", "account_health", "anomalies")
+MODELS = ("ad_score", "account_health", "anomaly")
+FEATURE_TABLE = {"ad_score": "creative_features", "account_health": "account_features", "anomaly": "metric_series"}
+
+
+def _training(model: str) -> dg.AssetSelection:
+    return dg.AssetSelection.assets(f"{model}_training_set", f"{model}_model", f"{model}_evaluation", f"{model}_registry_entry")
+
+
+ingest_daily = dg.define_asset_job(
+    "ingest_daily", selection=INGEST, executor_def=IN_PROCESS, description="Ingest what has landed and check it."
+)
+score_daily = dg.define_asset_job(
+    "score_daily",
+    selection=INGEST | SCORES,
+    partitions_def=DAYS,
+    executor_def=IN_PROCESS,
+    description="Ingest what has landed, then score one day with the champions.",
+)
+retrain = {
+    model: dg.define_asset_job(
+        f"retrain_{model}",
+        selection=dg.AssetSelection.assets(FEATURE_TABLE[model]) | _training(model),
+        executor_def=IN_PROCESS,
+        description=f"Rebuild features, train {model}, judge it, and promote it if every gate passes.",
+    )
+    for model in MODELS
+}
+validate_golden_set = dg.define_asset_job(
+    "validate_golden_set",
+    selection=dg.AssetSelection.assets("golden_set_result"),
+    executor_def=IN_PROCESS,
+    description="Ask every champion the golden sample again.",
+)
+train_and_score = dg.define_asset_job(
+    "train_and_score",
+    selection=FEATURES
+    | SCORES
+    | dg.AssetSelection.assets("golden_set_result")
+    | functools.reduce(operator.or_, (_training(model) for model in MODELS)),
+    partitions_def=DAYS,
+    executor_def=IN_PROCESS,
+    description="The main job after the ingest: build features, train, judge, promote what passed, score one day.",
+)
+
+JOBS = [ingest_daily, score_daily, *retrain.values(), validate_golden_set, train_and_score]

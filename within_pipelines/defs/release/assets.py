@@ -1,0 +1,148 @@
+"""The champions' answers day by day, and whether they still answer the golden samples as they did."""
+
+from datetime import date
+
+import dagster as dg
+
+from within_pipelines.defs.metadata import frame_table
+from within_pipelines.defs.resource import WithinResource, pin_of
+
+OWNERS = ["team:ml"]
+MODELS = ("ad_score", "account_health", "anomaly")
+
+# Days of the accounts' calendars. Old enough for imported history; far below the number of partitions that slows the UI down.
+DAYS = dg.DailyPartitionsDefinition(start_date="2012-01-01")
+
+
+def _scores(name: str, *, group: str, step: str, model: str, description: str) -> dg.AssetsDefinition:
+    @dg.asset(
+        name=name,
+        group_name=group,
+        kinds={"sqlalchemy", "polars"},
+        owners=OWNERS,
+        deps=[f"{model}_registry_entry", "ad_performance"],
+        partitions_def=DAYS,
+        description=description,
+    )
+    def scores(context: dg.AssetExecutionContext, within: WithinResource) -> dg.MaterializeResult:
+        from within_pipelines import pipeline
+        from within_pipelines.lake import knowledge_time
+
+        day = date.fromisoformat(context.partition_key)
+        with within.open() as workspace:
+            pin = pin_of(context, workspace)
+            serving = pipeline.champion(workspace, model)
+            frame = getattr(pipeline, step)(workspace, pin, day, min(knowledge_time(day), within.clock()))
+        return dg.MaterializeResult(
+            metadata={
+                "dagster/row_count": frame.height,
+                "model": f"{serving.kind} v{serving.version}",
+                "rows": frame_table(frame, most=25),
+            }
+        )
+
+    return scores
+
+
+SCORE_ASSETS = [
+    _scores(
+        "ad_scores",
+        group="ad_score",
+        step="score_ads",
+        model="ad_score",
+        description="Every live ad's score beside its siblings, with interval, components and reasons, by the champion.",
+    ),
+    _scores(
+        "account_health",
+        group="account_health",
+        step="score_accounts",
+        model="account_health",
+        description="Health 0-100 of every account and campaign with its risk factors, by the champion; or that data are too few.",
+    ),
+    _scores(
+        "anomalies",
+        group="anomaly",
+        step="find_anomalies",
+        model="anomaly",
+        description="Metrics of accounts that misbehave on the day, with expected range and tail p-value, by the champion.",
+    ),
+]
+
+
+@dg.asset_check(
+    asset="ad_scores",
+    description="Scores lie between 0 and 100, intervals contain their estimate, and no live ad is missing.",
+)
+def ad_scores_are_sane(context: dg.AssetCheckExecutionContext, within: WithinResource) -> dg.AssetCheckResult:
+    import polars as pl
+
+    from within_pipelines.database import AdScoreRepository
+
+    with within.open() as workspace:
+        frame = AdScoreRepository(workspace.database).on()
+    if frame.is_empty():
+        return dg.AssetCheckResult(passed=False, metadata={"rows": 0})
+    off = frame.filter(
+        ~pl.col("score").is_between(0, 100)
+        | (pl.col("interval_low") > pl.col("log_odds_contrast"))
+        | (pl.col("interval_high") < pl.col("log_odds_contrast"))
+    )
+    return dg.AssetCheckResult(passed=off.is_empty(), metadata={"rows": frame.height, "off": frame_table(off.head(10))})
+
+
+@dg.asset_check(
+    asset="account_health",
+    description="Every answer is a score between 0 and 100 or the state insufficient_data, and not all of them are the latter.",
+)
+def account_health_is_sane(context: dg.AssetCheckExecutionContext, within: WithinResource) -> dg.AssetCheckResult:
+    import polars as pl
+
+    from within_pipelines.database import AccountHealthRepository
+
+    with within.open() as workspace:
+        frame = AccountHealthRepository(workspace.database).on()
+    if frame.is_empty():
+        return dg.AssetCheckResult(passed=False, metadata={"rows": 0})
+    scored = frame.filter(pl.col("state") == "scored")
+    off = scored.filter(~pl.col("overall_score").is_between(0, 100) | pl.col("overall_score").is_null())
+    return dg.AssetCheckResult(
+        passed=off.is_empty() and not scored.is_empty(), metadata={"rows": frame.height, "scored": scored.height, "off": off.height}
+    )
+
+
+@dg.asset(
+    group_name="release",
+    kinds={"sqlalchemy"},
+    owners=OWNERS,
+    deps=[f"{model}_registry_entry" for model in MODELS],
+    description="Each champion's answers to its frozen golden sample, compared with those recorded when it was judged.",
+)
+def golden_set_result(context: dg.AssetExecutionContext, within: WithinResource) -> dg.MaterializeResult:
+    from within_pipelines.pipeline import validate_golden_sets
+    from within_pipelines.reporting import verdict_table
+
+    with within.open() as workspace:
+        verdicts = validate_golden_sets(workspace, now=within.clock())
+    return dg.MaterializeResult(
+        metadata={
+            "champions": len(verdicts),
+            "passed": sum(verdict.passed for verdict in verdicts.values()),
+            **{model: frame_table(verdict_table([verdict])) for model, verdict in verdicts.items()},
+        }
+    )
+
+
+@dg.asset_check(asset="golden_set_result", blocking=True, description="Every champion answers its golden sample as recorded.")
+def golden_sets_hold(context: dg.AssetCheckExecutionContext, within: WithinResource) -> dg.AssetCheckResult:
+    from within_pipelines.pipeline import golden_check
+
+    with within.open() as workspace:
+        verdicts = golden_check(workspace)
+    return dg.AssetCheckResult(
+        passed=bool(verdicts) and all(verdict.passed for verdict in verdicts.values()),
+        metadata={model: verdict.reason for model, verdict in verdicts.items()},
+    )
+
+
+RELEASE_ASSETS = [golden_set_result]
+RELEASE_CHECKS = [ad_scores_are_sane, account_health_is_sane, golden_sets_hold]

@@ -1,0 +1,8 @@
+"""Is the data fit to use?
+
+Great Expectations suites over the facts: critical expectations stop what comes after, warnings are shown."""
+
+from within_pipelines.quality.facts import check_facts
+from within_pipelines.quality.report import CRITICAL, WARNING, ExpectationResult, QualityReport
+
+__all__ = ["CRITICAL", "WARNING", "ExpectationResult", "QualityReport", "check_facts"]
