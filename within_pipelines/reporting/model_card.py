@@ -8,8 +8,7 @@ from typing import TYPE_CHECKING
 import polars as pl
 
 from within_pipelines.reporting.tables import frame_markdown, verdict_table
-from within_pipelines.reporting.text import markdown_escaped
-from within_pipelines.stats import Estimate
+from within_pipelines.reporting.text import interval_text, markdown_escaped
 
 if TYPE_CHECKING:
     from within_pipelines.registry import ModelVersion
@@ -86,9 +85,7 @@ def _metrics(version: ModelVersion) -> list[str]:
 
 
 def _interval(numbers: Mapping[str, float] | None) -> str:
-    if numbers is None:
-        return ""
-    return str(Estimate(float(numbers["value"]), float(numbers["low"]), float(numbers["high"]), int(numbers["n"])))
+    return "" if numbers is None else interval_text(numbers)
 
 
 def _code(text: str) -> str:

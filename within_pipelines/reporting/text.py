@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Mapping
 from datetime import date, datetime
 
-from within_pipelines.stats import Status
+from within_pipelines.stats import Estimate, Status
 
 _MARKS = {Status.PASSED: "✓", Status.FAILED: "✗", Status.INSUFFICIENT: "?"}
 _MARKDOWN = re.compile(r"([\\`*_{}\[\]()<>#|~!$])")
@@ -39,6 +40,15 @@ def number_text(value: object) -> str:
     if isinstance(value, date):
         return value.isoformat()
     return printable_text(str(value))
+
+
+def interval_text(numbers: Mapping[str, float]) -> str:
+    """A recorded metric: value and interval.
+
+    >>> interval_text({"value": 0.71, "low": 0.68, "high": 0.74, "n": 120, "level": 0.95})
+    '0.710 [0.680, 0.740]'
+    """
+    return str(Estimate(float(numbers["value"]), float(numbers["low"]), float(numbers["high"]), int(numbers["n"])))
 
 
 def printable_text(text: str) -> str:

@@ -1,0 +1,413 @@
+"""What can a person type? `within --help` lists it.
+
+Every command opens what it needs itself, so that help is fast. An error is one line on stderr that says what to do next; the exit code is
+0 when everything went well, 1 when it did not, 2 for a command line that makes no sense, 130 after Ctrl-C."""
+
+from __future__ import annotations
+
+import os
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from within_pipelines.exceptions import ModelNotFoundError, SettingsError, WithinError
+
+if TYPE_CHECKING:
+    import polars as pl
+
+    from within_pipelines.pipeline import Workspace
+    from within_pipelines.settings import Settings
+
+ROWS_SHOWN = 10
+
+app = typer.Typer(no_args_is_help=True, add_completion=False, rich_markup_mode=None, pretty_exceptions_enable=False)
+models_app = typer.Typer(invoke_without_command=True, rich_markup_mode=None)
+runs_app = typer.Typer(invoke_without_command=True, rich_markup_mode=None)
+app.add_typer(models_app, name="models")
+app.add_typer(runs_app, name="runs")
+
+
+class NothingHereError(WithinError, FileNotFoundError):
+    """A command needs results, and nothing has run in this folder yet."""
+
+
+def main() -> None:
+    """Run the command line and exit; the entry point `within`."""
+    for stream in (sys.stdout, sys.stderr):
+        if reconfigure := getattr(stream, "reconfigure", None):
+            # A terminal that cannot show a mark shows "?" instead of ending the program.
+            reconfigure(errors="replace")
+    if os.environ.get("WITHIN_DEBUG") == "1":
+        app(prog_name="within")
+        return
+    try:
+        app(prog_name="within")
+    except (WithinError, OSError) as error:
+        _complain(str(error) or type(error).__name__)
+    except Exception as error:  # noqa: BLE001 - the outermost edge: a person gets a line, WITHIN_DEBUG=1 the traceback
+        _complain(f"{type(error).__name__}: {error} (unexpected; set WITHIN_DEBUG=1 for the traceback)")
+    raise SystemExit(1)
+
+
+def _complain(message: str) -> None:
+    from within_pipelines.reporting import printable_text
+
+    typer.echo(f"within: {printable_text(' '.join(message.split()))}", err=True)
+
+
+def _version(wanted: bool) -> None:
+    if wanted:
+        from importlib.metadata import version
+
+        typer.echo(f"within-pipelines {version('within-pipelines')}")
+        raise typer.Exit
+
+
+@app.callback()
+def _options(
+    context: typer.Context,
+    home: Annotated[
+        Path | None, typer.Option(help="Folder of landing files, lake, artifacts and database (WITHIN_HOME; default ./data).")
+    ] = None,
+    version: Annotated[bool, typer.Option("--version", callback=_version, is_eager=True, help="Show the version and exit.")] = False,
+) -> None:
+    """Ad exports in; ad scores, account health and anomalies out, every number measured.
+
+    \b
+    Start with:  within run"""
+    context.obj = home
+
+
+# -- commands --------------------------------------------------------------------------------------------------------------------------
+
+
+@app.command()
+def run(context: typer.Context) -> None:
+    """Do the main job: ingest what has landed, train, judge, promote, score, detect.
+
+    Writes a demo agency first when nothing has landed. Ends with 1 when a step failed or a model has no champion.
+
+    \b
+    Example:  within run"""
+    from within_pipelines.defs.launch import run_main_job
+    from within_pipelines.pipeline import Workspace, summarise
+    from within_pipelines.reporting import open_console, render_summary, step_log
+
+    settings, console = _settings(context), open_console()
+    with step_log(console) as on_step:
+        outcome = run_main_job(settings, now=_now(), on_step=on_step)
+    if not outcome.success:
+        failed = f" at {', '.join(outcome.failed_steps)}" if outcome.failed_steps else ""
+        _complain(f"The run {outcome.run_id} failed{failed}: {outcome.message}")
+    with Workspace.open(settings) as ws:
+        summary = summarise(ws)
+    console.print()
+    console.print(render_summary(summary))
+    if summary.unserved:
+        _complain(f"No champion serves {', '.join(summary.unserved)}; `within models show NAME` shows which gate is missing.")
+    if not outcome.success or summary.unserved:
+        raise typer.Exit(1)
+
+
+@app.command()
+def simulate(
+    context: typer.Context,
+    accounts: Annotated[int | None, typer.Option(min=1, help="Advertising accounts.", show_default="24")] = None,
+    days: Annotated[int | None, typer.Option(min=1, help="Days of history.", show_default="200")] = None,
+    seed: Annotated[int | None, typer.Option(min=0, help="Equal seeds give equal files.", show_default="7")] = None,
+    end: Annotated[
+        datetime | None, typer.Option(formats=["%Y-%m-%d"], help="Last day with figures.", show_default="yesterday, UTC")
+    ] = None,
+    next_day: Annotated[bool, typer.Option("--next-day", help="Add one day to the agency that is already there.")] = False,
+) -> None:
+    """Write the exports of a made-up agency into the landing folder; truth.json beside it says what was planted.
+
+    \b
+    Example:  within --home /tmp/demo simulate --accounts 6 --days 120
+              within --home /tmp/demo simulate --next-day"""
+    from within_pipelines.reporting import counting, open_console
+    from within_pipelines.simulation import AgencySpec, write_agency, write_next_day
+
+    settings = _settings(context)
+    given = {"--accounts": accounts, "--days": days, "--seed": seed, "--end": end}
+    if next_day:
+        taken = [name for name, value in given.items() if value is not None]
+        if taken:
+            raise typer.BadParameter(f"--next-day continues the agency as it is; leave out {', '.join(taken)}.")
+        truth = settings.landing.parent / "truth.json"
+        if not truth.is_file():
+            raise NothingHereError(f"There is no simulated agency at {settings.home}; write one with `within simulate` first.")
+        summary = write_next_day(settings.landing, truth)
+    else:
+        length = settings.demo_days if days is None else days
+        spec = AgencySpec(
+            accounts=settings.demo_accounts if accounts is None else accounts,
+            days=length,
+            seed=settings.seed if seed is None else seed,
+            end=_now().date() - timedelta(days=1) if end is None else end.date(),
+            # A short history is all daily exports; one shorter than the usual restatement restates all of it.
+            daily_days=min(60, length),
+            restatement_days=min(14, length),
+        )
+        with counting(open_console(), "accounts written") as progress:
+            summary = write_agency(settings.landing, spec, progress=progress)
+    typer.echo(
+        f"{summary.files:,} files with {summary.rows:,} rows of {summary.accounts} accounts, {summary.first_day} to {summary.last_day}, "
+        f"in {settings.landing}\nwhat was planted: {summary.truth_path}"
+    )
+
+
+@app.command()
+def ingest(
+    context: typer.Context,
+    path: Annotated[Path | None, typer.Argument(help="An export or a folder of exports.", show_default="HOME/landing")] = None,
+) -> None:
+    """Read exports into the lake; rows that cannot be read are set aside with a reason. Files seen before are skipped.
+
+    Ends with 1 when not one file could be read.
+
+    \b
+    Example:  within ingest ~/Downloads/google-ads-report.csv"""
+    import polars as pl
+
+    from within_pipelines.pipeline import Workspace, ingest_path
+    from within_pipelines.reporting import counting, open_console, print_ingest
+
+    settings, console = _settings(context), open_console()
+    with Workspace.open(settings) as ws:
+        before = ws.lake.watermark()
+        with counting(console, "files read") as progress:
+            report = ingest_path(ws, settings.landing if path is None else path, now=_now(), progress=progress)
+        fresh = ws.lake.quarantine().filter(pl.col("commit_seq") > before)
+    print_ingest(console, report, fresh)
+    if report.files == 0:
+        raise NothingHereError(f"No export lies in {settings.landing if path is None else path}; put files there or give another path.")
+    if report.ingested == report.skipped_known == 0:
+        raise typer.Exit(1)
+
+
+@models_app.callback()
+def models(context: typer.Context) -> None:
+    """List the trained versions of every model, or show one.
+
+    \b
+    Example:  within models
+              within models show account_health"""
+    if context.invoked_subcommand is not None:
+        return
+    from within_pipelines.registry import REQUIRED_GATES, missing_gates
+    from within_pipelines.reporting import interval_text, open_console, print_table
+
+    rows = []
+    with _workspace(context) as ws:
+        for name in REQUIRED_GATES:
+            champion = ws.registry.alias(name, "champion")
+            for version in reversed(ws.registry.versions(name)):
+                main = version.metrics.get(version.main_metric)
+                shown = f"{version.main_metric} {interval_text(main)}" if main else "not evaluated"
+                missing = missing_gates(name, ws.registry.verdicts(version.model_sha256, version.data_version))
+                gates = "all passed" if not missing else f"{len(missing)} of {len(REQUIRED_GATES[name])} missing"
+                serves = "champion" if champion is not None and champion.version == version.version else ""
+                trained = f"{version.trained_at:%Y-%m-%d %H:%M}"
+                rows.append((name, f"v{version.version}", version.kind, shown, gates, trained, version.data_version[:12], serves))
+    if not rows:
+        typer.echo("No model has been trained yet; `within run` trains them.")
+        return
+    print_table(open_console(), ("model", "version", "kind", "main metric", "gates", "trained (UTC)", "data", "serves"), rows)
+
+
+@models_app.command("show")
+def models_show(
+    context: typer.Context,
+    name: Annotated[str, typer.Argument(help="ad_score, account_health or anomaly.")],
+    version: Annotated[int | None, typer.Option(min=1, help="Version number.", show_default="the champion, else the newest")] = None,
+) -> None:
+    """Show the model card of a version: data, metrics beside the baseline, verdicts, limits; then the alias's history.
+
+    \b
+    Example:  within models show account_health --version 2"""
+    from within_pipelines.registry import REQUIRED_GATES
+    from within_pipelines.reporting import frame_markdown, model_card, open_console
+
+    if name not in REQUIRED_GATES:
+        raise ModelNotFoundError(f"There is no model {name!r}; the models are {', '.join(REQUIRED_GATES)}.")
+    with _workspace(context) as ws:
+        found = ws.registry.alias(name, "champion") if version is None else ws.registry.get(name, version)
+        if found is None:
+            found = next(reversed(ws.registry.versions(name)), None)
+        if found is None:
+            raise ModelNotFoundError(f"No version of {name} has been trained; `within run` trains one.")
+        text = model_card(found, ws.registry.verdicts(found.model_sha256, found.data_version))
+        moves = ws.registry.alias_history(name)
+    if moves.height:
+        text += f"\n## Alias moves\n\n{frame_markdown(moves)}\n"
+    if sys.stdout.isatty():
+        from rich.markdown import Markdown
+
+        open_console().print(Markdown(text))
+    else:
+        typer.echo(text)
+
+
+@app.command()
+def score(
+    context: typer.Context,
+    model: Annotated[
+        list[str] | None, typer.Option(help="ad_score, account_health or anomaly; may be repeated.", show_default="all")
+    ] = None,
+    day: Annotated[
+        datetime | None, typer.Option(formats=["%Y-%m-%d"], help="Day to score.", show_default="the newest day of the lake")
+    ] = None,
+) -> None:
+    """Score a day with the champions and store the results.
+
+    \b
+    Example:  within score --model ad_score --day 2026-11-22"""
+    from within_pipelines.pipeline import score_day
+    from within_pipelines.registry import REQUIRED_GATES
+    from within_pipelines.reporting import open_console, print_frame
+
+    unknown = [name for name in model or () if name not in REQUIRED_GATES]
+    if unknown:
+        raise ModelNotFoundError(f"There is no model {', '.join(unknown)}; the models are {', '.join(REQUIRED_GATES)}.")
+    console = open_console()
+    with _workspace(context) as ws:
+        report = score_day(ws, day=None if day is None else day.date(), models=model or None, now=_now())
+        where = ws.database.shown
+    for title, frame in (("ads", report.ads), ("accounts and campaigns", report.accounts), ("anomalies", report.anomalies)):
+        console.print(f"\n{title}: {frame.height:,} rows for {report.day}", style="bold", markup=False)
+        if frame.height:
+            print_frame(console, _essential(frame).head(ROWS_SHOWN))
+    typer.echo(f"\nall rows are in {where}")
+
+
+@app.command()
+def alerts(
+    context: typer.Context,
+    everything: Annotated[bool, typer.Option("--all", help="Also closed ones.")] = False,
+) -> None:
+    """List open alerts, the newest first: what happened, and when it closes.
+
+    \b
+    Example:  within alerts --all"""
+    from within_pipelines.database import AlertRepository
+    from within_pipelines.reporting import open_console, print_frame
+
+    with _workspace(context) as ws:
+        found = AlertRepository(ws.database).alerts(status=None if everything else "open")
+    if found.is_empty():
+        typer.echo("No alerts." if everything else "No open alerts; `within alerts --all` shows the closed ones.")
+        return
+    print_frame(open_console(), found.select("severity", "title", "detail", "closes_when", "status", "occurrences", "last_seen_at"))
+
+
+@runs_app.callback()
+def runs(context: typer.Context) -> None:
+    """List training runs, the newest first, or compare two.
+
+    \b
+    Example:  within runs
+              within runs compare 3 5"""
+    if context.invoked_subcommand is not None:
+        return
+    from within_pipelines.database import TrainingRunRepository
+    from within_pipelines.reporting import open_console, print_table
+
+    with _workspace(context) as ws:
+        found = TrainingRunRepository(ws.database).runs()
+    if not found:
+        typer.echo("No training run has been recorded yet; `within run` makes some.")
+        return
+    rows = []
+    for run in reversed(found):
+        started, seconds = f"{run.started_at:%Y-%m-%d %H:%M}", f"{run.cpu_seconds:.1f}"
+        rows.append((str(run.id), run.model, f"v{run.version}", run.kind, started, seconds, run.data_version[:12]))
+    print_table(open_console(), ("run", "model", "version", "kind", "started (UTC)", "CPU s", "data"), rows)
+
+
+@runs_app.command("compare")
+def runs_compare(
+    context: typer.Context,
+    first: Annotated[int, typer.Argument(help="Number of a run.")],
+    second: Annotated[int, typer.Argument(help="Number of another run.")],
+) -> None:
+    """Show two training runs side by side: what went in, what came out.
+
+    \b
+    Example:  within runs compare 3 5"""
+    from within_pipelines.database import TrainingRunRepository
+    from within_pipelines.reporting import open_console, print_table, run_comparison
+
+    with _workspace(context) as ws:
+        repository = TrainingRunRepository(ws.database)
+        a, b = repository.get(first), repository.get(second)
+        rows = run_comparison((a, ws.registry.get(a.model, a.version)), (b, ws.registry.get(b.model, b.version)))
+    print_table(open_console(), ("", f"run {first}", f"run {second}", ""), rows)
+    if a.model != b.model:
+        typer.echo("\nThe runs trained different models; their metrics cannot be compared.")
+    elif a.data_version != b.data_version:
+        typer.echo("\nThe runs saw different data, so a difference in metrics is not the models' alone.")
+
+
+@app.command()
+def doctor(context: typer.Context) -> None:
+    """Check what a run needs: packages, folders, database, champions, Dagster, disk. Ends with 1 when something is broken.
+
+    \b
+    Example:  within doctor"""
+    from within_pipelines.pipeline.doctor import diagnose
+    from within_pipelines.reporting import open_console, print_table
+
+    findings = diagnose(_settings(context))
+    rows = [(finding.name, finding.state, finding.detail, finding.next_step) for finding in findings]
+    print_table(open_console(), ("what", "state", "detail", "next step"), rows)
+    if any(finding.state == "broken" for finding in findings):
+        raise typer.Exit(1)
+
+
+# -- helpers ---------------------------------------------------------------------------------------------------------------------------
+
+
+def _now() -> datetime:
+    return datetime.now(UTC)
+
+
+def _settings(context: typer.Context) -> Settings:
+    from pydantic import ValidationError
+
+    from within_pipelines.settings import Settings
+
+    home: Path | None = context.obj
+    try:
+        return Settings() if home is None else Settings(home=home)
+    except ValidationError as error:
+        problem = error.errors(include_input=False, include_url=False)[0]
+        name = "_".join(str(part) for part in problem["loc"]).upper()
+        raise SettingsError(f"WITHIN_{name}: {problem['msg']}; correct or unset it.") from None
+
+
+@contextmanager
+def _workspace(context: typer.Context) -> Iterator[Workspace]:
+    """The workspace of a command that only makes sense after a run."""
+    from within_pipelines.pipeline import Workspace
+
+    settings = _settings(context)
+    if settings.database_url is None and not (settings.home / "within.db").is_file():
+        raise NothingHereError(f"Nothing has run in {settings.home} yet; start with `within run`, or name another folder with --home.")
+    with Workspace.open(settings) as ws:
+        yield ws
+
+
+def _essential(frame: pl.DataFrame) -> pl.DataFrame:
+    """The columns that fit on a screen: what it is about, then what was found."""
+    known = (
+        "platform", "account_id", "campaign_id", "ad_id", "headline", "metric_name", "metric", "timestamp", "score", "overall_score",
+        "probability", "tier", "state", "value", "metric_value", "expected", "expected_value", "direction", "severity",
+    )  # fmt: skip
+    names = [name for name in known if name in frame.columns]
+    return frame.select(names or frame.columns[:8])
