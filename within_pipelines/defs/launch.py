@@ -97,6 +97,8 @@ def execute(
             run_id=run_id,
             partition_key=partition,
             raise_on_error=False,
+            # The terminal shows steps and a summary; every event is on the instance for the UI.
+            run_config={"loggers": {"console": {"config": {"log_level": "CRITICAL"}}}},
             resources={"within": WithinResource(home=str(settings.home), now=now.isoformat())},
         )
     message = next((f"{step}: {reason}" for step, reason in failures.items()), "")

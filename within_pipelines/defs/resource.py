@@ -40,10 +40,10 @@ def pin_of(context: dg.AssetExecutionContext | dg.AssetCheckExecutionContext, wo
     """The lake state that this run reads. The first step that asks sets it, as tags of the run; later steps and reruns find it there."""
     from within_pipelines.pipeline import Pin
 
-    run = context.instance.get_run_by_id(context.run_id)
+    run = context.instance.get_run_by_id(context.run.run_id)
     pin = Pin.from_tags(dict(run.tags)) if run is not None else None
     if pin is None:
         pin = workspace.pin()
         if run is not None:
-            context.instance.add_run_tags(context.run_id, pin.to_tags())
+            context.instance.add_run_tags(context.run.run_id, pin.to_tags())
     return pin
