@@ -108,7 +108,7 @@ def __getattr__(name: str) -> Any:
     return value
 
 
-__all__ = [  # noqa: F822 (some names resolve lazily)
+__all__ = [
     "MODEL_REGISTRY",
     "AdAccountHealthModel",
     "AdScoreAnalysisModel",

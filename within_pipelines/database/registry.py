@@ -128,7 +128,7 @@ class SqlRegistry:
                 found = None if current is None else current.version
                 if found != expected_current:
                     raise PromotionRefusedError(
-                        f"{alias} of {model} is v{found}, not v{expected_current} as expected: somebody moved it first; look again and decide."
+                        f"{alias} of {model} is v{found}, not v{expected_current} as expected: somebody moved it; look again and decide."
                     )
                 if current is None:
                     session.add(AliasModel(model=model, alias=alias, version=version, moved_at=now))

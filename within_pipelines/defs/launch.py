@@ -69,7 +69,7 @@ def execute(
     job_name: str, settings: "Settings", *, partition: str | None, now: datetime, on_step: Callable[[str, str], None]
 ) -> RunOutcome:
     """Run one job in this process and record it on the instance."""
-    from within_pipelines.definitions import defs
+    from within_pipelines.defs.catalogue import defs
     from within_pipelines.defs.resource import WithinResource
 
     home = dagster_home(settings)

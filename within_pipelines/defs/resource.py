@@ -3,12 +3,14 @@
 from collections.abc import Iterator
 from contextlib import contextmanager
 from datetime import UTC, datetime
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import dagster as dg
 
 if TYPE_CHECKING:
     from within_pipelines.pipeline import Pin, Workspace
+    from within_pipelines.settings import Settings
 
 
 class WithinResource(dg.ConfigurableResource):
@@ -17,11 +19,11 @@ class WithinResource(dg.ConfigurableResource):
     home: str | None = None
     now: str | None = None
 
-    def settings(self):  # type: ignore[no-untyped-def]
+    def settings(self) -> "Settings":
         """The settings in force."""
         from within_pipelines.settings import Settings
 
-        return Settings() if self.home is None else Settings(home=self.home)  # type: ignore[arg-type]
+        return Settings() if self.home is None else Settings(home=Path(self.home))
 
     @contextmanager
     def open(self) -> Iterator["Workspace"]:

@@ -142,7 +142,7 @@ def _validate(name: str, table: pl.DataFrame, stated: list[_Stated]) -> dict[str
         from great_expectations import expectations
 
         context = gx.get_context(mode="ephemeral")
-        context.variables.progress_bars = {"globally": False}  # type: ignore[assignment]
+        context.variables.progress_bars = {"globally": False}
         batch = (
             context.data_sources.add_pandas(name)
             .add_dataframe_asset(name)

@@ -22,7 +22,7 @@ REQUIRED_GATES: Mapping[str, tuple[str, ...]] = {
     "anomaly": ("performance", "false_alarms", "golden_sample"),
 }
 
-# Verdicts count only for the policy that they were made under: a changed rule needs new verdicts. Raise the number when a gate's rule changes.
+# Verdicts count only for the policy that they were made under. Raise the number when a gate's rule changes.
 RULES_VERSION = 1
 POLICY_VERSION: str = hashlib.sha256(json.dumps({"gates": REQUIRED_GATES, "rules": RULES_VERSION}, sort_keys=True).encode()).hexdigest()[
     :12

@@ -16,14 +16,15 @@ def _feature_table(name: str, builder: str, description: str, deps: list[str]) -
         with within.open() as workspace:
             pin = pin_of(context, workspace)
             built = getattr(pipeline, builder)(workspace, pin)
-            frame = workspace.derived.get(name, built.fingerprint)
+            stored = workspace.derived.latest(name)
+        newest = [] if stored is None else [frame_table(stored[1].tail(10).select(stored[1].columns[:12]))]
         return dg.MaterializeResult(
             metadata={
                 "dagster/row_count": built.rows,
                 "columns": len(built.columns),
                 "cached": built.cached,
                 "known_as_of": pin.as_of.isoformat(),
-                "newest_rows": frame_table(frame.tail(10).select(frame.columns[:12])),
+                **{"newest_rows": table for table in newest},
             },
             data_version=dg.DataVersion(built.fingerprint[:32]),
         )

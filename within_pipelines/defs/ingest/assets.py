@@ -1,5 +1,8 @@
 """The facts: what the platforms reported, and the rows that could not be used."""
 
+from collections.abc import Iterator
+from typing import Any
+
 import dagster as dg
 
 from within_pipelines.defs.metadata import frame_table
@@ -34,7 +37,7 @@ OWNERS = ["team:ml"]
     ],
     can_subset=False,
 )
-def landed_exports(context: dg.AssetExecutionContext, within: WithinResource):
+def landed_exports(context: dg.AssetExecutionContext, within: WithinResource) -> Iterator[dg.MaterializeResult]:
     """Ingest what is new in the landing folder. Rows in = accepted + unchanged + quarantined, and the run fails if that is not so."""
     import polars as pl
 
@@ -48,7 +51,7 @@ def landed_exports(context: dg.AssetExecutionContext, within: WithinResource):
         lake = workspace.lake
         reasons = lake.quarantine(pin.commit_seq).group_by("reason").len("rows").sort("rows", "reason", descending=[True, False])
         log = lake.ingest_log(pin.commit_seq)
-        counts = {
+        counts: dict[str, Any] = {
             "files": report.files,
             "rows_in": report.rows_in,
             "rows_accepted": report.rows_accepted,
@@ -104,7 +107,7 @@ def landed_exports(context: dg.AssetExecutionContext, within: WithinResource):
         ),
     ],
 )
-def fact_checks(context: dg.AssetCheckExecutionContext, within: WithinResource):
+def fact_checks(context: dg.AssetCheckExecutionContext, within: WithinResource) -> Iterator[dg.AssetCheckResult]:
     """Expectation suites over the newest 120 days, critical ones apart from warnings."""
     import polars as pl
 

@@ -44,7 +44,8 @@ class LinearPart:
         """Plain numbers for JSON."""
         return {
             "mean": self.mean.tolist(),
-            "scale": self.scale.tolist(),
+            # JSON has no infinity; a constant column's scale is kept as null.
+            "scale": [value if np.isfinite(value) else None for value in self.scale.tolist()],
             "coefficients": self.coefficients.tolist(),
             "intercept": self.intercept,
         }
@@ -52,7 +53,9 @@ class LinearPart:
     @classmethod
     def from_dict(cls, values: dict[str, Any]) -> LinearPart:
         """The part that `to_dict` wrote."""
-        return cls(*(np.array(values[name], dtype=np.float64) for name in ("mean", "scale", "coefficients")), values["intercept"])
+        mean, coefficients = (np.array(values[name], dtype=np.float64) for name in ("mean", "coefficients"))
+        scale = np.array([np.inf if value is None else value for value in values["scale"]], dtype=np.float64)
+        return cls(mean, scale, coefficients, float(values["intercept"]))
 
 
 def _standardiser(x: Floats) -> tuple[Floats, Floats]:

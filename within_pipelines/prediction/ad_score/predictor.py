@@ -336,7 +336,8 @@ def _siblings(frame: pl.DataFrame) -> NDArray[np.intp] | None:
         return None
     names = frame["group_id"].cast(pl.String).fill_null("").to_numpy()
     _, group = np.unique(names, return_inverse=True)
-    return group.astype(np.intp)
+    siblings: NDArray[np.intp] = group.astype(np.intp)
+    return siblings
 
 
 def _observed(data: Any, labels: Any) -> tuple[pl.DataFrame, Observed]:
