@@ -11,7 +11,7 @@ import pytest
 
 from tests.ingest.conftest import NOW, ReadText, check_law
 from within_pipelines.exceptions import MappingError
-from within_pipelines.ingest import Mapping, ReadResult, load_mapping, read_export
+from within_pipelines.ingest import Account, AccountsFile, Mapping, ReadResult, load_mapping, read_export
 
 EXAMPLES = Path(__file__).resolve().parents[2] / "examples"
 
@@ -118,6 +118,14 @@ def test_a_year_may_stand_in_a_column_and_a_day_may_be_a_range(read: ReadText) -
     assert read("m,d,y,camp,clicks\n4,5,2026,A,1\n", "x.csv", mapping=parts).facts["event_date"].cast(str).to_list() == ["2026-04-05"]
     ranged = mapping_of(date={"start": "from", "end": "to"})
     assert read("from,to,camp,clicks\n2026-04-05,2026-04-06,A,1\n", "x.csv", mapping=ranged).reasons == ["range_row"]
+
+
+def test_the_accounts_file_says_what_a_mapping_leaves_open(read: ReadText) -> None:
+    accounts = AccountsFile(accounts={"a": Account(currency="CHF", timezone="Europe/Zurich")})
+    mapping = mapping_of(metrics={"spend": "s"})
+    found = read("day,camp,s\n2026-04-05,A,1\n", "x.csv", mapping=mapping, accounts=accounts)
+    assert found.facts.select("currency", "timezone").rows() == [("CHF", "Europe/Zurich")]
+    assert read("day,camp,s\n2026-04-05,A,1\n", "x.csv", mapping=mapping).reasons == ["missing_currency"]
 
 
 def test_a_file_that_lacks_a_mapped_column_is_refused(read: ReadText) -> None:

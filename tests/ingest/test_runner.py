@@ -97,11 +97,13 @@ def test_links_out_of_the_landing_folder_are_reported_and_not_read(tmp_path: Pat
     (landing / "google_ads/1/link.csv").symlink_to(landing / "google_ads/1/in.csv")
     (landing / "out.csv").symlink_to(tmp_path / "secret.csv")
     (landing / "nowhere.csv").symlink_to(landing / "missing.csv")
+    (landing / "loop.csv").symlink_to(landing / "loop.csv")
     os.mkfifo(landing / "pipe.csv")
     lake = Lake(tmp_path / "lake")
     report = run(lake, landing)
     assert {item.file_name: item.reason.split(";")[0] for item in report.pending} == {
-        "out.csv": "a symbolic link leads out of the landing folder",
+        "out.csv": "a symbolic link leads out of the landing folder or to itself",
+        "loop.csv": "a symbolic link leads out of the landing folder or to itself",
         "nowhere.csv": "the file is gone, or the link leads nowhere",
         "pipe.csv": "not a regular file",
     }
@@ -126,6 +128,22 @@ def test_a_file_that_grows_while_it_is_read_waits(tmp_path: Path, landing: Path,
     assert [item.reason for item in report.pending] == ["the file is still being written"]
     monkeypatch.setattr(Path, "read_bytes", read_bytes)
     assert run(lake, landing).rows_accepted == 2
+
+
+def test_a_file_that_cannot_be_opened_stops_nobody(tmp_path: Path, landing: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (landing / "google_ads/1/a.csv").write_text(lines("2026-05-01"))
+    (landing / "google_ads/1/b.csv").write_text(lines("2026-05-02"))
+    read_bytes = Path.read_bytes
+
+    def refusing(self: Path) -> bytes:
+        if self.name == "a.csv":
+            raise PermissionError(13, "Permission denied")
+        return read_bytes(self)
+
+    monkeypatch.setattr(Path, "read_bytes", refusing)
+    report = run(Lake(tmp_path / "lake"), landing)
+    assert (report.ingested, len(report.pending)) == (1, 1)
+    assert "Permission denied" in report.pending[0].reason
 
 
 def test_a_fresh_file_waits_until_it_has_settled(tmp_path: Path, landing: Path) -> None:

@@ -190,7 +190,7 @@ def _split_fast(body: bytes, header: tuple[str, ...], first_line: int, delimiter
             separator=delimiter,
             infer_schema=False,
         )
-    except (pl.exceptions.PolarsError, UnicodeDecodeError):
+    except (pl.exceptions.PolarsError, pl.exceptions.PanicException):
         return None
     if frame.height != body.count(b"\n") + 1:
         return None
@@ -268,7 +268,8 @@ def _record(lines: list[str], at: int, delimiter: str, width: int) -> tuple[list
         if used > 1 and text.count('"') % 2:
             continue
         try:
-            fields = next(csv.reader([text], delimiter=delimiter, strict=True))
+            # To the csv module a lone carriage return ends a line; here it is only a stray character.
+            fields = next(csv.reader([text.replace("\r", " ")], delimiter=delimiter, strict=True))
         except (csv.Error, StopIteration):
             if used == 1:
                 continue

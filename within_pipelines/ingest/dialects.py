@@ -86,6 +86,7 @@ _GOOGLE: dict[str, tuple[str, ...]] = {
     "by:hour": ("hour of day", "hour of the day", "tageszeit", "stunde"),
     "by:click_type": ("click type", "klicktyp"),
     "by:keyword": ("keyword", "search keyword", "keyword-id", "keyword id"),
+    "by:match_type": ("match type", "search keyword match type", "keyword-option"),
     "by:conversion_action": ("conversion action", "conversion-aktion"),
     "by:top": ("top vs. other", "top im vergleich zu anderen"),
 }  # fmt: skip

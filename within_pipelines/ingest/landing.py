@@ -68,14 +68,17 @@ def _time_for_order(path: Path) -> datetime | None:
 
 
 def _inside(path: Path, landing: Path) -> bool:
-    return path.resolve().is_relative_to(landing.resolve())
+    try:
+        return path.resolve().is_relative_to(landing.resolve())
+    except (OSError, RuntimeError):  # a link that leads to itself
+        return False
 
 
 def why_not_readable(path: Path, landing: Path) -> str | None:
     """Why a listed path must not be opened, None when it may."""
     lexically_inside = Path(os.path.normpath(path.absolute())).is_relative_to(Path(os.path.normpath(landing.absolute())))
     if lexically_inside and not _inside(path, landing):
-        return "a symbolic link leads out of the landing folder; copy the file into it instead"
+        return "a symbolic link leads out of the landing folder or to itself; copy the file into it instead"
     if not path.exists():
         return "the file is gone, or the link leads nowhere"
     if not path.is_file():

@@ -112,7 +112,7 @@ class Mapping(BaseModel):
     ad: SourceField | None = None
     date: Annotated[Day, BeforeValidator(_day)] | None = None
     currency: SourceField | None = None
-    timezone: str = "UTC"
+    timezone: str | None = Field(default=None, description="IANA name; without it the accounts file decides, else UTC.")
     metrics: dict[MetricName, MetricField] = Field(default_factory=dict)
     breakdowns: dict[Annotated[str, Field(pattern=r"^[a-z][a-z0-9_]*$")], str] = Field(default_factory=dict)
     values: dict[str, dict[str, str]] = Field(default_factory=dict, description="Breakdown values as found -> as kept.")
@@ -123,9 +123,9 @@ class Mapping(BaseModel):
 
     @field_validator("timezone")
     @classmethod
-    def _known_zone(cls, value: str) -> str:
+    def _known_zone(cls, value: str | None) -> str | None:
         try:
-            ZoneInfo(value)
+            ZoneInfo(value or "UTC")
         except (ZoneInfoNotFoundError, ValueError, OSError) as error:
             raise ValueError(f"{value!r} is no IANA time zone; write for example Europe/Berlin") from error
         return value

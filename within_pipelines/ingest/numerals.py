@@ -84,16 +84,16 @@ def read_numbers(
             comma = _decimal_comma(cells, language)
     faults: dict[str, list[Fault]] = {key: [] for key in measures}
     if cells.height:
-        for (key,), judged in _judged(cells, comma).partition_by("key", as_dict=True, maintain_order=True).items():
+        judged = _judged(cells, comma)
+        for (key,), group in judged.partition_by("key", as_dict=True, maintain_order=True).items():
             name = str(key)
-            rows = judged.get_column("row")
-            value = judged.get_column(measures[name].unit)
-            parsed[name] = parsed[name].scatter(rows, value)
-            reasons = judged.select("row", "reason").drop_nulls()
-            for (reason,), group in reasons.partition_by("reason", as_dict=True, maintain_order=True).items():
+            parsed[name] = parsed[name].scatter(group.get_column("row"), group.get_column(measures[name].unit))
+        if judged.get_column("reason").null_count() < judged.height:
+            wrong = judged.filter(pl.col("reason").is_not_null())
+            for (key, reason), group in wrong.partition_by("key", "reason", as_dict=True, maintain_order=True).items():
                 mask = np.zeros(frame.height, dtype=bool)
                 mask[group.get_column("row").to_numpy()] = True
-                faults[name].append(Fault(mask, str(reason), _WANTED[str(reason)]))
+                faults[str(key)].append(Fault(mask, str(reason), _WANTED[str(reason)]))
     return {key: Numbers(values, (*faults[key], *_limits(values, measures[key].unit))) for key, values in parsed.items()}
 
 

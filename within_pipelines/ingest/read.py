@@ -138,12 +138,10 @@ def _parquet(data: bytes) -> Table:
     try:
         typed = pl.read_parquet(io.BytesIO(data))
         frame = typed.select(pl.col(name).cast(pl.String, strict=False).alias(str(i)) for i, name in enumerate(typed.columns))
-    except (pl.exceptions.PolarsError, OSError) as error:
+    except (pl.exceptions.PolarsError, pl.exceptions.PanicException, OSError) as error:
         raise RefusedFileError(
             "not_text", f"the Parquet file cannot be read ({type(error).__name__}); write it again with flat columns"
         ) from error
-    except pl.exceptions.PanicException as error:
-        raise RefusedFileError("not_text", "the Parquet file is damaged; write it again") from error
 
     def raw(rows: Rows) -> list[str]:
         return [",".join("" if cell is None else cell for cell in row) for row in frame[rows].iter_rows()]

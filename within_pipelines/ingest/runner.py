@@ -18,8 +18,9 @@ from within_pipelines.ingest.read import ReadResult, read_export, setup_sha256
 from within_pipelines.ingest.tables import log_table
 from within_pipelines.lake import IngestBatch, Lake
 
+_GROWING = "the file is still being written"
 # A batch is committed early when it holds this many rows, so that memory stays bounded whatever the files' size.
-BATCH_ROWS = 2_000_000
+BATCH_ROWS = 500_000
 
 
 @dataclass(frozen=True, slots=True)
@@ -84,10 +85,9 @@ def ingest(
         batch.clear()
 
     for count, path in enumerate(files, start=1):
-        reason = why_not_readable(path, landing)
-        data = None if reason else _read_settled(path, ingested_at, settle_seconds)
-        if reason or data is None:
-            pending.append(Pending(printable(path, landing), reason or "the file is still being written"))
+        data = _read_settled(path, landing, ingested_at, settle_seconds)
+        if isinstance(data, str):
+            pending.append(Pending(printable(path, landing), data))
         else:
             mapping = mapping_for(path, mappings)
             if known & _identities(data, path, mapping, accounts):
@@ -120,18 +120,21 @@ def _identities(data: bytes, path: Path, mapping: Mapping | None, accounts: Acco
     return {sha, setup_sha256(sha, path, mapping, accounts)}
 
 
-def _read_settled(path: Path, now: datetime, settle_seconds: float) -> bytes | None:
-    """The file's bytes, None when it changed while it was read or was written too recently."""
-    before = path.stat()
-    if settle_seconds > 0 and before.st_mtime > now.timestamp() - settle_seconds:
-        return None
-    data = path.read_bytes()
-    after = path.stat()
-    if (before.st_size, before.st_mtime_ns, before.st_ino) != (after.st_size, after.st_mtime_ns, after.st_ino) or len(
-        data
-    ) != after.st_size:
-        return None
-    return data
+def _read_settled(path: Path, landing: Path, now: datetime, settle_seconds: float) -> bytes | str:
+    """The file's bytes, or in a sentence why it was not read."""
+    reason = why_not_readable(path, landing)
+    if reason is not None:
+        return reason
+    try:
+        before = path.stat()
+        if settle_seconds > 0 and before.st_mtime > now.timestamp() - settle_seconds:
+            return _GROWING
+        data = path.read_bytes()
+        after = path.stat()
+    except OSError as error:
+        return f"the file cannot be opened ({error.strerror or type(error).__name__}); check its permissions"
+    unchanged = (before.st_size, before.st_mtime_ns, before.st_ino) == (after.st_size, after.st_mtime_ns, after.st_ino)
+    return data if unchanged and len(data) == after.st_size else _GROWING
 
 
 def _batch(results: Sequence[ReadResult]) -> IngestBatch:
