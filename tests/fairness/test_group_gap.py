@@ -116,6 +116,16 @@ def test_small_groups_and_gaps_that_could_hide_are_insufficient_and_said_so() ->
     assert "would only find a gap above" in hidden.verdict().reason
 
 
+def test_a_gap_above_the_threshold_that_chance_explains_asks_for_more_data() -> None:
+    audit = group_gap(
+        [0.0, 0.0, 1.0] * 10, np.repeat(["a", "b", "c"], [8, 11, 11]), threshold=0.01, minimum_units=5, rng=np.random.default_rng(5)
+    )
+    assert audit.gap is not None
+    assert audit.gap.value > 0.01
+    assert audit.status is Status.INSUFFICIENT
+    assert "more data will tell" in audit.verdict().reason
+
+
 def test_a_gap_is_found_beside_a_small_group() -> None:
     rng = np.random.default_rng(50)
     groups = np.repeat(["a", "b", "c"], [100, 100, 5])

@@ -227,3 +227,11 @@ def test_equal_bytes_give_equal_rows_and_versions(model: str) -> None:
     first, second = load_golden(FOLDER, model), load_golden(FOLDER, model)
     assert first.rows.equals(second.rows)
     assert first.version == second.version
+
+
+def test_answers_that_were_cut_short_after_recording_fail(sample: GoldenSample) -> None:
+    recorded = record_golden(LengthModel(), sample)
+    cut = replace(recorded, values=recorded.values[:-1])
+    verdict = check_golden(LengthModel(), sample, cut, tolerance=1e9)
+    assert verdict.status is Status.FAILED
+    assert verdict.reason == "39 answers were recorded, the model now gives 40."
