@@ -37,14 +37,13 @@ class NothingHereError(WithinError, FileNotFoundError):
 
 
 def main() -> None:
-    """Run the command line and exit; the entry point `within`."""
+    """Run the command line and end the program with its exit code; the entry point `within`."""
     for stream in (sys.stdout, sys.stderr):
         if reconfigure := getattr(stream, "reconfigure", None):
             # A terminal that cannot show a mark shows "?" instead of ending the program.
             reconfigure(errors="replace")
     if os.environ.get("WITHIN_DEBUG") == "1":
-        app(prog_name="within")
-        return
+        app(prog_name="within")  # ends the program
     try:
         app(prog_name="within")
     except (WithinError, OSError) as error:
@@ -211,14 +210,13 @@ def models(context: typer.Context) -> None:
                 main = version.metrics.get(version.main_metric)
                 shown = f"{version.main_metric} {interval_text(main)}" if main else "not evaluated"
                 missing = missing_gates(name, ws.registry.verdicts(version.model_sha256, version.data_version))
-                gates = "all passed" if not missing else f"{len(missing)} of {len(REQUIRED_GATES[name])} missing"
+                gates = f"{len(missing)} missing" if missing else "passed"
                 serves = "champion" if champion is not None and champion.version == version.version else ""
-                trained = f"{version.trained_at:%Y-%m-%d %H:%M}"
-                rows.append((name, f"v{version.version}", version.kind, shown, gates, trained, version.data_version[:12], serves))
+                rows.append((name, f"v{version.version}", version.kind, shown, gates, f"{version.trained_at:%Y-%m-%d}", serves))
     if not rows:
         typer.echo("No model has been trained yet; `within run` trains them.")
         return
-    print_table(open_console(), ("model", "version", "kind", "main metric", "gates", "trained (UTC)", "data", "serves"), rows)
+    print_table(open_console(), ("model", "version", "kind", "main metric", "gates", "trained", "serves"), rows)
 
 
 @models_app.command("show")

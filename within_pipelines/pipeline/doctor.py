@@ -122,7 +122,7 @@ def _lake(settings: Settings) -> Finding:
         return Finding("lake", "broken", f"{settings.lake}: {_first_line(error)}", "check the folder or WITHIN_LAKE_URL")
     if not watermark:
         return Finding("lake", "missing", "nothing has been ingested", "`within ingest` or `within run`")
-    return Finding("lake", "ok", f"{watermark} commits, facts up to {last}")
+    return Finding("lake", "ok", f"at commit {watermark}, facts up to {last}")
 
 
 def _database(settings: Settings) -> Iterator[Finding]:
@@ -184,7 +184,12 @@ def _champions(database: Database, settings: Settings) -> Iterator[Finding]:
 def _dagster(environ: Mapping[str, str]) -> Finding:
     home = environ.get("DAGSTER_HOME", "")
     if not home:
-        return Finding("DAGSTER_HOME", "warning", "not set", "start through `make run` and `make dev`, or export an absolute path")
+        return Finding(
+            "DAGSTER_HOME",
+            "warning",
+            "not set; `within run` then uses HOME/dagster",
+            "export an absolute path, so that the UI shows the same runs",
+        )
     if not Path(home).is_absolute():
         return Finding("DAGSTER_HOME", "broken", f"{home} is not absolute, and Dagster refuses that", "export an absolute path")
     if not (Path(home) / "dagster.yaml").is_file():

@@ -72,7 +72,8 @@ def step_log(console: Console) -> Iterator[Callable[[str, str], None]]:
             if status is not None:
                 status.update(Text(", ".join(started)))
             return
-        seconds = time.monotonic() - started.pop(name, time.monotonic())
+        now = time.monotonic()
+        seconds = now - started.pop(name, now)
         console.print(Text(f"{name:<32} ").append(f"{state:<10}", style=styles.get(state, "")).append(f"{seconds:7.1f} s"))
 
     if status is None:
