@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import os
 import sys
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from datetime import UTC, datetime, timedelta
@@ -98,7 +99,7 @@ def run(context: typer.Context) -> None:
     from within_pipelines.reporting import open_console, render_summary, step_log
 
     settings, console = _settings(context), open_console()
-    with step_log(console) as on_step:
+    with step_log(console, clock=time.monotonic) as on_step:
         outcome = run_main_job(settings, now=_now(), on_step=on_step)
     if not outcome.success:
         failed = f" at {', '.join(outcome.failed_steps)}" if outcome.failed_steps else ""
@@ -212,11 +213,11 @@ def models(context: typer.Context) -> None:
                 missing = missing_gates(name, ws.registry.verdicts(version.model_sha256, version.data_version))
                 gates = f"{len(missing)} missing" if missing else "passed"
                 serves = "champion" if champion is not None and champion.version == version.version else ""
-                rows.append((name, f"v{version.version}", version.kind, shown, gates, f"{version.trained_at:%Y-%m-%d}", serves))
+                rows.append((f"{name} v{version.version}", version.kind, shown, gates, f"{version.trained_at:%Y-%m-%d}", serves))
     if not rows:
         typer.echo("No model has been trained yet; `within run` trains them.")
         return
-    print_table(open_console(), ("model", "version", "kind", "main metric", "gates", "trained", "serves"), rows)
+    print_table(open_console(), ("model", "kind", "main metric", "gates", "trained", "serves"), rows)
 
 
 @models_app.command("show")
@@ -275,9 +276,15 @@ def score(
         raise ModelNotFoundError(f"There is no model {', '.join(unknown)}; the models are {', '.join(REQUIRED_GATES)}.")
     console = open_console()
     with _workspace(context) as ws:
-        report = score_day(ws, day=None if day is None else day.date(), models=model or None, now=_now())
+        report = score_day(ws, day=None if day is None else day.date(), models=model or None)
         where = ws.database.shown
-    for title, frame in (("ads", report.ads), ("accounts and campaigns", report.accounts), ("anomalies", report.anomalies)):
+    shown = {
+        "ad_score": ("ads", report.ads),
+        "account_health": ("accounts and campaigns", report.accounts),
+        "anomaly": ("anomalies", report.anomalies),
+    }
+    for name in model or shown:
+        title, frame = shown[name]
         console.print(f"\n{title}: {frame.height:,} rows for {report.day}", style="bold", markup=False)
         if frame.height:
             print_frame(console, _essential(frame).head(ROWS_SHOWN))

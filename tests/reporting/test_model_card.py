@@ -21,6 +21,13 @@ def test_the_card_shows_what_was_recorded(version: ModelVersion, verdicts: tuple
     assert len(lines) < 60
 
 
+def test_the_newest_verdict_of_a_gate_counts(version: ModelVersion, verdicts: tuple[Verdict, ...]) -> None:
+    again = replace(verdicts[0], reason="judged again")
+    card = model_card(version, (*verdicts, again))
+    assert "judged again" in card
+    assert verdicts[0].reason not in card
+
+
 def test_a_version_that_was_not_evaluated_says_so(version: ModelVersion) -> None:
     card = model_card(replace(version, metrics={}, baseline_metrics={}, evaluation={}, code_version=""), ())
     assert "This version has not been evaluated." in card

@@ -53,11 +53,12 @@ def test_progress_is_a_bar_on_a_terminal_and_silent_elsewhere() -> None:
 
 def test_steps_are_lines_everywhere_and_a_terminal_shows_what_runs() -> None:
     for console in (plain(), terminal()):
-        with step_log(console) as on_step:
+        with step_log(console, clock=iter([10.0, 12.5]).__next__) as on_step:
             on_step("features", "started")
             on_step("features", "failed")
         assert "features" in text(console)
         assert "failed" in text(console)
+        assert "2.5 s" in text(console)
         assert "started" not in text(console)
 
 

@@ -39,7 +39,7 @@ _LIMITS: Mapping[str, tuple[str, ...]] = {
 
 
 def model_card(version: ModelVersion, verdicts: Sequence[Verdict]) -> str:
-    """The card in Markdown; every number in it was recorded with `version` or stands in `verdicts`.
+    """The card in Markdown; every number in it was recorded with `version` or stands in `verdicts` (oldest first; the newest of a gate counts).
 
     Sections follow Mitchell et al. (2019), "Model Cards for Model Reporting"."""
     trained = f"{version.trained_at:%Y-%m-%d %H:%M} UTC"
@@ -61,7 +61,8 @@ def model_card(version: ModelVersion, verdicts: Sequence[Verdict]) -> str:
     ]
     lines += [f"- code {_code(version.code_version)}"] if version.code_version else []
     lines += ["", "## Metrics", "", *_metrics(version), "", "## Verdicts", ""]
-    lines.append(frame_markdown(verdict_table(verdicts)) if verdicts else "No verdict has been recorded.")
+    newest = {verdict.gate: verdict for verdict in verdicts}
+    lines.append(frame_markdown(verdict_table(list(newest.values()))) if verdicts else "No verdict has been recorded.")
     lines += ["", "## Limits", ""]
     limits = _LIMITS.get(version.model, ("None are declared for this model.",))
     lines += [f"- {limit}" for limit in limits]

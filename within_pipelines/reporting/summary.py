@@ -71,20 +71,19 @@ def render_summary(summary: RunSummary) -> RenderableType:
     rows.add_row(*(number_text(count) for count in counts), Text(_reasons(summary) or "-"))
 
     models = Table(title="Models", title_justify="left", title_style="bold", box=None, pad_edge=False)
-    for name in ("model", "version", "main metric", "baseline", "gates", "serves"):
-        # A gate broken over two lines is hard to tell from two gates.
-        models.add_column(name, no_wrap=name == "gates")
+    # A name or a gate broken over two lines is hard to tell from two; numbers may wrap on a narrow terminal.
+    for name in ("model", "main metric", "baseline", "gates"):
+        models.add_column(name, no_wrap=name in ("model", "gates"), overflow="fold")
     for line in summary.models:
         gates = Text()
         for position, (gate, status) in enumerate(line.verdicts):
             gates.append("\n" if position else "").append(_short(status), style=_COLOURS[status]).append(f" {gate}")
+        name = Text(f"{line.model}\n{_version(line)}\n")
         models.add_row(
-            Text(line.model),
-            Text(_version(line).replace(" ", "\n", 1) if line.version else _version(line)),
+            name.append(line.alias or "serves nothing", style="green" if line.alias == "champion" else "red"),
             Text(f"{line.metric}\n{_interval(line.estimate)}"),
             Text(f"{line.baseline}\n{_interval(line.baseline_estimate)}"),
             gates if line.verdicts else Text("no verdicts"),
-            Text(line.alias or "nothing", style="green" if line.alias == "champion" else "red"),
         )
     parts: list[RenderableType] = [rows, Text(), models]
     notes = [f"{line.model}: {line.note}" for line in summary.models if line.note]

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import sys
-import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from typing import TYPE_CHECKING
@@ -58,8 +57,10 @@ def counting(console: Console, what: str) -> Iterator[Callable[[int, int], None]
 
 
 @contextmanager
-def step_log(console: Console) -> Iterator[Callable[[str, str], None]]:
-    """A callback for (step, state): one line per finished step with its seconds, on a terminal also what runs now."""
+def step_log(console: Console, *, clock: Callable[[], float]) -> Iterator[Callable[[str, str], None]]:
+    """A callback for (step, state): one line per finished step with its seconds, on a terminal also what runs now.
+
+    `clock` gives seconds from any origin."""
     from rich.text import Text
 
     started: dict[str, float] = {}
@@ -68,11 +69,11 @@ def step_log(console: Console) -> Iterator[Callable[[str, str], None]]:
 
     def on_step(name: str, state: str) -> None:
         if state == "started":
-            started[name] = time.monotonic()
+            started[name] = clock()
             if status is not None:
                 status.update(Text(", ".join(started)))
             return
-        now = time.monotonic()
+        now = clock()
         seconds = now - started.pop(name, now)
         console.print(Text(f"{name:<32} ").append(f"{state:<10}", style=styles.get(state, "")).append(f"{seconds:7.1f} s"))
 
