@@ -88,9 +88,12 @@ class AnomalyDetector:
     def p_limit(self, rhythm: Rhythm) -> float:
         """The p-value from which a point of a series of this rhythm is an alarm.
 
-        Alarms per month = points per month x p x extremal index, solved for p."""
+        A series that is not silent raises an alarm per point with probability p x extremal index, and is then silent for the refractory
+        period; the budget of alarms per point, solved for p."""
         fitted = self._require()
-        return min(0.5, self.expected_false_alarms_per_month / (rhythm.points_per_month * fitted.extremal_index))
+        rate = min(self.expected_false_alarms_per_month / rhythm.points_per_month, 0.5 / rhythm.refractory)
+        while_awake = rate / (1.0 - rate * (rhythm.refractory - 1))
+        return min(0.5, while_awake / fitted.extremal_index)
 
     def fit(self, normal: Any) -> Self:
         """Learn from mostly normal history how far residuals stray, pooled over series, and remember the end of every series.
@@ -201,15 +204,19 @@ class AnomalyDetector:
 
 
 def _extremal_index(scored: Sequence[tuple[Block, Floats]], tails: Tails) -> float:
-    """Alarms per exceedance in the data of `fit`: 1 when exceedances come alone, less when they come in runs."""
-    exceedances = alarms = 0
+    """Alarms per exceedance while not silent, in the data of `fit`: 1 when exceedances come alone, less when they come in runs."""
+    points = exceedances = alarms = silent = 0
     for block, z in scored:
         for key, rhythm, series in zip(block.keys, block.rhythms, z, strict=True):
             rare = tails.p_value(key[-1], series) <= _CLUSTER_P
+            raised = int(silenced(rare, np.arange(len(rare)), rhythm.refractory).sum())
+            points += int(np.isfinite(series).sum())
             exceedances += int(rare.sum())
-            alarms += int(silenced(rare, np.arange(len(rare)), rhythm.refractory).sum())
-    # Half an exceedance each keeps the ratio sensible where hardly any were seen.
-    return (alarms + 0.5) / (exceedances + 0.5)
+            alarms += raised
+            silent += raised * (rhythm.refractory - 1)
+    # One more of each keeps the ratio sensible where hardly any were seen.
+    share_awake = (max(points - silent, 0) + 1) / (points + 1)
+    return min(1.0, (alarms + 1) / ((exceedances + 1) * share_awake))
 
 
 def silenced(exceeds: Bools, at: Ints, quiet: int) -> Bools:

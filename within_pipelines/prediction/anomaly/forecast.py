@@ -13,6 +13,7 @@ from within_pipelines.prediction.anomaly.series import Floats
 CYCLES = 8  # seasonal cycles that seasonality and scale are learned from
 LEVEL_CYCLES = 2  # cycles of the current level: one incident of under a cycle cannot carry the median
 _MINIMUM_CYCLES = 2
+_MINIMUM_MEAN = 6  # a standard deviation of fewer values strays too far itself
 # Consistent with the standard deviation of a normal distribution.
 _MAD_TO_SIGMA = 1.4826
 # log(x + offset): keeps a day of zero finite and damps the logarithm of small counts.
@@ -96,7 +97,7 @@ def trailing_mean(y: Floats, season: int) -> Forecast:
         filled = np.where(there, past, 0.0)
         mean = filled.sum(axis=-1) / np.maximum(n, 1)
         spread = np.sqrt((there * (filled - mean[..., None]) ** 2).sum(axis=-1) / np.maximum(n - 1, 1))
-        enough = n >= 4
+        enough = n >= _MINIMUM_MEAN
         return np.where(enough, mean, np.nan), np.where(enough, np.maximum(spread, SMALLEST_SCALE), np.nan)
 
     return _in_blocks(y, CYCLES, per_block)
@@ -133,8 +134,8 @@ def _median(values: Floats, *, least: int) -> Floats:
     """Median over the last axis without NaN; NaN when fewer than `least` values are there."""
     n = (~np.isnan(values)).sum(axis=-1)
     ordered = np.sort(values, axis=-1)  # NaN go last
-    low = np.take_along_axis(ordered, np.maximum(n - 1, 0)[..., None] // 2, axis=-1)[..., 0]
-    high = np.take_along_axis(ordered, np.minimum(n, values.shape[-1] - 1)[..., None] // 2, axis=-1)[..., 0]
+    low = np.take_along_axis(ordered, (np.maximum(n - 1, 0) // 2)[..., None], axis=-1)[..., 0]
+    high = np.take_along_axis(ordered, np.minimum(n // 2, values.shape[-1] - 1)[..., None], axis=-1)[..., 0]
     result: Floats = np.where(n >= least, 0.5 * (low + high), np.nan)
     return result
 

@@ -111,14 +111,7 @@ def _microseconds(times: pl.Series, what: str) -> tuple[Ints, bool]:
         if zoned.any() and not zoned.all():
             raise SchemaError(f"{what} mixes times with and without an offset ({int(zoned.sum())} of {len(zoned)}); convert all to UTC.")
         aware = bool(zoned.any())
-        formatted = times.str.replace(" ", "T", literal=True).str.replace("Z$", "+00:00")
-        days = formatted.str.len_chars().max() == len("2026-01-31")
-        parsed = (
-            formatted.str.to_date(strict=False)
-            if days
-            else formatted.str.to_datetime(time_unit="us", strict=False, time_zone="UTC" if aware else None)
-        )
-        times = parsed.cast(pl.Datetime("us")) if days else parsed
+        times = _from_text(times, aware=aware)
     elif not isinstance(kind, pl.Datetime):
         raise SchemaError(f"{what} holds {kind} in its time column; give dates, datetimes or ISO text.")
     unreadable = int(times.null_count())
@@ -126,6 +119,17 @@ def _microseconds(times: pl.Series, what: str) -> tuple[Ints, bool]:
         raise SampleError(f"{what} holds {unreadable} of {len(times)} missing or unreadable times; give ISO dates or datetimes.")
     physical: Ints = times.dt.cast_time_unit("us").to_physical().to_numpy().astype(np.int64)
     return physical, aware
+
+
+def _from_text(times: pl.Series, *, aware: bool) -> pl.Series:
+    """ISO text as datetimes, null where it cannot be read."""
+    text = times.str.replace(" ", "T", literal=True).str.replace("Z$", "+00:00")
+    try:
+        if text.str.len_chars().max() == len("2026-01-31"):
+            return text.str.to_date(strict=False).cast(pl.Datetime("us"))
+        return text.str.to_datetime(time_unit="us", strict=False, time_zone="UTC" if aware else None)
+    except pl.exceptions.ComputeError:  # not one value looks like a time
+        return pl.Series([None], dtype=pl.Datetime("us")).new_from_index(0, len(text))
 
 
 @dataclass(frozen=True, slots=True)
