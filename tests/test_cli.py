@@ -392,7 +392,7 @@ class FakeScoring:
     def __init__(self) -> None:
         self.asked: list[tuple[date | None, list[str] | None]] = []
 
-    def __call__(self, ws: Workspace, *, day: date | None, models: list[str] | None, now: datetime) -> ScoreReport:
+    def __call__(self, ws: Workspace, *, day: date | None, models: list[str] | None) -> ScoreReport:
         self.asked.append((day, models))
         ads = pl.DataFrame({"platform": ["meta_ads"], "ad_id": ["7"], "headline": ["Warm socks"], "score": [71.25], "confidence": [0.5]})
         return ScoreReport(date(2026, 11, 22), ads, pl.DataFrame({f"c{i}": [i] for i in range(12)}), pl.DataFrame())

@@ -39,7 +39,8 @@ _LIMITS: Mapping[str, tuple[str, ...]] = {
 
 
 def model_card(version: ModelVersion, verdicts: Sequence[Verdict]) -> str:
-    """The card in Markdown; every number in it was recorded with `version` or stands in `verdicts` (oldest first; the newest of a gate counts).
+    """The card in Markdown; every number in it was recorded with `version` or stands in `verdicts` (oldest first: the newest
+    of a gate counts).
 
     Sections follow Mitchell et al. (2019), "Model Cards for Model Reporting"."""
     trained = f"{version.trained_at:%Y-%m-%d %H:%M} UTC"

@@ -78,9 +78,9 @@ def render_summary(summary: RunSummary) -> RenderableType:
         gates = Text()
         for position, (gate, status) in enumerate(line.verdicts):
             gates.append("\n" if position else "").append(_short(status), style=_COLOURS[status]).append(f" {gate}")
-        name = Text(f"{line.model}\n{_version(line)}\n")
+        who = Text(f"{line.model}\n{_version(line)}\n")
         models.add_row(
-            name.append(line.alias or "serves nothing", style="green" if line.alias == "champion" else "red"),
+            who.append(line.alias or "serves nothing", style="green" if line.alias == "champion" else "red"),
             Text(f"{line.metric}\n{_interval(line.estimate)}"),
             Text(f"{line.baseline}\n{_interval(line.baseline_estimate)}"),
             gates if line.verdicts else Text("no verdicts"),
