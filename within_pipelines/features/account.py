@@ -11,7 +11,7 @@ import numpy.typing as npt
 import polars as pl
 
 from within_pipelines.exceptions import SchemaError
-from within_pipelines.features.knowledge import Floats, Replay, as_origins, currencies, known_changes, one_grain
+from within_pipelines.features.knowledge import Floats, Replay, as_origins, coarser, currencies, known_changes, one_grain
 from within_pipelines.features.measures import Feed, Known, known_measures
 from within_pipelines.features.spec import FeatureSpec
 from within_pipelines.features.targets import (
@@ -105,11 +105,11 @@ def account_features(
         raise SchemaError(f"The spec {spec.name} version {spec.version} differs from what this code computes; use ACCOUNT_FEATURES.")
     one_grain(history)
     days = as_origins(origins)
-    changes = known_changes(history, entity)
+    ads = known_changes(history, tuple(dict.fromkeys([*entity, "campaign_id", "ad_group_id", "ad_id"])))
     money = currencies(history, entity)
-    replay = Replay.of(changes, entity)
+    replay = Replay.of(coarser(ads, entity), entity)
     feed = Feed.of(history)
-    concentration = _concentration(history, replay.units, entity, days)
+    concentration = _concentration(ads, replay.units, entity, days)
     frames = [_empty(replay.units)]
     for chosen, block in replay.windows(days, LONG):
         origin_days = np.array(days[chosen])
@@ -261,11 +261,10 @@ def _volume(known: Known, running: dict[int, Floats]) -> dict[str, Floats]:
     }
 
 
-def _concentration(history: pl.DataFrame, units: pl.DataFrame, entity: tuple[str, ...], days: Sequence[int]) -> Floats:
+def _concentration(ads: pl.DataFrame, units: pl.DataFrame, entity: tuple[str, ...], days: Sequence[int]) -> Floats:
     """Herfindahl index of 28 days' spend (impressions where there is no money) over the unit's ads: 1 when one ad takes all."""
     unit = tuple(dict.fromkeys([*entity, "campaign_id", "ad_group_id", "ad_id"]))
-    channels = ("spend_micros", "impressions")
-    replay = Replay.of(known_changes(history, unit), unit, channels=channels)
+    replay = Replay.of(ads, unit, channels=("spend_micros", "impressions"))
     parents = replay.units.join(units.with_row_index("parent"), on=list(entity), how="left", maintain_order="left")
     parent = parents["parent"].to_numpy().astype(np.int64)
     result = np.full((units.height, len(days)), np.nan)

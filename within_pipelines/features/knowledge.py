@@ -118,6 +118,11 @@ def known_changes(history: pl.DataFrame, unit: Sequence[str]) -> pl.DataFrame:
     same = pl.all_horizontal(*((pl.col(name) == pl.col(name).shift(1)) for name in _VERSION_KEY)).fill_null(False)
     # A later version replaces the one before it: its change is the difference.
     changes = channels.with_columns(pl.when(same).then(pl.col(c) - pl.col(c).shift(1)).otherwise(pl.col(c)).alias(c) for c in CHANNELS)
+    return coarser(changes, unit)
+
+
+def coarser(changes: pl.DataFrame, unit: Sequence[str]) -> pl.DataFrame:
+    """Changes added up to larger units, sorted by unit, day and known_from."""
     return changes.group_by(*unit, "day", "known_from").agg(pl.col(c).sum() for c in CHANNELS).sort(*unit, "day", "known_from")
 
 

@@ -135,6 +135,16 @@ def test_one_incident_is_one_alarm_until_the_silence_ends() -> None:
     assert days == [first, first + timedelta(days=3)]
 
 
+def test_an_incident_that_fit_has_seen_begin_is_not_reported_at_once() -> None:
+    frame = daily(steady(1, series=1))
+    begins = SPLIT - timedelta(days=1)
+    frame = frame.with_columns(
+        value=pl.when(pl.col("timestamp").is_between(begins, SPLIT + timedelta(days=3))).then(5.0).otherwise("value")
+    )
+    found = AnomalyDetector().fit(old(frame)).detect(new(frame))
+    assert [f["timestamp"] for f in found if f["value"] == 5.0] == [begins + timedelta(days=3)]
+
+
 def test_immature_and_missing_values_are_stated_and_not_judged() -> None:
     detector, frame = fitted()
     last = frame["timestamp"].max()

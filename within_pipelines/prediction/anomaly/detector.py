@@ -162,7 +162,8 @@ class AnomalyDetector:
                 columns["p_value"][rows] = p[at]
                 quiet = block.rhythms[i].refractory
                 columns["severity"][rows] = _trailing_mean(-np.log10(p), quiet)[at]
-                alarm[rows] = silenced(p[at] <= limit, at, quiet)
+                # Remembered days count too: an incident that was reported before `frame` begins is not reported again at once.
+                alarm[rows] = silenced(p <= limit, np.arange(len(p)), quiet)[at]
         judged = np.isfinite(columns["z"])
         state = np.where(np.isnan(observed.value), "missing", np.where(observed.maturity < MATURE, "immature", "warming_up"))
         direction = [None if not ok else "up" if z >= 0 else "down" for ok, z in zip(judged, columns["z"], strict=True)]
