@@ -5,8 +5,6 @@ import operator
 
 import dagster as dg
 
-from within_pipelines.defs.release.assets import DAYS
-
 # One process per run: with light imports a step then costs a tenth of a second instead of three.
 IN_PROCESS = dg.in_process_executor
 
@@ -27,7 +25,6 @@ ingest_daily = dg.define_asset_job(
 score_daily = dg.define_asset_job(
     "score_daily",
     selection=INGEST | SCORES,
-    partitions_def=DAYS,
     executor_def=IN_PROCESS,
     description="Ingest what has landed, then score one day with the champions.",
 )
@@ -52,7 +49,6 @@ train_and_score = dg.define_asset_job(
     | SCORES
     | dg.AssetSelection.assets("golden_set_result")
     | functools.reduce(operator.or_, (_training(model) for model in MODELS)),
-    partitions_def=DAYS,
     executor_def=IN_PROCESS,
     description="The main job after the ingest: build features, train, judge, promote what passed, score one day.",
 )

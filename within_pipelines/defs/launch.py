@@ -70,6 +70,7 @@ def execute(
 ) -> RunOutcome:
     """Run one job in this process and record it on the instance."""
     from within_pipelines.defs.catalogue import defs
+    from within_pipelines.defs.reaper import reap_orphaned_runs
     from within_pipelines.defs.resource import WithinResource
 
     home = dagster_home(settings)
@@ -91,6 +92,7 @@ def execute(
 
     run_id = str(uuid.uuid4())
     with dg.DagsterInstance.from_config(str(home)) as instance:
+        reap_orphaned_runs(instance)
         instance.add_event_listener(run_id, listen)
         result = defs.resolve_job_def(job_name).execute_in_process(
             instance=instance,
@@ -110,4 +112,7 @@ def _reason(event: dg.DagsterEvent) -> str:
     error = event.step_failure_data.error
     while error is not None and error.cause is not None:
         error = error.cause
-    return " ".join((error.message if error is not None else event.message or "failed").split())
+    text = " ".join((error.message if error is not None else event.message or "failed").split())
+    # "package.module.SomeError: what happened" reads better without the path.
+    kind, separator, message = text.partition(": ")
+    return f"{kind.rsplit('.', 1)[-1]}{separator}{message}"

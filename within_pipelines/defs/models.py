@@ -104,7 +104,7 @@ def model_assets(model: str, *, feature_table: str, learns: str, kinds: set[str]
 
         with within.open() as workspace:
             pin = pin_of(context, workspace)
-            released = release(workspace, pin, model, now=within.clock(), who=f"dagster run {context.run_id[:8]}")
+            released = release(workspace, pin, model, now=within.clock(), who=f"dagster run {context.run.run_id[:8]}")
             history = workspace.registry.alias_history(model)
         champion = released.champion
         return dg.MaterializeResult(

@@ -9,6 +9,7 @@ from collections.abc import Iterator
 import dagster as dg
 
 from within_pipelines.defs.jobs import JOBS, ingest_daily
+from within_pipelines.defs.reaper import reap_orphaned_runs
 from within_pipelines.defs.resource import WithinResource
 
 RUNNING = dg.DefaultSensorStatus.RUNNING
@@ -120,4 +121,18 @@ def run_failure_alert_sensor(context: dg.RunFailureSensorContext, within: Within
     _tell_checks(context, within)
 
 
-SENSORS = [new_exports_sensor, check_failure_sensor, run_failure_alert_sensor]
+@dg.sensor(
+    name="orphaned_run_sensor",
+    minimum_interval_seconds=60,
+    default_status=RUNNING,
+    description="Fails runs whose process was killed, so that the queue does not wait for them.",
+)
+def orphaned_run_sensor(context: dg.SensorEvaluationContext) -> dg.SkipReason:
+    """Never requests a run; what it did is in its skip reason."""
+    reaped = reap_orphaned_runs(context.instance)
+    return dg.SkipReason(
+        f"Failed {len(reaped)} runs whose process is gone: {', '.join(reaped)}" if reaped else "Every started run is alive."
+    )
+
+
+SENSORS = [orphaned_run_sensor, new_exports_sensor, check_failure_sensor, run_failure_alert_sensor]

@@ -47,13 +47,11 @@ def champion(ws: Workspace, model: str) -> ModelVersion:
     return version
 
 
-def score_day(
-    ws: Workspace, *, day: date | None = None, models: Sequence[str] | None = None, now: datetime, pin: Pin | None = None
-) -> ScoreReport:
+def score_day(ws: Workspace, *, day: date | None = None, models: Sequence[str] | None = None, pin: Pin | None = None) -> ScoreReport:
     """Score `day` (default: the newest day with facts) with the champions of `models` (default: all three) and store the answers.
 
     Facts count as known at noon UTC of the next day, so that scoring an old day again gives what could have been said then. The same
-    day scored again replaces its rows. `now` bounds what is known.
+    day scored again replaces its rows.
 
     Raises `ModelNotFoundError` when a model has no champion, `SampleError` when there are no facts."""
     pin = pin if pin is not None else ws.pin()
@@ -61,7 +59,7 @@ def score_day(
     wanted = day if day is not None else last
     if wanted is None or last is None or wanted > last:
         raise SampleError(f"There are no facts for {wanted}; the newest day is {last}.")
-    known_at = min(knowledge_time(wanted), now)
+    known_at = knowledge_time(wanted)
     asked = set(models if models is not None else ("ad_score", "account_health", "anomaly"))
     return ScoreReport(
         day=wanted,

@@ -23,12 +23,9 @@ class ArtifactStore:
 
         sha256 = read_artifact(folder).model_sha256
         target = self.root / model / sha256
-        if target.is_dir():
-            try:
-                read_artifact(target)
-            except ArtifactError:
-                # What lies there was damaged after it was written; the fresh copy has the same content hash and replaces it.
-                shutil.rmtree(target)
+        if target.is_dir() and not _holds(target, sha256):
+            # What lies there was damaged after it was written; the fresh copy has the hash that the folder is named by.
+            shutil.rmtree(target)
         if not target.is_dir():
             target.parent.mkdir(parents=True, exist_ok=True)
             folder.replace(target)
@@ -47,9 +44,17 @@ class ArtifactStore:
 
     def verify(self, version: ModelVersion) -> bool:
         """Whether the artifact is there and is, hash by hash, what was registered."""
-        from within_pipelines.prediction import read_artifact
-
         try:
-            return bool(read_artifact(self.folder(version)).model_sha256 == version.model_sha256)
+            folder = self.folder(version)
         except ArtifactError:
             return False
+        return _holds(folder, version.model_sha256)
+
+
+def _holds(folder: Path, model_sha256: str) -> bool:
+    from within_pipelines.prediction import read_artifact
+
+    try:
+        return read_artifact(folder).model_sha256 == model_sha256
+    except ArtifactError:
+        return False

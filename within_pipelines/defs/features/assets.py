@@ -17,14 +17,14 @@ def _feature_table(name: str, builder: str, description: str, deps: list[str]) -
             pin = pin_of(context, workspace)
             built = getattr(pipeline, builder)(workspace, pin)
             stored = workspace.derived.latest(name)
-        newest = [] if stored is None else [frame_table(stored[1].tail(10).select(stored[1].columns[:12]))]
+        newest = {} if stored is None else {"newest_rows": frame_table(stored[1].tail(10).select(stored[1].columns[:12]))}
         return dg.MaterializeResult(
             metadata={
                 "dagster/row_count": built.rows,
                 "columns": len(built.columns),
                 "cached": built.cached,
                 "known_as_of": pin.as_of.isoformat(),
-                **{"newest_rows": table for table in newest},
+                **newest,
             },
             data_version=dg.DataVersion(built.fingerprint[:32]),
         )

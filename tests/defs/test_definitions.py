@@ -1,0 +1,103 @@
+"""What Dagster loads: light, complete, described, and loadable on both kinds of instance."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from pathlib import Path
+
+import dagster as dg
+import pytest
+import yaml
+
+from tests.conftest import REPOSITORY
+from within_pipelines.defs.catalogue import defs
+from within_pipelines.defs.jobs import JOBS, MODELS
+
+HEAVY = (
+    "torch",
+    "xgboost",
+    "shap",
+    "great_expectations",
+    "alibi_detect",
+    "sklearn",
+    "scipy",
+    "pandas",
+    "matplotlib",
+    "statsmodels",
+    "fairlearn",
+)
+NOUNS = {
+    "ad_performance", "ad_creatives", "quarantine", "account_features", "creative_features", "metric_series", "ad_scores",
+    "account_health", "anomalies", "golden_set_result",
+    *(f"{model}_{part}" for model in MODELS for part in ("training_set", "model", "evaluation", "registry_entry")),
+}  # fmt: skip
+
+
+def test_loading_is_light() -> None:
+    code = (
+        "import resource, sys\n"
+        "import within_pipelines.definitions\n"
+        f"print([m for m in {HEAVY!r} if m in sys.modules])\n"
+        "usage = resource.getrusage(resource.RUSAGE_SELF)\n"
+        "print(usage.ru_utime + usage.ru_stime)"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True, cwd=REPOSITORY)
+    loaded, seconds = done.stdout.strip().splitlines()
+    assert loaded == "[]"
+    assert float(seconds) <= 4.0
+
+
+def test_every_asset_has_owner_group_kinds_and_description() -> None:
+    specs = {spec.key.to_user_string(): spec for spec in defs.resolve_all_asset_specs()}
+    assert set(specs) >= NOUNS
+    for name, spec in specs.items():
+        assert spec.owners, name
+        assert spec.group_name != "default", name
+        assert spec.kinds, name
+        assert spec.description, name
+
+
+def test_every_model_and_the_facts_have_checks() -> None:
+    checked = {key.asset_key.to_user_string() for key in defs.resolve_asset_graph().asset_check_keys}
+    assert {f"{model}_evaluation" for model in MODELS} | {f"{model}_registry_entry" for model in MODELS} <= checked
+    assert {"ad_performance", "creative_features", "account_features", "metric_series", "ad_scores", "golden_set_result"} <= checked
+
+
+def test_jobs_schedules_and_sensors_are_there_and_running() -> None:
+    names = {job.name for job in JOBS}
+    assert names == {
+        "ingest_daily", "score_daily", "retrain_ad_score", "retrain_account_health", "retrain_anomaly", "validate_golden_set",
+        "train_and_score",
+    }  # fmt: skip
+    schedules = {s.name: s for s in defs.schedules or []}
+    assert len(schedules) == 5
+    for schedule in schedules.values():
+        assert schedule.default_status is dg.DefaultScheduleStatus.RUNNING
+        assert schedule.execution_timezone == "UTC"
+    sensors = {s.name: s for s in defs.sensors or []}
+    assert set(sensors) == {"new_exports_sensor", "check_failure_sensor", "run_failure_alert_sensor", "orphaned_run_sensor"}
+    assert all(s.default_status is dg.DefaultSensorStatus.RUNNING for s in sensors.values())
+
+
+def test_workspace_names_the_definitions() -> None:
+    workspace = yaml.safe_load((REPOSITORY / "workspace.yaml").read_text())
+    module = workspace["load_from"][0]["python_module"]
+    assert module == {"module_name": "within_pipelines.definitions", "location_name": "within_pipelines"}
+
+
+def test_the_embedded_instance_loads_and_keeps_to_itself(tmp_path: Path) -> None:
+    (tmp_path / "dagster.yaml").write_text((REPOSITORY / "dagster.yaml").read_text())
+    with dg.DagsterInstance.from_config(str(tmp_path)) as instance:
+        assert instance.get_settings("telemetry") == {"enabled": False}
+        assert instance.get_concurrency_config().run_queue_config is not None
+        assert instance.run_storage is not None
+
+
+@pytest.mark.postgres
+def test_the_production_instance_loads_on_postgres(tmp_path: Path, postgres_url: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("WITHIN_DAGSTER_POSTGRES_URL", postgres_url)
+    (tmp_path / "dagster.yaml").write_text((REPOSITORY / "deploy" / "postgres" / "dagster.yaml").read_text())
+    with dg.DagsterInstance.from_config(str(tmp_path)) as instance:
+        assert "postgres" in type(instance.event_log_storage).__name__.lower()
+        assert list(instance.get_runs()) == []
