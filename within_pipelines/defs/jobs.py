@@ -16,7 +16,8 @@ FEATURE_TABLE = {"ad_score": "creative_features", "account_health": "account_fea
 
 
 def _training(model: str) -> dg.AssetSelection:
-    return dg.AssetSelection.assets(f"{model}_training_set", f"{model}_model", f"{model}_evaluation", f"{model}_registry_entry")
+    # The group without its scores, which are partitioned by day.
+    return dg.AssetSelection.groups(model) - SCORES
 
 
 ingest_daily = dg.define_asset_job(

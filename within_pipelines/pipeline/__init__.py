@@ -4,6 +4,7 @@ Plain functions on an open `Workspace`. Dagster, the command line and a bare Pyt
 what the code does."""
 
 from within_pipelines.pipeline.alerting import close_alert, open_alert
+from within_pipelines.pipeline.audits import audit_fairness, audit_robustness
 from within_pipelines.pipeline.landing import check_quality, ingest_landing, ingest_path, landing_is_empty, provide_exports
 from within_pipelines.pipeline.release import (
     Judged,
@@ -29,7 +30,16 @@ from within_pipelines.pipeline.tables import (
     feature_table,
     training_set,
 )
-from within_pipelines.pipeline.training import KINDS, MODELS, Trained, evaluate, load_version, train, trained_version
+from within_pipelines.pipeline.training import (
+    KINDS,
+    MODELS,
+    Trained,
+    evaluate,
+    held_back_rows,
+    load_version,
+    train,
+    trained_version,
+)
 from within_pipelines.pipeline.workspace import Pin, Workspace
 
 __all__ = [
@@ -42,6 +52,8 @@ __all__ = [
     "Table",
     "Trained",
     "Workspace",
+    "audit_fairness",
+    "audit_robustness",
     "build_account_features",
     "build_creative_features",
     "build_metric_series",
@@ -57,6 +69,7 @@ __all__ = [
     "find_anomalies",
     "golden_check",
     "golden_verdict",
+    "held_back_rows",
     "ingest_landing",
     "ingest_path",
     "judge",

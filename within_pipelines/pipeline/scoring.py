@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from within_pipelines.registry import ModelVersion
 
 # The detector looks back this far to know each series' weekdays and spread.
-_SERIES_DAYS = 120
+_SERIES_DAYS = 140
 # An ad is scored on a day when it delivered within this many days before.
 _LIVE_DAYS = 7
 # Metrics of this many days are kept with their anomaly flags at each scoring, because restatements change the newest ones.

@@ -150,7 +150,7 @@ def evaluate(ws: Workspace, pin: Pin, version: ModelVersion, against: ModelVersi
     path = _evaluation_path(ws, pin, version, against)
     if path.is_file():
         return prediction.Evaluation.from_dict(json.loads(path.read_text()))
-    test = _test_rows(ws, pin, version.model)
+    test = held_back_rows(ws, pin, version.model)
     rng = np.random.default_rng([ws.settings.seed, 20])
     candidate: Any = load_version(ws, version)
     rival: Any = load_version(ws, against)
@@ -164,7 +164,8 @@ def evaluate(ws: Workspace, pin: Pin, version: ModelVersion, against: ModelVersi
     return evaluation
 
 
-def _test_rows(ws: Workspace, pin: Pin, model: str) -> pl.DataFrame:
+def held_back_rows(ws: Workspace, pin: Pin, model: str) -> pl.DataFrame:
+    """The newest part of the training set, on which no version of `model` for this pin was fitted."""
     from within_pipelines import prediction
 
     splits: dict[str, Any] = {

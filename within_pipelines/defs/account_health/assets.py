@@ -6,6 +6,6 @@ ASSETS = model_assets(
     "account_health",
     feature_table="account_features",
     learns="account-health model (will efficiency drop by a fifth within seven days?)",
-    kinds={"xgboost", "scikitlearn"},
+    kinds={"xgboost", "numpy"},
 )
 CHECKS = model_checks("account_health")
