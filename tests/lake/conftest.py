@@ -23,9 +23,7 @@ def fact(**changes: object) -> dict[str, object]:
     return row | changes
 
 
-def batch_of(
-    rows: list[dict[str, object]], *, quarantined: int = 0, creatives: list[dict[str, object]] | None = None
-) -> IngestBatch:
+def batch_of(rows: list[dict[str, object]], *, quarantined: int = 0, creatives: list[dict[str, object]] | None = None) -> IngestBatch:
     facts = pl.DataFrame(rows, schema=pl.DataFrame(FACT_COLUMNS.empty_table()).schema)
     texts = pl.DataFrame(creatives or [], schema=pl.DataFrame(CREATIVE_COLUMNS.empty_table()).schema)
     shas = sorted({str(r["file_sha256"]) for r in [*rows, *(creatives or [])]}) or ["empty"]

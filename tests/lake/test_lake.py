@@ -123,9 +123,7 @@ def test_creatives_keep_the_latest_text_and_the_first_sight(tmp_path: Path) -> N
     text = {"platform": "p", "account_id": "1", "campaign_id": "", "ad_group_id": "", "ad_id": "a", "as_of_source": "file"}
     lake.commit(batch_of([], creatives=[text | {"headline": "Old", "as_of": at(1), "file_sha256": "c1"}]), ingested_at=NOON)
     lake.commit(batch_of([], creatives=[text | {"headline": "New", "as_of": at(4), "file_sha256": "c2"}]), ingested_at=NOON)
-    same = lake.commit(
-        batch_of([], creatives=[text | {"headline": "New", "as_of": at(6), "file_sha256": "c3"}]), ingested_at=NOON
-    )
+    same = lake.commit(batch_of([], creatives=[text | {"headline": "New", "as_of": at(6), "file_sha256": "c3"}]), ingested_at=NOON)
     assert (same.rows_accepted, same.rows_unchanged) == (0, 1)
     assert lake.creatives().select("headline", "first_as_of").rows() == [("New", at(1))]
     assert lake.creatives(as_of=at(2))["headline"].to_list() == ["Old"]

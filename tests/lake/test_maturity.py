@@ -20,9 +20,7 @@ def restated(days: int = 30, *, source: str = "file") -> list[dict[str, object]]
         for age, share in enumerate(SHARES, start=1):
             as_of = datetime.combine(day, datetime.min.time(), tzinfo=UTC) + timedelta(days=age, hours=6)
             if as_of.date() <= date(2026, 3, 1) + timedelta(days=days):
-                rows.append(
-                    fact(event_date=day, conversions=100 * share, as_of=as_of, as_of_source=source, file_sha256=f"{as_of:%j}")
-                )
+                rows.append(fact(event_date=day, conversions=100 * share, as_of=as_of, as_of_source=source, file_sha256=f"{as_of:%j}"))
     return rows
 
 

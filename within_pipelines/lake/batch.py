@@ -32,9 +32,7 @@ class IngestBatch:
             table: pa.Table = getattr(self, name)
             missing = [column for column in schema.names if column not in table.column_names]
             if missing:
-                raise SchemaError(
-                    f"The table {name} of an ingest batch lacks {', '.join(missing)}; give all of {schema.names}."
-                )
+                raise SchemaError(f"The table {name} of an ingest batch lacks {', '.join(missing)}; give all of {schema.names}.")
             object.__setattr__(self, name, table.select(schema.names).cast(schema))
 
 

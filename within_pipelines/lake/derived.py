@@ -55,7 +55,5 @@ class DerivedTables:
 
     def _path(self, name: str, fingerprint: str) -> Path:
         if not _NAME.fullmatch(name) or not _FINGERPRINT.fullmatch(fingerprint):
-            raise SchemaError(
-                f"{name!r} / {fingerprint!r} is no name / fingerprint of a derived table; give a_name and a hex digest."
-            )
+            raise SchemaError(f"{name!r} / {fingerprint!r} is no name / fingerprint of a derived table; give a_name and a hex digest.")
         return self.root / name / f"{fingerprint}.parquet"

@@ -30,9 +30,7 @@ from within_pipelines.lake.schema import (
 from within_pipelines.lake.tables import StoredTable
 
 ACCOUNT_BUCKETS = 8
-_CREATIVE_VALUES = tuple(
-    name for name in CREATIVE_COLUMNS.names if name not in {*CREATIVE_KEY, "as_of", "as_of_source", "file_sha256"}
-)
+_CREATIVE_VALUES = tuple(name for name in CREATIVE_COLUMNS.names if name not in {*CREATIVE_KEY, "as_of", "as_of_source", "file_sha256"})
 _FACT_VALUES = (*MEASURES, "currency", "timezone", "grain")
 
 
@@ -64,9 +62,7 @@ class Lake:
         unchanged = pa.field("rows_unchanged", pa.int64(), nullable=False)
         fields = [unchanged if field.name == "rows_unchanged" else field for field in INGEST_LOG_COLUMNS]
         self._log = StoredTable(f"{self.root}/ingest_log", pa.schema([*fields, *COMMIT_COLUMNS]))
-        self._current = StoredTable(
-            f"{self.root}/ad_performance_current", self._performance.schema, self._performance.partition_by
-        )
+        self._current = StoredTable(f"{self.root}/ad_performance_current", self._performance.schema, self._performance.partition_by)
 
     # -- writing -------------------------------------------------------------------------------------------------------------------
 
@@ -174,11 +170,7 @@ class Lake:
 
     def accounts(self, commit_seq: int | None = None) -> list[tuple[str, str]]:
         """Every (platform, account_id) that has facts, sorted."""
-        found = (
-            self._performance.read(self._visible(commit_seq), ["platform", "account_id"])
-            .unique()
-            .sort("platform", "account_id")
-        )
+        found = self._performance.read(self._visible(commit_seq), ["platform", "account_id"]).unique().sort("platform", "account_id")
         return [(platform, account) for platform, account in found.iter_rows()]
 
     def grains(self, commit_seq: int | None = None) -> list[str]:

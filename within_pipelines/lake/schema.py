@@ -84,9 +84,7 @@ CREATIVE_COLUMNS = pa.schema(
 QUARANTINE_COLUMNS = pa.schema(
     [
         pa.field("file_sha256", pa.string(), nullable=False),
-        pa.field(
-            "file_name", pa.string(), nullable=False
-        ),  # as landed, relative to the landing folder, escaped to printable text
+        pa.field("file_name", pa.string(), nullable=False),  # as landed, relative to the landing folder, escaped to printable text
         pa.field("row_number", pa.int64(), nullable=False),  # 1-based line of the file; 0 when the file as a whole was refused
         pa.field("reason", pa.string(), nullable=False),  # a short code: negative_spend, bad_date, range_row, ...
         pa.field("detail", pa.string(), nullable=False),  # one readable sentence
