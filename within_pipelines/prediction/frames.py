@@ -13,13 +13,14 @@ from within_pipelines.exceptions import SampleError, SchemaError
 
 
 def as_polars(data: Any) -> pl.DataFrame:
-    """A polars frame from a polars or pandas frame.
+    """A polars frame from a polars or pandas frame; NaN counts as missing, as it does in pandas.
 
     Raises `SchemaError` for anything else and for repeated column names."""
-    if isinstance(data, pl.DataFrame):
-        return data
     if isinstance(data, pl.LazyFrame):
-        return data.collect()
+        data = data.collect()
+    if isinstance(data, pl.DataFrame):
+        # NaN is greater than every number in polars, so a missing volume would pass as a large one.
+        return data.with_columns(pl.col(pl.Float32, pl.Float64).fill_nan(None))
     if type(data).__module__.startswith("pandas"):
         names = [str(name) for name in data.columns]
         repeated = sorted({name for name in names if names.count(name) > 1})
@@ -30,10 +31,13 @@ def as_polars(data: Any) -> pl.DataFrame:
 
 
 def as_vector(values: Any, *, rows: int, what: str) -> NDArray[np.float64]:
-    """Finite numbers, one per row.
+    """Finite numbers, one per row; values and rows are matched by position, whatever a pandas index says.
 
     Raises `SampleError` with the count of what is missing or not finite."""
-    vector = np.asarray(values.to_numpy() if hasattr(values, "to_numpy") else values, dtype=np.float64).reshape(-1)
+    try:
+        vector = np.asarray(values.to_numpy() if hasattr(values, "to_numpy") else values, dtype=np.float64).reshape(-1)
+    except (TypeError, ValueError) as error:
+        raise SampleError(f"{what} holds values that are no numbers: {error}.") from error
     if vector.size != rows:
         raise SampleError(f"{what} holds {vector.size} values for {rows} rows; give one value per row.")
     bad = int((~np.isfinite(vector)).sum())

@@ -13,7 +13,7 @@ from within_pipelines.exceptions import SampleError
 from within_pipelines.prediction.account_health.predictor import MINIMUM_CLICKS, AccountHealthPredictor
 from within_pipelines.prediction.calibration import calibration_slope
 from within_pipelines.prediction.evaluation import Evaluation
-from within_pipelines.prediction.frames import matrix
+from within_pipelines.prediction.frames import as_polars, matrix
 from within_pipelines.prediction.metrics import auroc, brier_skill, debiased_ece, log_loss, reliability_table
 from within_pipelines.stats import Estimate, cluster_bootstrap
 
@@ -56,7 +56,7 @@ def evaluate_account_health(
     Brier skill is against the test rows' own rate of drops, so a constant cannot have skill.
 
     Raises `SampleError` when the test rows are too few or hold one outcome only."""
-    rows = test.filter(pl.col("clicks_28").fill_null(0) >= MINIMUM_CLICKS)
+    rows = as_polars(test).filter(pl.col("clicks_28").fill_null(0) >= MINIMUM_CLICKS)
     if rows.height < 20 or rows["degraded"].n_unique() < 2:
         raise SampleError(
             f"{rows.height} test rows with {rows['degraded'].sum() or 0} drops cannot be evaluated; both outcomes are needed."

@@ -11,6 +11,7 @@ from within_pipelines.exceptions import SampleError
 from within_pipelines.prediction.frames import as_polars, require
 
 ENTITY: tuple[str, ...] = ("platform", "account_id", "campaign_id")
+_INFORMATION = ("spend_28", "clicks_28", "conversions_28", "baseline_efficiency", "recent_efficiency")
 _PLAIN = {"date": "event_date", "day": "event_date", "timestamp": "event_date", "cost": "spend"}
 
 
@@ -21,12 +22,21 @@ def is_feature_table(frame: pl.DataFrame) -> bool:
     return "origin" in frame.columns and ACCOUNT_FEATURES.columns[0] in frame.columns
 
 
+def check_features(frame: pl.DataFrame) -> None:
+    """Raise `SchemaError` when a feature table lacks a column that `account_features` writes: absent is not the same as unknown."""
+    from within_pipelines.features import ACCOUNT_FEATURES
+
+    given = ("platform", "account_id", *_INFORMATION, *ACCOUNT_FEATURES.columns)
+    require(frame, given, why="give whole rows of features.account_features.")
+
+
 def daily_facts(data: Any) -> pl.DataFrame:
     """Facts with the lake's columns from a plain daily table.
 
     Needed: `account_id`, a day (`event_date`, `date` or `day`), `impressions`, `clicks`. Known: `spend` (or `spend_micros`),
     `conversions`, `revenue` (or `revenue_micros`), `currency`, `platform`, `campaign_id`, `ad_group_id`, `ad_id`. Rows count as known
-    34 hours after their day began. Raises `SchemaError` when a needed column is missing and `SampleError` for a day that is none."""
+    34 hours after their day began. Raises `SchemaError` when a needed column is missing, and `SampleError` for a day that is none and for
+    rows that nothing tells apart."""
     from within_pipelines.lake import ASSUMED_LAG, FACT_COLUMNS
 
     frame = as_polars(data)
@@ -39,6 +49,13 @@ def daily_facts(data: Any) -> pl.DataFrame:
     bad = frame["event_date"].null_count()
     if bad:
         raise SampleError(f"{bad} of {frame.height} rows have no usable day; write days as YYYY-MM-DD.")
+    key = [name for name in (*ENTITY, "ad_group_id", "ad_id", "breakdown", "attribution", "grain", "event_date") if name in frame.columns]
+    repeated = frame.height - frame.n_unique(key)
+    if repeated:
+        raise SampleError(
+            f"{repeated} of {frame.height} rows repeat the {', '.join(key)} of another row; add them up, or give the campaign_id, "
+            "ad_group_id and ad_id that tell them apart."
+        )
     if "grain" not in frame.columns:
         frame = frame.with_columns(grain=pl.lit("ad"))
     for micros, units in (("spend_micros", "spend"), ("revenue_micros", "revenue")):
@@ -63,6 +80,7 @@ def feature_rows(data: Any, *, origins: list[date] | None = None) -> pl.DataFram
 
     frame = as_polars(data)
     if is_feature_table(frame):
+        check_features(frame)
         return frame if "campaign_id" in frame.columns else frame.with_columns(campaign_id=pl.lit(""))
     facts = daily_facts(frame)
     if facts.is_empty():

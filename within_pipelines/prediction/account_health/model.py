@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from within_pipelines.prediction.calibration import sigmoid
+from within_pipelines.prediction.calibration import fit_log_odds
 
 if TYPE_CHECKING:
     import xgboost
@@ -68,20 +68,12 @@ def _standardiser(x: Floats) -> tuple[Floats, Floats]:
 
 
 def fit_logistic(x: Floats, outcome: Floats, *, ridge: float) -> LinearPart:
-    """L2-regularised logistic regression by Newton's method; `ridge` is the penalty on standardised coefficients."""
+    """L2-regularised logistic regression; `ridge` is the penalty on standardised coefficients."""
     mean, scale = _standardiser(x)
     part = LinearPart(mean, scale, np.zeros(x.shape[1]), 0.0)
     z = np.column_stack([np.ones(len(x)), part.standardise(x)])
     penalty = np.r_[1e-6, np.full(x.shape[1], ridge)]
-    beta = np.zeros(z.shape[1])
-    for _ in range(50):
-        p = sigmoid(z @ beta)
-        gradient = z.T @ (p - outcome) + penalty * beta
-        hessian = (z * (p * (1 - p))[:, None]).T @ z + np.diag(penalty)
-        step = np.linalg.solve(hessian, gradient)
-        beta = beta - step / max(1.0, float(np.abs(step).max()) / 2)
-        if np.abs(step).max() < 1e-9:
-            break
+    beta = fit_log_odds(z, outcome, penalty=penalty, prior=np.zeros(z.shape[1]))
     return LinearPart(mean, scale, beta[1:], float(beta[0]))
 
 

@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 
 from within_pipelines.exceptions import ArtifactError, NotFittedError, SampleError, SettingsError
 from within_pipelines.prediction.account_health.groups import group_of, recommendation
-from within_pipelines.prediction.account_health.inputs import feature_rows, is_feature_table, labelled_rows
+from within_pipelines.prediction.account_health.inputs import check_features, feature_rows, is_feature_table, labelled_rows
 from within_pipelines.prediction.account_health.model import (
     LinearPart,
     fit_logistic,
@@ -28,7 +28,7 @@ from within_pipelines.prediction.artifact import read_artifact, write_artifact
 from within_pipelines.prediction.calibration import PlattScaling, fit_platt, sigmoid
 from within_pipelines.prediction.champion import champion_folder
 from within_pipelines.prediction.conformal import conformal_quantile
-from within_pipelines.prediction.frames import as_polars, as_vector, matrix
+from within_pipelines.prediction.frames import as_polars, as_vector, matrix, require
 
 Floats = NDArray[np.float64]
 
@@ -88,12 +88,26 @@ class AccountHealthPredictor:
 
         The newest quarter of the origins calibrates; an embargo of `horizon` days lies between. Deterministic for a seed.
 
-        Raises `SampleError` for fewer than 60 usable rows, for labels of one class, or labels that are not 0/1."""
+        Raises `SampleError` for fewer than 60 usable rows, for labels of one class, labels that are not 0/1, and labels beside daily
+        facts; `SchemaError` for feature rows that lack a column."""
+        fresh = type(self)(kind=self.kind, horizon=self.horizon, level=self.level)
+        fresh._fit(data, labels, seed=seed, threads=threads)
+        # All at once, so that a refused refit leaves the model as it was.
+        self.__dict__.update(fresh.__dict__)
+        return self
+
+    def _fit(self, data: Any, labels: Any, *, seed: int, threads: int) -> None:
         from within_pipelines.features import ACCOUNT_FEATURES
 
         frame = as_polars(data)
-        if not is_feature_table(frame):
+        if is_feature_table(frame):
+            check_features(frame)
+        elif labels is None:
             frame = labelled_rows(frame, horizon=self.horizon)
+        else:
+            raise SampleError("labels belong to feature rows; daily facts make their own, so give one of the two.")
+        if labels is None:
+            require(frame, ["degraded"], why="give labels, or the label column of features.account_labels.")
         rows = frame.with_columns(
             pl.Series("_y", as_vector(frame["degraded"].cast(pl.Float64) if labels is None else labels, rows=frame.height, what="labels"))
         )
@@ -110,7 +124,6 @@ class AccountHealthPredictor:
         raw = self._raw(matrix(newer, self._features))
         self._platt = fit_platt(raw, newer["_y"].to_numpy(), ridge=1.0)
         self._fit_band(older, newer)
-        return self
 
     def _fit_band(self, older: pl.DataFrame, newer: pl.DataFrame) -> None:
         """The band needs the continuous label; without `log_ratio` in the rows there is none, and the band is stated as missing."""
@@ -257,7 +270,8 @@ class AccountHealthPredictor:
 
     def _insufficient(self, row: dict[str, Any]) -> AccountHealth:
         clicks = row.get("clicks_28") or 0.0
-        reason = f"{clicks:.0f} clicks in 28 days are fewer than {MINIMUM_CLICKS:.0f}"
+        few = f"{clicks:.0f} clicks in 28 days are fewer than {MINIMUM_CLICKS:.0f}"
+        reason = few if clicks < MINIMUM_CLICKS else "no feature of the account is known on this day"
         return AccountHealth(
             **_identity(row), state="insufficient_data", score=None, probability=None, log_ratio=None, log_ratio_low=None,
             log_ratio_high=None, interval_level=self.level, tier=None, money_at_risk=None, currency=row.get("currency"), risk_factors=(),

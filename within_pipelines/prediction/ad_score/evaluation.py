@@ -53,7 +53,8 @@ def evaluate_ad_score(
     """Metrics over pairs of siblings with intervals from a bootstrap over accounts (groups where there are few accounts).
 
     A pair's outcome is which of the two had the higher click-through rate; its predicted probability allows for the sampling noise of
-    both. `lift` is the mean click-through rate of the chosen ad over the mean of its group, less 1.
+    both. `lift` is the mean click-through rate of the chosen ad over the mean of its group, less 1; ads that share the highest score
+    count by their mean, and groups without a click say nothing.
 
     Raises `SampleError` when the test ads hold no pair."""
     rate = (test["clicks"] / test["impressions"]).cast(pl.Float64).to_numpy()
@@ -135,10 +136,12 @@ def _win_probability(scores: Floats, seen: Observed, first: NDArray[np.intp], se
 def _lift(scores: Floats, rate: Floats, seen: Observed, test: pl.DataFrame, rng: np.random.Generator, n_resamples: int) -> Estimate:
     order = np.lexsort((-scores, seen.group))
     starts = np.flatnonzero(np.r_[True, np.diff(seen.group[order]) > 0])
-    chosen = rate[order[starts]]
-    average = np.bincount(seen.group, rate, seen.n_groups) / np.bincount(seen.group, minlength=seen.n_groups)
-    clusters = _clusters(test)[order[starts]]
-    shares = chosen / np.maximum(average, 1e-12)
+    tied = (scores == scores[order[starts]][seen.group]).astype(float)
+    chosen = group_mean(rate, tied, seen.group, seen.n_groups)
+    average = group_mean(rate, np.ones_like(rate), seen.group, seen.n_groups)
+    clicked = average > 0
+    shares = chosen[clicked] / average[clicked]
+    clusters = _clusters(test)[order[starts]][clicked]
     return cluster_bootstrap(lambda i: float(shares[i].mean()) - 1, clusters, rng=rng, n_resamples=n_resamples)
 
 

@@ -102,6 +102,13 @@ class AdScorePredictor:
 
         Raises `SchemaError` without `headline` or `group_id`; `SampleError` for labels outside [0, 1] or fewer than 12 groups with at
         least two ads."""
+        fresh = type(self)(kind=self.kind, level=self.level)
+        fresh._fit(data, labels, seed=seed, threads=threads)
+        # All at once, so that a refused refit leaves the model as it was.
+        self.__dict__.update(fresh.__dict__)
+        return self
+
+    def _fit(self, data: Any, labels: Any, *, seed: int, threads: int) -> None:
         from within_pipelines.features import CREATIVE_FEATURES
 
         frame, seen = _observed(data, labels)
@@ -133,7 +140,6 @@ class AdScorePredictor:
         self._centre = float(np.average(self._raw(x), weights=weight))
         deviation = np.sqrt(seen.variance + self._residual**2)
         self._library = AdLibrary.of(joined_text(frame), y, deviation)
-        return self
 
     def _fit_interval(self, sample: Sample, unseen: Floats, variance: Floats) -> None:
         """Spread of the truth around predictions that were made without the ad's own group, and the conformal quantile."""
@@ -334,9 +340,11 @@ def _fold(name: str, seed: int) -> int:
 def _siblings(frame: pl.DataFrame) -> NDArray[np.intp] | None:
     if "group_id" not in frame.columns:
         return None
-    names = frame["group_id"].cast(pl.String).fill_null("").to_numpy()
-    _, group = np.unique(names, return_inverse=True)
-    siblings: NDArray[np.intp] = group.astype(np.intp)
+    group = frame["group_id"].cast(pl.String).rank("dense").cast(pl.Int64)
+    # Ads whose group is not known are nobody's siblings: each is its own group.
+    beyond = pl.int_range(frame.height, 2 * frame.height, eager=True)
+    _, index = np.unique(group.zip_with(group.is_not_null(), beyond + 1).to_numpy(), return_inverse=True)
+    siblings: NDArray[np.intp] = index.astype(np.intp)
     return siblings
 
 
@@ -352,7 +360,9 @@ def _observed(data: Any, labels: Any) -> tuple[pl.DataFrame, Observed]:
         raise SampleError(f"labels lie in [{rate.min():g}, {rate.max():g}]; give click-through rates between 0 and 1.")
     shown = frame["impressions"].cast(pl.Float64) if "impressions" in frame.columns else pl.Series([ASSUMED_IMPRESSIONS] * frame.height)
     frame = frame.with_columns(pl.Series("_rate", rate, dtype=pl.Float64), shown.alias("_shown"))
-    frame = frame.filter((pl.col("_shown") > 0) & pl.col("group_id").is_not_null() & (pl.len().over("group_id") > 1))
+    # An ad that was never shown is no sibling, so it goes before siblings are counted.
+    frame = frame.filter((pl.col("_shown") > 0) & pl.col("_shown").is_finite() & pl.col("group_id").is_not_null())
+    frame = frame.filter(pl.len().over("group_id") > 1)
     groups = frame["group_id"].n_unique()
     if groups < _MINIMUM_GROUPS:
         raise SampleError(
