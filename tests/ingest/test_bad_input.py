@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import gzip
 import io
-import os
 from collections.abc import Callable
 from datetime import date
 
@@ -31,7 +30,7 @@ GOOD = row()
         (b"", "empty_file"),
         (b"\n\n  \n", "empty_file"),
         (bytes(range(256)) * 20, "not_text"),
-        (b"PK\x03\x04" + os.urandom(64), "not_text"),
+        (b"PK\x03\x04" + bytes(range(7, 7 + 64)), "not_text"),
         (b"%PDF-1.7 ...", "not_text"),
         (b"\x1f\x8b broken gzip", "damaged_archive"),
         (b"\xff\xfe" + b"a" * 33, "unknown_header"),
