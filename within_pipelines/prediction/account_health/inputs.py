@@ -7,7 +7,7 @@ from typing import Any
 
 import polars as pl
 
-from within_pipelines.exceptions import SampleError
+from within_pipelines.exceptions import SampleError, SchemaError
 from within_pipelines.prediction.frames import as_polars, require
 
 ENTITY: tuple[str, ...] = ("platform", "account_id", "campaign_id")
@@ -22,12 +22,18 @@ def is_feature_table(frame: pl.DataFrame) -> bool:
     return "origin" in frame.columns and ACCOUNT_FEATURES.columns[0] in frame.columns
 
 
-def check_features(frame: pl.DataFrame) -> None:
-    """Raise `SchemaError` when a feature table lacks a column that `account_features` writes: absent is not the same as unknown."""
+def checked_features(frame: pl.DataFrame) -> pl.DataFrame:
+    """The feature table with `origin` as days (pandas keeps them as moments).
+
+    Raises `SchemaError` when a column that `account_features` writes is missing, because absent is not the same as unknown, and when
+    `origin` holds no days."""
     from within_pipelines.features import ACCOUNT_FEATURES
 
     given = ("platform", "account_id", *_INFORMATION, *ACCOUNT_FEATURES.columns)
     require(frame, given, why="give whole rows of features.account_features.")
+    if not frame.schema["origin"].is_temporal():
+        raise SchemaError(f"The column origin holds {frame.schema['origin']}; give days.")
+    return frame.with_columns(pl.col("origin").cast(pl.Date))
 
 
 def daily_facts(data: Any) -> pl.DataFrame:
@@ -80,7 +86,7 @@ def feature_rows(data: Any, *, origins: list[date] | None = None) -> pl.DataFram
 
     frame = as_polars(data)
     if is_feature_table(frame):
-        check_features(frame)
+        frame = checked_features(frame)
         return frame if "campaign_id" in frame.columns else frame.with_columns(campaign_id=pl.lit(""))
     facts = daily_facts(frame)
     if facts.is_empty():

@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 
 from within_pipelines.exceptions import ArtifactError, NotFittedError, SampleError, SettingsError
 from within_pipelines.prediction.account_health.groups import group_of, recommendation
-from within_pipelines.prediction.account_health.inputs import check_features, feature_rows, is_feature_table, labelled_rows
+from within_pipelines.prediction.account_health.inputs import checked_features, feature_rows, is_feature_table, labelled_rows
 from within_pipelines.prediction.account_health.model import (
     LinearPart,
     fit_logistic,
@@ -67,6 +67,8 @@ class AccountHealthPredictor:
             raise SettingsError(f"kind={kind!r} is unknown; give one of {', '.join(HEALTH_KINDS)}.")
         if not 0.5 <= level < 1:
             raise SettingsError(f"level={level} is no interval level; give a number from 0.5 up to 1.")
+        if not 1 <= horizon <= 112:
+            raise SettingsError(f"horizon={horizon} is no number of days; give 1 to 112.")
         self.kind = kind
         self.horizon = horizon
         self.level = level
@@ -101,7 +103,7 @@ class AccountHealthPredictor:
 
         frame = as_polars(data)
         if is_feature_table(frame):
-            check_features(frame)
+            frame = checked_features(frame)
         elif labels is None:
             frame = labelled_rows(frame, horizon=self.horizon)
         else:

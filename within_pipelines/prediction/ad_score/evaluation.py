@@ -56,7 +56,7 @@ def evaluate_ad_score(
     both. `lift` is the mean click-through rate of the chosen ad over the mean of its group, less 1; ads that share the highest score
     count by their mean, and groups without a click say nothing.
 
-    Raises `SampleError` when the test ads hold no pair."""
+    Raises `SampleError` when the test ads hold no pair, or none that differs by more than chance."""
     rate = (test["clicks"] / test["impressions"]).cast(pl.Float64).to_numpy()
     seen = observe(rate, test["impressions"].cast(pl.Float64).to_numpy(), test["group_id"].to_numpy())
     # One orientation per pair, drawn at random, so that the order of rows cannot help.
@@ -71,6 +71,8 @@ def evaluate_ad_score(
     first, second, gap, noise = first[decided], second[decided], gap[decided], noise[decided]
     won = (gap > 0).astype(float)
     significant = np.abs(gap) > _SIGNIFICANT * np.sqrt(noise)
+    if not significant.any():
+        raise SampleError(f"No pair of the {first.size} test pairs differs by more than chance; give ads with more impressions.")
     clusters = _clusters(test)[first]
     scores = {"candidate": predictor.contrasts(test), "baseline": baseline.contrasts(test)}
     models = {"candidate": predictor, "baseline": baseline}

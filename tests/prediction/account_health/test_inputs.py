@@ -1,0 +1,112 @@
+"""Daily tables of many shapes become the same facts and features."""
+
+from __future__ import annotations
+
+from datetime import timedelta
+from typing import Any
+
+import pandas as pd
+import polars as pl
+import pytest
+from polars.testing import assert_frame_equal
+
+from tests.prediction.worlds import FIRST, daily_rows, feature_rows
+from within_pipelines.exceptions import SampleError, SchemaError
+from within_pipelines.lake import ASSUMED_LAG, FACT_COLUMNS
+from within_pipelines.prediction.account_health.inputs import daily_facts, is_feature_table, labelled_rows
+from within_pipelines.prediction.account_health.inputs import feature_rows as features_of
+
+
+@pytest.fixture(scope="module")
+def daily() -> pl.DataFrame:
+    return daily_rows(3, days=60)
+
+
+def test_plain_rows_get_the_lakes_columns(daily: pl.DataFrame) -> None:
+    facts = daily_facts(daily)
+    assert set(FACT_COLUMNS.names) <= set(facts.columns)
+    assert facts["spend_micros"][0] == round(daily["spend"][0] * 1_000_000)
+    assert facts["revenue_micros"].null_count() == facts.height
+    assert (facts["as_of"].dt.date() == daily["date"] + ASSUMED_LAG).all()
+    assert facts["currency"].unique().to_list() == ["EUR"]
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        lambda f: f.to_pandas(),
+        lambda f: f.to_pandas().astype({"date": "datetime64[ns]"}).set_index(pd.Index([1] * f.height)),
+        lambda f: f.with_columns(pl.col("date").cast(pl.String)),
+        lambda f: f.rename({"date": "day", "spend": "cost"}),
+        lambda f: f.with_columns(pl.col("date").cast(pl.Datetime("us"))).lazy(),
+        lambda f: f.with_columns(spend_micros=(pl.col("spend") * 1e6).round().cast(pl.Int64)).drop("spend"),
+    ],
+)
+def test_pandas_text_days_other_names_and_units_mean_the_same(daily: pl.DataFrame, change: Any) -> None:
+    assert_frame_equal(daily_facts(change(daily)), daily_facts(daily))
+
+
+def test_facts_of_the_lake_stay_as_they_are(daily: pl.DataFrame) -> None:
+    facts = daily_facts(daily)
+    assert_frame_equal(daily_facts(facts), facts)
+
+
+def test_features_are_those_of_the_newest_day(daily: pl.DataFrame) -> None:
+    found = features_of(daily)
+    assert found["origin"].unique().to_list() == [FIRST + timedelta(days=59)]
+    assert found["account_id"].to_list() == ["A00", "A01", "A02"]
+    assert found["campaign_id"].to_list() == [""] * 3
+    assert is_feature_table(found)
+    assert features_of(found) is not None
+    assert features_of(daily, origins=[FIRST + timedelta(days=40)])["origin"][0] == FIRST + timedelta(days=40)
+
+
+def test_a_feature_table_passes_through_and_may_lack_the_campaign() -> None:
+    rows = feature_rows(2, origins=3)
+    assert_frame_equal(features_of(rows), rows)
+    assert features_of(rows.drop("campaign_id"))["campaign_id"].to_list() == [""] * 6
+
+
+def test_an_absent_feature_is_not_an_unknown_one() -> None:
+    with pytest.raises(SchemaError, match=r"The table lacks clicks_28, log_cpc_7; give whole rows of features\.account_features"):
+        features_of(feature_rows(2, origins=3).drop("log_cpc_7", "clicks_28"))
+
+
+def test_origins_that_are_no_days_are_refused() -> None:
+    with pytest.raises(SchemaError, match="The column origin holds String; give days"):
+        features_of(feature_rows(2, origins=3).with_columns(origin=pl.lit("today")))
+
+
+def test_labelled_rows_end_a_horizon_before_the_last_day(daily: pl.DataFrame) -> None:
+    rows = labelled_rows(daily, horizon=7)
+    assert rows["origin"].max() == FIRST + timedelta(days=52)
+    assert rows["origin"].min() >= FIRST + timedelta(days=28)  # type: ignore[operator]
+    assert rows["degraded"].null_count() == 0
+    assert rows["mature"].all()
+
+
+@pytest.mark.parametrize(
+    ("change", "error", "told"),
+    [
+        (lambda f: f.drop("clicks", "account_id"), SchemaError, "The table lacks account_id, clicks; give daily rows per account"),
+        (
+            lambda f: f.with_columns(
+                date=pl.when(pl.int_range(pl.len()) < 2).then(pl.lit("soon")).otherwise(pl.col("date").cast(pl.String))
+            ),
+            SampleError,
+            "2 of 180 rows have no usable day; write days as YYYY-MM-DD",
+        ),
+        (lambda f: pl.concat([f, f.head(5)]), SampleError, "5 of 185 rows repeat the platform, account_id, event_date of another row"),
+        (lambda f: f.head(0), SampleError, "The table holds no rows; give at least 28 days per account"),
+    ],
+)
+def test_unusable_daily_rows_are_refused(daily: pl.DataFrame, change: Any, error: type[Exception], told: str) -> None:
+    with pytest.raises(error, match=told):
+        features_of(change(daily))
+
+
+def test_too_few_days_to_learn_from_are_refused(daily: pl.DataFrame) -> None:
+    with pytest.raises(SampleError, match="30 days are too few; give at least 36"):
+        labelled_rows(daily.filter(pl.col("date") < FIRST + timedelta(days=30)), horizon=7)
+    with pytest.raises(SampleError, match="The table holds no days; give daily rows"):
+        labelled_rows(daily.head(0), horizon=7)

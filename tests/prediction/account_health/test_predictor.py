@@ -1,0 +1,263 @@
+"""Account health finds planted drops, is calibrated, adds up, and refuses what it cannot use."""
+
+from __future__ import annotations
+
+from datetime import date, timedelta
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import polars as pl
+import pytest
+from polars.testing import assert_frame_equal
+
+from tests.prediction.worlds import FIRST, daily_rows, feature_rows
+from within_pipelines.exceptions import ArtifactError, SampleError, SchemaError, SettingsError
+from within_pipelines.features import ACCOUNT_FEATURES
+from within_pipelines.prediction import AccountHealthPredictor
+from within_pipelines.prediction.account_health.predictor import tier_of
+from within_pipelines.prediction.calibration import calibration_slope
+from within_pipelines.prediction.metrics import auroc, brier_skill, debiased_ece
+
+
+def truth(rows: pl.DataFrame) -> np.ndarray:
+    return rows["degraded"].cast(pl.Float64).to_numpy()
+
+
+def test_planted_drops_are_found_on_unseen_accounts_better_than_by_persistence(
+    health_predictor: AccountHealthPredictor, health_rows: pl.DataFrame
+) -> None:
+    unseen = feature_rows(seed=4)
+    rival = AccountHealthPredictor(kind="persistence").fit(health_rows)
+    own, other = auroc(truth(unseen), health_predictor.probability(unseen)), auroc(truth(unseen), rival.probability(unseen))
+    assert own > 0.72
+    assert 0.55 < other < own - 0.05
+    assert brier_skill(truth(unseen), health_predictor.probability(unseen)) > 0.1
+
+
+def test_its_probabilities_are_calibrated_on_unseen_accounts(health_predictor: AccountHealthPredictor) -> None:
+    unseen = feature_rows(60, seed=5)
+    p = health_predictor.probability(unseen)
+    assert debiased_ece(truth(unseen), p) < 0.08
+    assert calibration_slope(truth(unseen), p) == pytest.approx(1, abs=0.35)
+
+
+def test_the_band_covers_unseen_log_ratios_as_often_as_it_says() -> None:
+    # The band's own coverage varies with its calibration part of 240 rows: a standard error of .02.
+    unseen = feature_rows(60, seed=6)
+    for level in (0.5, 0.9):
+        band = AccountHealthPredictor(level=level).fit(feature_rows(seed=7)).band(unseen)
+        assert band is not None
+        inside = (band[0] <= unseen["log_ratio"].to_numpy()) & (unseen["log_ratio"].to_numpy() <= band[1])
+        assert inside.mean() == pytest.approx(level, abs=0.07)
+
+
+def test_labels_that_mean_nothing_give_a_coin(health_rows: pl.DataFrame) -> None:
+    rng = np.random.default_rng(2)
+    shuffled = AccountHealthPredictor().fit(health_rows, rng.permutation(health_rows["degraded"].to_numpy()))
+    unseen = feature_rows(60, seed=4)
+    # 2,400 rows: a standard error of about .013 for a fixed model, more for a model that chance tilts along the true direction.
+    assert auroc(truth(unseen), shuffled.probability(unseen)) == pytest.approx(0.5, abs=0.12)
+    assert shuffled.probability(unseen).std() < 0.1
+
+
+def test_a_planted_decline_in_daily_rows_is_found_ahead() -> None:
+    daily = daily_rows()
+    cut = FIRST + timedelta(days=130)
+    fitted = AccountHealthPredictor().fit(daily.filter(pl.col("date") < cut))
+    from within_pipelines.prediction.account_health.inputs import labelled_rows
+
+    unseen = labelled_rows(daily, horizon=7).filter(pl.col("origin") >= cut)
+    assert auroc(truth(unseen), fitted.probability(unseen)) > 0.65
+
+
+def test_daily_rows_of_pandas_and_polars_get_the_same_answers(health_predictor: AccountHealthPredictor) -> None:
+    daily = daily_rows(3, days=60)
+    pandas = daily.to_pandas()
+    pandas.index = pd.Index([0] * len(pandas))
+    found = health_predictor.predict(daily)
+    assert [report.account_id for report in found] == ["A00", "A01", "A02"]
+    assert found == health_predictor.predict(pandas)
+    assert {report.state for report in found} == {"scored"}
+
+
+def test_two_fits_write_the_same_bytes_and_loading_gives_the_same_answers(
+    health_rows: pl.DataFrame, health_predictor: AccountHealthPredictor, tmp_path: Path
+) -> None:
+    first = health_predictor.save(tmp_path / "one")
+    assert AccountHealthPredictor().fit(health_rows).save(tmp_path / "two") == first
+    pandas = health_rows.to_pandas().set_index(pd.Index([3] * health_rows.height))
+    assert AccountHealthPredictor().fit(pandas.drop(columns="degraded"), pandas["degraded"]).save(tmp_path / "three") == first
+    assert AccountHealthPredictor().fit(health_rows, seed=8).save(tmp_path / "four") != first
+    loaded = AccountHealthPredictor.load(tmp_path / "one")
+    assert loaded.predict(health_rows.head(50)) == health_predictor.predict(health_rows.head(50))
+    assert loaded.save(tmp_path / "again") == first
+
+
+def test_rows_may_come_in_any_order(health_rows: pl.DataFrame, health_predictor: AccountHealthPredictor, tmp_path: Path) -> None:
+    order = np.random.default_rng(1).permutation(health_rows.height).tolist()
+    assert AccountHealthPredictor().fit(health_rows[order]).save(tmp_path / "a") == health_predictor.save(tmp_path / "b")
+    shuffled = health_predictor.predict(health_rows[order]).to_frame()
+    assert_frame_equal(shuffled, health_predictor.predict(health_rows).to_frame()[order], abs_tol=1e-9)
+
+
+def test_an_artifact_of_another_model_or_a_damaged_one_is_refused(
+    health_predictor: AccountHealthPredictor, ad_predictor: Any, tmp_path: Path
+) -> None:
+    ad_predictor.save(tmp_path / "ad")
+    with pytest.raises(ArtifactError, match="holds a ad_score model, not account_health"):
+        AccountHealthPredictor.load(tmp_path / "ad")
+    health_predictor.save(tmp_path / "health")
+    (tmp_path / "health" / "model.json").write_text("{}")
+    with pytest.raises(ArtifactError, match=r"changed after it was written: model\.json"):
+        AccountHealthPredictor.load(tmp_path / "health")
+
+
+@pytest.mark.parametrize("kind", ["logistic_xgboost", "persistence"])
+def test_contributions_add_up_to_the_prediction(health_rows: pl.DataFrame, kind: str, tmp_path: Path) -> None:
+    fitted = AccountHealthPredictor(kind=kind).fit(health_rows)
+    explained = fitted.explain(health_rows)
+    total = explained.select(*fitted.features, "intercept").sum_horizontal().to_numpy()
+    np.testing.assert_allclose(total, explained["log_odds"].to_numpy(), atol=1e-5)
+    p = fitted.probability(health_rows)
+    np.testing.assert_allclose(explained["log_odds"].to_numpy(), np.log(p / (1 - p)), atol=1e-9)
+    fitted.save(tmp_path / "a")
+    np.testing.assert_array_equal(AccountHealthPredictor.load(tmp_path / "a").probability(health_rows), p)
+
+
+def test_risk_factors_are_the_groups_that_raise_the_risk(health_predictor: AccountHealthPredictor, health_rows: pl.DataFrame) -> None:
+    usual = health_rows.head(1).with_columns(pl.lit(0.0).alias(name) for name in ACCOUNT_FEATURES.columns)
+    sunk = usual.with_columns(slope_cvr_28=-0.9, log_efficiency_7=-0.2, log_cpc_7=0.1)
+    calm, worse = health_predictor.predict(usual)[0], health_predictor.predict(sunk)[0]
+    assert worse.probability is not None
+    assert calm.probability is not None
+    assert worse.probability > calm.probability + 0.2
+    assert worse.risk_factors[0].group == "conversion"
+    assert worse.risk_factors[0].leading_feature == "slope_cvr_28"
+    assert worse.risk_factors[0].value == -0.9
+    assert worse.recommendations[0].startswith("Clicks convert differently than usual")
+    assert "slope_cvr_28 -0.9" in worse.recommendations[0]
+    assert [f.log_odds for f in worse.risk_factors] == sorted((f.log_odds for f in worse.risk_factors), reverse=True)
+    assert all(f.log_odds > 0 for f in worse.risk_factors)
+
+
+def test_the_numbers_of_a_report_fit_together(health_predictor: AccountHealthPredictor, health_rows: pl.DataFrame) -> None:
+    for report, row in zip(health_predictor.predict(health_rows.head(40)), health_rows.head(40).iter_rows(named=True), strict=True):
+        assert report.score is not None
+        assert report.probability is not None
+        assert report.log_ratio is not None
+        assert report.log_ratio_low is not None
+        assert report.log_ratio_high is not None
+        assert report.score == pytest.approx(100 * (1 - report.probability))
+        assert report.tier == tier_of(report.score)
+        assert report.log_ratio_low < report.log_ratio < report.log_ratio_high
+        assert report.money_at_risk == pytest.approx(report.probability * 0.2 * row["spend_28"] * 7 / 28)
+        assert report.currency == "EUR"
+        assert report.evidence["clicks_28"] == row["clicks_28"]
+
+
+def test_tiers_begin_at_their_floors() -> None:
+    assert [tier_of(s) for s in (100.0, 80.0, 79.9, 60.0, 59.9, 40.0, 39.9, 0.0)] == [
+        "healthy", "healthy", "watch", "watch", "at risk", "at risk", "critical", "critical",
+    ]  # fmt: skip
+
+
+@pytest.mark.parametrize("clicks", [99.0, 0.0, None, float("nan")])
+def test_too_little_volume_is_a_state_and_no_number(
+    health_predictor: AccountHealthPredictor, health_rows: pl.DataFrame, clicks: float | None
+) -> None:
+    row = health_rows.head(1).with_columns(clicks_28=pl.lit(clicks, pl.Float64))
+    report = health_predictor.predict(row)[0]
+    assert report.state == "insufficient_data"
+    numbers = (report.score, report.probability, report.log_ratio, report.tier, report.money_at_risk)
+    assert numbers == (None,) * 5
+    wanted = 0 if clicks is None or clicks != clicks else clicks
+    assert report.evidence["reason"] == f"{wanted:.0f} clicks in 28 days are fewer than 100"
+    assert health_predictor.predict(row.to_pandas()) == health_predictor.predict(row)
+
+
+def test_a_row_without_a_single_feature_is_a_state_with_its_own_reason(
+    health_predictor: AccountHealthPredictor, health_rows: pl.DataFrame
+) -> None:
+    unknown = health_rows.head(1).with_columns(pl.lit(None, pl.Float64).alias(name) for name in ACCOUNT_FEATURES.columns)
+    report = health_predictor.predict(unknown)[0]
+    assert report.state == "insufficient_data"
+    assert report.evidence["reason"] == "no feature of the account is known on this day"
+
+
+def test_one_missing_feature_or_spend_is_borne(health_predictor: AccountHealthPredictor, health_rows: pl.DataFrame) -> None:
+    row = health_rows.head(1).with_columns(
+        pl.lit(None, pl.Float64).alias(name) for name in ("log_cpc_7", "spend_28", "baseline_efficiency", "recent_efficiency")
+    )
+    report = health_predictor.predict(row)[0]
+    assert report.state == "scored"
+    assert report.money_at_risk is None
+
+
+def test_without_the_continuous_label_there_is_no_band(health_rows: pl.DataFrame, tmp_path: Path) -> None:
+    fitted = AccountHealthPredictor().fit(health_rows.drop("log_ratio"))
+    assert fitted.band(health_rows) is None
+    fitted.save(tmp_path / "a")
+    report = AccountHealthPredictor.load(tmp_path / "a").predict(health_rows.head(1))[0]
+    assert (report.log_ratio, report.log_ratio_low, report.log_ratio_high) == (None, None, None)
+    assert report.state == "scored"
+
+
+def test_too_few_known_ratios_make_no_band(health_rows: pl.DataFrame) -> None:
+    sparse = health_rows.with_columns(log_ratio=pl.when(pl.col("origin") < FIRST + timedelta(days=60)).then("log_ratio"))
+    assert AccountHealthPredictor().fit(sparse).band(health_rows) is None
+
+
+def test_a_constant_and_an_empty_column_are_borne(health_rows: pl.DataFrame) -> None:
+    odd = health_rows.with_columns(log_cpm_7=pl.lit(1.0), log_ctr_7=pl.lit(None, pl.Float64))
+    assert np.isfinite(AccountHealthPredictor().fit(odd).probability(odd)).all()
+
+
+def test_a_refused_refit_leaves_the_model_as_it_was(health_rows: pl.DataFrame, tmp_path: Path) -> None:
+    fitted = AccountHealthPredictor(kind="persistence").fit(health_rows)
+    before = fitted.save(tmp_path / "before")
+    with pytest.raises(SampleError):
+        fitted.fit(health_rows.head(3))
+    assert fitted.save(tmp_path / "after") == before
+
+
+def late(frame: pl.DataFrame) -> date:
+    return frame["origin"].max() - timedelta(days=21)  # type: ignore[operator,return-value]
+
+
+@pytest.mark.parametrize(
+    ("change", "labels", "error", "told"),
+    [
+        (lambda f: f.head(3), None, SampleError, "3 rows with at least 100 clicks in 28 days are too few; give at least 60"),
+        (lambda f: f.with_columns(clicks_28=10.0), None, SampleError, "0 rows with at least 100 clicks"),
+        (lambda f: f.with_columns(clicks_28=float("nan")), None, SampleError, "0 rows with at least 100 clicks"),
+        (lambda f: f, np.ones(960), SampleError, r"The fitting part holds \d+ rows with \d+ drops; both outcomes are needed"),
+        (
+            lambda f: f.with_columns(degraded=pl.col("degraded") & (pl.col("origin") < late(f) - timedelta(days=30))),
+            None,
+            SampleError,
+            r"The calibration part holds \d+ rows with 0 drops; both outcomes are needed, so give a longer history or more accounts",
+        ),
+        (lambda f: f, np.full(960, 0.5), SampleError, "labels hold values other than 0 and 1; give True where efficiency fell"),
+        (lambda f: f, np.r_[np.nan, np.ones(959)], SampleError, "labels holds 1 of 960 values that are missing or not finite"),
+        (lambda f: f, np.ones(3), SampleError, "labels holds 3 values for 960 rows"),
+        (lambda f: f.drop("degraded"), None, SchemaError, "The table lacks degraded; give labels, or the label column"),
+        (lambda f: f.drop("silence"), None, SchemaError, "The table lacks silence; give whole rows"),
+        (lambda f: daily_rows(2, days=50), np.ones(100), SampleError, "labels belong to feature rows; daily facts make their own"),
+        (lambda f: f.filter(pl.col("origin") == FIRST).vstack(f.filter(pl.col("origin") == FIRST)).vstack(
+            f.filter(pl.col("origin") == FIRST)), None, SampleError, "The fitting part holds 0 rows"),
+    ],
+)  # fmt: skip
+def test_unusable_training_data_are_refused(health_rows: pl.DataFrame, change: Any, labels: Any, error: type[Exception], told: str) -> None:
+    with pytest.raises(error, match=told):
+        AccountHealthPredictor().fit(change(health_rows), labels)
+
+
+def test_unusable_settings_are_refused() -> None:
+    with pytest.raises(SettingsError, match="kind='magic' is unknown; give one of logistic_xgboost, persistence"):
+        AccountHealthPredictor(kind="magic")
+    with pytest.raises(SettingsError, match=r"level=1\.0 is no interval level"):
+        AccountHealthPredictor(level=1.0)
+    with pytest.raises(SettingsError, match="horizon=0 is no number of days; give 1 to 112"):
+        AccountHealthPredictor(horizon=0)
