@@ -108,6 +108,10 @@ def __getattr__(name: str) -> Any:
     return value
 
 
+def __dir__() -> list[str]:
+    return sorted({*globals(), *__all__})
+
+
 __all__ = [
     "MODEL_REGISTRY",
     "AdAccountHealthModel",

@@ -1,0 +1,24 @@
+"""Every example of the room's README runs."""
+
+from __future__ import annotations
+
+import re
+import tempfile
+from pathlib import Path
+
+import pytest
+
+README = Path(__file__).resolve().parents[2] / "within_pipelines" / "prediction" / "README.md"
+BLOCKS = re.findall(r"^```python\n(.*?)^```", README.read_text(encoding="utf-8"), re.MULTILINE | re.DOTALL)
+
+
+@pytest.mark.parametrize("number", range(4))
+def test_the_example_runs(number: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+    monkeypatch.setenv("WITHIN_HOME", str(tmp_path / "home"))
+    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
+    exec(compile(BLOCKS[number], str(README), "exec"), {"__name__": "readme"})
+    assert "Traceback" not in capsys.readouterr().out
+
+
+def test_there_are_four_examples() -> None:
+    assert len(BLOCKS) == 4
