@@ -68,10 +68,10 @@ def test_jobs_schedules_and_sensors_are_there_and_running() -> None:
     names = {job.name for job in JOBS}
     assert names == {
         "ingest_daily", "score_daily", "retrain_ad_score", "retrain_account_health", "retrain_anomaly", "validate_golden_set",
-        "train_and_score",
+        "train_and_score", "compact_lake",
     }  # fmt: skip
     schedules = {s.name: s for s in defs.schedules or []}
-    assert len(schedules) == 5
+    assert len(schedules) == 6
     for schedule in schedules.values():
         assert schedule.default_status is dg.DefaultScheduleStatus.RUNNING
         assert schedule.execution_timezone == "UTC"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -83,6 +84,17 @@ def test_a_landing_folder_is_noticed_once_per_state(instance: dg.DagsterInstance
     assert isinstance(second, dg.SensorResult)
     assert second.run_requests is not None
     assert second.run_requests[0].run_key != first.run_requests[0].run_key
+
+
+def test_a_file_that_may_still_grow_is_waited_for(tmp_path: Path) -> None:
+    live = WithinResource(home=str(tmp_path))
+    landing = live.settings().landing
+    landing.mkdir(parents=True)
+    (landing / "a.csv").write_text("Day,Clicks\n")
+    with dg.DagsterInstance.ephemeral() as instance, dg.build_sensor_context(instance=instance, resources={"within": live}) as context:
+        assert isinstance(new_exports_sensor(context), dg.SkipReason)
+        os.utime(landing / "a.csv", (0, 0))
+        assert isinstance(new_exports_sensor(context), dg.SensorResult)
 
 
 def status_context(instance: dg.DagsterInstance, result: dg.ExecuteInProcessResult, kind: dg.DagsterEventType) -> dg.RunStatusSensorContext:

@@ -2,8 +2,11 @@
 
 import functools
 import operator
+from typing import Any
 
 import dagster as dg
+
+from within_pipelines.defs.resource import WithinResource
 
 # One process per run: with light imports a step then costs a tenth of a second instead of three.
 IN_PROCESS = dg.in_process_executor
@@ -54,4 +57,21 @@ train_and_score = dg.define_asset_job(
     description="The main job after the ingest: build features, train, judge, promote what passed, score one day.",
 )
 
-JOBS = [ingest_daily, score_daily, *retrain.values(), validate_golden_set, train_and_score]
+
+@dg.op(description="Merge the lake's small files and forget derived tables that nothing needs.")
+def tidy_stores(context: dg.OpExecutionContext, within: WithinResource) -> None:
+    """What was done is in the log of the run."""
+    from within_pipelines.pipeline import tidy
+
+    with within.open() as workspace:
+        tidied = tidy(workspace)
+    context.log.info(f"{tidied.tables_forgotten} tables forgotten, {tidied.temporaries_removed} leftovers of killed writers removed")
+
+
+@dg.job(executor_def=IN_PROCESS, description="Compact the lake and tidy derived tables; no answer changes.")
+def compact_lake() -> None:
+    """One step."""
+    tidy_stores()
+
+
+JOBS: list[Any] = [compact_lake, ingest_daily, score_daily, *retrain.values(), validate_golden_set, train_and_score]

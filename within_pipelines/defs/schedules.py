@@ -4,7 +4,7 @@ from datetime import timedelta
 
 import dagster as dg
 
-from within_pipelines.defs.jobs import MODELS, retrain, score_daily, validate_golden_set
+from within_pipelines.defs.jobs import MODELS, compact_lake, retrain, score_daily, validate_golden_set
 
 RUNNING = dg.DefaultScheduleStatus.RUNNING
 
@@ -45,5 +45,13 @@ SCHEDULES: list[dg.ScheduleDefinition] = [
         execution_timezone="UTC",
         default_status=RUNNING,
         description="Ask every champion its golden sample again, every day.",
+    ),
+    dg.ScheduleDefinition(
+        name="compact_lake_weekly",
+        job=compact_lake,
+        cron_schedule="0 3 * * 0",
+        execution_timezone="UTC",
+        default_status=RUNNING,
+        description="Merge small files of the lake and forget derived tables, on Sunday night.",
     ),
 ]

@@ -8,6 +8,7 @@ from collections.abc import Iterator
 
 import dagster as dg
 
+from within_pipelines.defs.ingest.assets import SETTLE_SECONDS
 from within_pipelines.defs.jobs import JOBS, ingest_daily
 from within_pipelines.defs.reaper import reap_orphaned_runs
 from within_pipelines.defs.resource import WithinResource
@@ -31,12 +32,16 @@ def new_exports_sensor(context: dg.SensorEvaluationContext, within: WithinResour
         return dg.SkipReason(f"{landing} does not exist yet; put exports there.")
     digest = hashlib.sha256()
     files = landing_files(landing)
+    newest = 0.0
     for path in files:
         status = path.lstat()
+        newest = max(newest, status.st_mtime)
         digest.update(f"{path.relative_to(landing)}\0{status.st_size}\0{status.st_mtime_ns}\n".encode("utf-8", "surrogateescape"))
     state = digest.hexdigest()
     if state == context.cursor or not files:
         return dg.SkipReason(f"Nothing new among {len(files)} files in {landing}.")
+    if within.clock().timestamp() - newest < SETTLE_SECONDS and within.now is None:
+        return dg.SkipReason("A file changed a moment ago and may still be growing; the next tick looks again.")
     return dg.SensorResult(run_requests=[dg.RunRequest(run_key=f"landing-{state}")], cursor=state)
 
 

@@ -40,6 +40,7 @@ from within_pipelines.pipeline.training import (
     train,
     trained_version,
 )
+from within_pipelines.pipeline.upkeep import Tidied, tidy
 from within_pipelines.pipeline.workspace import Pin, Workspace
 
 __all__ = [
@@ -50,6 +51,7 @@ __all__ = [
     "Released",
     "ScoreReport",
     "Table",
+    "Tidied",
     "Trained",
     "Workspace",
     "audit_fairness",
@@ -83,6 +85,7 @@ __all__ = [
     "score_ads",
     "score_day",
     "summarise",
+    "tidy",
     "train",
     "trained_version",
     "training_set",

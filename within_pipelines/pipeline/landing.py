@@ -37,23 +37,23 @@ def provide_exports(settings: Settings, *, today: date, progress: Progress | Non
     return write_agency(settings.landing, spec, progress=progress)
 
 
-def ingest_path(ws: Workspace, path: Path, *, now: datetime, progress: Progress | None = None) -> IngestReport:
+def ingest_path(ws: Workspace, path: Path, *, now: datetime, progress: Progress | None = None, settle_seconds: float = 0.0) -> IngestReport:
     """Ingest one export, or every export below a folder; a file that the lake has seen is skipped by its hash.
 
     Raises `FileNotFoundError` when there is nothing at `path`."""
     from within_pipelines.ingest import ingest, landing_files
 
     if path.is_dir():
-        return ingest(ws.lake, landing_files(path), landing=path, ingested_at=now, progress=progress)
+        return ingest(ws.lake, landing_files(path), landing=path, ingested_at=now, progress=progress, settle_seconds=settle_seconds)
     if not path.is_file():
         raise FileNotFoundError(f"{path} is neither a file nor a folder; give an export or a folder of exports.")
-    return ingest(ws.lake, [path], landing=path.parent, ingested_at=now, progress=progress)
+    return ingest(ws.lake, [path], landing=path.parent, ingested_at=now, progress=progress, settle_seconds=settle_seconds)
 
 
-def ingest_landing(ws: Workspace, *, now: datetime, progress: Progress | None = None) -> IngestReport:
-    """Ingest what is new in the landing folder; compacts the lake when many small files have gathered."""
+def ingest_landing(ws: Workspace, *, now: datetime, progress: Progress | None = None, settle_seconds: float = 0.0) -> IngestReport:
+    """Ingest what is new in the landing folder; a file that changed within `settle_seconds` before `now` waits for the next time."""
     ws.settings.landing.mkdir(parents=True, exist_ok=True)
-    return ingest_path(ws, ws.settings.landing, now=now, progress=progress)
+    return ingest_path(ws, ws.settings.landing, now=now, progress=progress, settle_seconds=settle_seconds)
 
 
 def check_quality(ws: Workspace, *, commit_seq: int, today: date) -> QualityReport:
