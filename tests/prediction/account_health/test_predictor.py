@@ -119,7 +119,7 @@ def test_contributions_add_up_to_the_prediction(health_rows: pl.DataFrame, kind:
     fitted = AccountHealthPredictor(kind=kind).fit(health_rows)
     explained = fitted.explain(health_rows)
     total = explained.select(*fitted.features, "intercept").sum_horizontal().to_numpy()
-    np.testing.assert_allclose(total, explained["log_odds"].to_numpy(), atol=1e-5)
+    np.testing.assert_allclose(total, explained["log_odds"].to_numpy(), atol=1e-6)
     p = fitted.probability(health_rows)
     np.testing.assert_allclose(explained["log_odds"].to_numpy(), np.log(p / (1 - p)), atol=1e-9)
     fitted.save(tmp_path / "a")

@@ -109,7 +109,7 @@ def test_contributions_add_up_to_the_prediction(ad_predictor: AdScorePredictor, 
     predicted = ad_predictor.predict(rows).to_frame()["log_odds_contrast"].to_numpy()
     np.testing.assert_allclose(total, predicted, atol=1e-9)
     if not with_groups:
-        np.testing.assert_allclose(total, ad_predictor.contrasts(rows), atol=1e-5)
+        np.testing.assert_allclose(total, ad_predictor.contrasts(rows), atol=1e-6)
 
 
 def test_contrasts_of_siblings_add_up_to_nothing(ad_predictor: AdScorePredictor, new_ads: pl.DataFrame) -> None:
