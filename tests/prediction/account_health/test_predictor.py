@@ -18,6 +18,7 @@ from within_pipelines.features import ACCOUNT_FEATURES
 from within_pipelines.prediction import AccountHealthPredictor
 from within_pipelines.prediction.account_health.predictor import tier_of
 from within_pipelines.prediction.calibration import calibration_slope
+from within_pipelines.prediction.frames import matrix
 from within_pipelines.prediction.metrics import auroc, brier_skill, debiased_ece
 
 
@@ -120,6 +121,8 @@ def test_contributions_add_up_to_the_prediction(health_rows: pl.DataFrame, kind:
     explained = fitted.explain(health_rows)
     total = explained.select(*fitted.features, "intercept").sum_horizontal().to_numpy()
     np.testing.assert_allclose(total, explained["log_odds"].to_numpy(), atol=1e-6)
+    rounding = explained["intercept"].to_numpy() - fitted.contributions(matrix(health_rows, fitted.features))[:, -1]
+    assert np.abs(rounding).max() < 1e-5, "no more than single precision loses"
     p = fitted.probability(health_rows)
     np.testing.assert_allclose(explained["log_odds"].to_numpy(), np.log(p / (1 - p)), atol=1e-9)
     fitted.save(tmp_path / "a")

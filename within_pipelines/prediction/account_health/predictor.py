@@ -207,10 +207,12 @@ class AccountHealthPredictor:
             self._become(type(self).load(champion_folder(self.model)))
         rows = feature_rows(data)
         x = matrix(rows, self._features)
-        parts = self.contributions(x)
+        parts, log_odds = self.contributions(x), self._platt(self._raw(x))
+        # XGBoost adds contributions up in single precision; the intercept takes the rounding, so that the sum is exact.
+        parts[:, -1] += log_odds - parts.sum(axis=1)
         frame = rows.select("platform", "account_id", "campaign_id", "origin")
         columns = {name: parts[:, i] for i, name in enumerate([*self._features, "intercept"])}
-        return frame.with_columns(**{n: pl.Series(v) for n, v in columns.items()}, log_odds=pl.Series(self._platt(self._raw(x))))
+        return frame.with_columns(**{n: pl.Series(v) for n, v in columns.items()}, log_odds=pl.Series(log_odds))
 
     @property
     def features(self) -> list[str]:
