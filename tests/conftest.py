@@ -32,11 +32,9 @@ def public_data() -> Path:
     return folder
 
 
-@pytest.fixture(autouse=True)
-def _own_world(monkeypatch: pytest.MonkeyPatch) -> None:
-    """No test sees the deployment of the person who runs it."""
-    for name in ("WITHIN_HOME", "WITHIN_LAKE_URL", "WITHIN_DATABASE_URL", "DAGSTER_HOME", "WITHIN_DEBUG"):
-        monkeypatch.delenv(name, raising=False)
+# No test sees the deployment of the person who runs it; here and not in a fixture, because fixtures of the session come first.
+for _name in ("WITHIN_HOME", "WITHIN_LAKE_URL", "WITHIN_DATABASE_URL", "DAGSTER_HOME", "WITHIN_DEBUG"):
+    os.environ.pop(_name, None)
 
 
 @pytest.fixture(scope="session")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import subprocess
 import sys
+from datetime import UTC, datetime
 from pathlib import Path
 
 import dagster as dg
@@ -13,6 +14,7 @@ import yaml
 from tests.conftest import REPOSITORY
 from within_pipelines.defs.catalogue import defs
 from within_pipelines.defs.jobs import JOBS, MODELS
+from within_pipelines.defs.release.assets import DAYS
 
 HEAVY = (
     "torch",
@@ -78,6 +80,13 @@ def test_jobs_schedules_and_sensors_are_there_and_running() -> None:
     sensors = {s.name: s for s in defs.sensors or []}
     assert set(sensors) == {"new_exports_sensor", "check_failure_sensor", "run_failure_alert_sensor", "orphaned_run_sensor"}
     assert all(s.default_status is dg.DefaultSensorStatus.RUNNING for s in sensors.values())
+
+
+def test_today_can_be_scored_and_partitions_stay_few() -> None:
+    now = datetime(2026, 7, 1, 1, tzinfo=UTC)
+    keys = DAYS.get_partition_keys(current_time=now)
+    assert "2026-07-01" in keys
+    assert len(keys) < 25_000
 
 
 def test_workspace_names_the_definitions() -> None:

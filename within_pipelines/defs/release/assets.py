@@ -11,7 +11,8 @@ OWNERS = ["team:ml"]
 MODELS = ("ad_score", "account_health", "anomaly")
 
 # Days of the accounts' calendars. Old enough for imported history; far below the number of partitions that slows the UI down.
-DAYS = dg.DailyPartitionsDefinition(start_date="2012-01-01")
+# Two days ahead of UTC, because an account's day may be further than ours, and so that today's first facts can be scored.
+DAYS = dg.DailyPartitionsDefinition(start_date="2012-01-01", end_offset=2)
 
 
 def _scores(name: str, *, group: str, step: str, model: str, description: str) -> dg.AssetsDefinition:
