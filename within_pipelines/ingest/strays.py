@@ -36,9 +36,13 @@ def mark_strays(frame: pl.DataFrame, header: tuple[str, ...], layout: Layout, fa
     day = layout.days.column if layout.days.column is not None else layout.days.start
     first = pl.col("0")
     # A quick look keeps the few lines that could be strays; the careful look is for those alone.
-    empty = pl.all_horizontal(_short(str(at)) for at in keys) if keys else first.is_null()
-    candidate = (first.str.contains(_TOTAL) | (first == header[0].strip())).fill_null(False) | empty
-    found = frame.select(candidate.alias("stray")).get_column("stray").to_numpy()
+    named = (first.str.contains(_TOTAL) | (first == header[0].strip())).fill_null(False)
+    short = pl.all_horizontal(_short(str(at)) for at in keys) if keys else first.is_null()
+    found = frame.select((named | short).alias("stray")).get_column("stray").to_numpy().copy()
+    if keys and found.any():
+        # Ids of a few signs are short and not blank.
+        blank = pl.all_horizontal(_blank(str(at)) for at in keys)
+        found[found] = frame.filter(pl.Series(found)).select((named | blank).alias("stray")).get_column("stray").to_numpy()
     if not found.any():
         return
     titles = tuple(name.strip() for name in header)
@@ -63,6 +67,10 @@ def _kind(cells: tuple[str, ...], titles: tuple[str, ...], keys: list[int], day:
         return "total_row"
     dayless = day is None or cells[day] in BLANK or _TOTAL_PATTERN.match(cells[day]) is not None
     return "total_row" if dayless and _TOTAL_PATTERN.match(cells[0]) else None
+
+
+def _blank(column: str) -> pl.Expr:
+    return pl.col(column).is_null() | pl.col(column).str.strip_chars().is_in(sorted(BLANK))
 
 
 def _short(column: str) -> pl.Expr:
