@@ -90,6 +90,7 @@ def main() -> None:
             differs = [name for name, value in wanted.items() if found[name] != value]
             equal += not differs
             rows.append([f"{moment * length:.1f} s", last, "equal" if not differs else "differs: " + ", ".join(differs)])
+            print(*rows[-1], sep=" | ", flush=True)
             shutil.rmtree(home)
     show(f"kill -9 during a job of {length:.0f} s, then once more", ["killed after", "last heard", "end state"], rows)
     write_json(options.json, {"moments": options.moments, "equal": equal})
