@@ -219,7 +219,7 @@ class FakeLaunch(ModuleType):
         return self.outcome
 
 
-LINE = ModelLine("ad_score", "1", "ridge_xgboost", "pairwise_accuracy", Estimate(0.6, 0.55, 0.65, 50), "longer_headline",
+LINE = ModelLine("ad_score", "1", "stack", "pairwise_accuracy", Estimate(0.6, 0.55, 0.65, 50), "longer_headline",
                  Estimate(0.52, 0.5, 0.54, 50), (("performance", Status.PASSED),), "champion", "")  # fmt: skip
 SUMMARY = RunSummary(3, 10, 8, 1, 1, {"bad_date": 1}, (LINE,), date(2026, 11, 22), 5, 2, 1, ("make dev",))
 
@@ -249,7 +249,7 @@ def test_run_fails_when_a_step_fails_and_still_shows_where_things_stand(home: Pa
     result = within(home, "run")
     assert result.exit_code == 1
     assert "within: The run run-1 failed at ad_score_model: SampleError: too few ads" in result.stderr
-    assert "ridge_xgboost" in result.output
+    assert "stack" in result.output
 
 
 def test_run_fails_when_a_model_has_no_champion(home: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -29,6 +29,7 @@ class Settings(BaseSettings):
     seed: int = Field(default=7, description="Seed of training, bootstrap and the demo agency.")
     demo_accounts: int = Field(default=24, ge=1, description="Accounts of the demo agency.")
     demo_days: int = Field(default=200, ge=60, description="Days of history of the demo agency.")
+    encoder: str | None = Field(default=None, description="Folder of a sentence encoder; `none` for no encoder; default: the extra `text`.")
     threads: int = Field(default=2, ge=1, description="Threads for model fitting.")
 
     @field_validator("home")

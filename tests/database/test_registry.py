@@ -22,7 +22,7 @@ DATA = "d" * 64
 
 def version(sha: str = "a" * 64, fingerprint: str = "f" * 64, model: str = "ad_score") -> ModelVersion:
     return ModelVersion(
-        model=model, version=0, kind="ridge_xgboost", model_sha256=sha, artifact=f"{model}/{sha}", data_version=DATA, as_of=NOW,
+        model=model, version=0, kind="stack", model_sha256=sha, artifact=f"{model}/{sha}", data_version=DATA, as_of=NOW,
         commit_seq=3, spec_sha256="s" * 64, training_fingerprint=fingerprint, seed=7, trained_at=NOW, code_version="c",
         metrics={"auc": {"value": 0.7, "low": 0.6, "high": 0.8, "n": 40, "level": 0.95}},
     )  # fmt: skip

@@ -97,7 +97,7 @@ def test_health_and_metrics_are_kept(database: Database) -> None:
 
 def test_training_runs_are_listed_in_order(database: Database) -> None:
     repository = TrainingRunRepository(database)
-    run = TrainingRun("ad_score", 1, "ridge_xgboost", {"seed": 7}, {}, {"loss": [1, 0.5]}, "d", "c", 1.5, NOW)
+    run = TrainingRun("ad_score", 1, "stack", {"seed": 7}, {}, {"loss": [1, 0.5]}, "d", "c", 1.5, NOW)
     stored = repository.record(run)
     assert stored.id is not None
     assert repository.get(stored.id) == stored

@@ -64,7 +64,7 @@ def test_unfitted_predictors_become_the_champion(
     set_champion_source(Shelf(ad_score=tmp_path / "ad", account_health=tmp_path / "health"))
     asked = AdScorePredictor(kind="longer_headline")
     assert asked.predict(new_ads) == ad_predictor.predict(new_ads)
-    assert asked.kind == "ridge_xgboost"
+    assert asked.kind == "stack"
     assert AdScorePredictor().explain(new_ads).equals(ad_predictor.explain(new_ads))
     some = health_rows.head(30)
     assert AccountHealthPredictor().predict(some) == health_predictor.predict(some)

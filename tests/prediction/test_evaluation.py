@@ -14,7 +14,7 @@ from within_pipelines.stats import Estimate
 def test_an_evaluation_comes_back_from_json_as_it_was() -> None:
     half = Estimate(0.5, 0.4, 0.6, n=12)
     written = Evaluation(
-        "ad_score", "ridge_xgboost", "accuracy", True, {"accuracy": half}, "longer_headline", {"accuracy": half}, half, {"ads": 40},
+        "ad_score", "stack", "accuracy", True, {"accuracy": half}, "longer_headline", {"accuracy": half}, half, {"ads": 40},
         date(2026, 1, 1), date(2026, 2, 1), {"reliability": pl.DataFrame({"bin": [0, 1], "observed": [None, 0.5]})},
     )  # fmt: skip
     again = Evaluation.from_dict(json.loads(json.dumps(written.to_dict())))

@@ -23,7 +23,7 @@ class FakeStore:
             return []
         return [
             ModelVersion(
-                model=model, version=number, kind="ridge_xgboost", model_sha256="a" * 64, artifact="x", data_version="d", as_of=TRAINED,
+                model=model, version=number, kind="stack", model_sha256="a" * 64, artifact="x", data_version="d", as_of=TRAINED,
                 commit_seq=1, spec_sha256="s", training_fingerprint="f", seed=7, trained_at=TRAINED + timedelta(days=number),
                 metrics={"auc": {"value": 0.7, "low": 0.6, "high": 0.8}},
             )

@@ -29,7 +29,7 @@ if TYPE_CHECKING:
 MODELS: tuple[str, ...] = ("ad_score", "account_health", "anomaly")
 # The challenger first, then the simple rival that it has to beat; both are registered, either may serve.
 KINDS: Mapping[str, tuple[str, str]] = {
-    "ad_score": ("ridge_xgboost", "longer_headline"),
+    "ad_score": ("stack", "longer_headline"),
     "account_health": ("logistic_xgboost", "persistence"),
     "anomaly": ("seasonal_tail", "trailing_z"),
 }

@@ -75,7 +75,7 @@ def test_two_fits_write_the_same_bytes_and_loading_gives_the_same_answers(
     loaded = AdScorePredictor.load(tmp_path / "one")
     assert loaded.predict(new_ads) == ad_predictor.predict(new_ads)
     assert loaded.save(tmp_path / "again") == first
-    assert json.loads((tmp_path / "one" / "manifest.json").read_text())["kind"] == "ridge_xgboost"
+    assert json.loads((tmp_path / "one" / "manifest.json").read_text())["kind"] == "stack"
 
 
 def test_the_rival_is_saved_and_loaded_too(longer_headline: AdScorePredictor, new_ads: pl.DataFrame, tmp_path: Path) -> None:
@@ -260,7 +260,7 @@ def test_unusable_questions_are_refused(ad_predictor: AdScorePredictor, new_ads:
 
 
 def test_unusable_settings_are_refused() -> None:
-    with pytest.raises(SettingsError, match="kind='magic' is unknown; give one of ridge_xgboost, longer_headline"):
+    with pytest.raises(SettingsError, match="kind='magic' is unknown; give one of stack, longer_headline"):
         AdScorePredictor(kind="magic")
     with pytest.raises(SettingsError, match=r"level=90 is no interval level; give a number from 0.5 up to 1"):
         AdScorePredictor(level=90)

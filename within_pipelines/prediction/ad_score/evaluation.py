@@ -11,8 +11,8 @@ from numpy.typing import NDArray
 
 from within_pipelines.exceptions import SampleError
 from within_pipelines.prediction.ad_score.contrasts import Observed, group_mean, observe, pairs_within, within_group
-from within_pipelines.prediction.ad_score.predictor import AdScorePredictor
-from within_pipelines.prediction.calibration import calibration_slope, sigmoid
+from within_pipelines.prediction.ad_score.predictor import AdScorePredictor, win_probability
+from within_pipelines.prediction.calibration import calibration_slope
 from within_pipelines.prediction.evaluation import Evaluation
 from within_pipelines.prediction.metrics import auroc, debiased_ece, log_loss, reliability_table
 from within_pipelines.stats import Estimate, cluster_bootstrap
@@ -36,7 +36,7 @@ def split_ad_score(training_set: pl.DataFrame) -> tuple[pl.DataFrame, pl.DataFra
     return older, newer
 
 
-def train_ad_score(training_set: pl.DataFrame, *, seed: int, threads: int = 1, kind: str = "ridge_xgboost") -> AdScorePredictor:
+def train_ad_score(training_set: pl.DataFrame, *, seed: int, threads: int = 1, kind: str = "stack") -> AdScorePredictor:
     """Fit on the older ads; the newest stay unseen for `evaluate_ad_score`."""
     older, _ = split_ad_score(training_set)
     return AdScorePredictor(kind=kind).fit(older, older["clicks"] / older["impressions"], seed=seed, threads=threads)
@@ -126,13 +126,10 @@ def _clusters(test: pl.DataFrame) -> NDArray[np.object_]:
 
 
 def _win_probability(scores: Floats, seen: Observed, first: NDArray[np.intp], second: NDArray[np.intp], residual: float) -> Floats:
-    """P(the first of a pair shows the higher rate), from the model's residual and the sampling noise at the group's rate.
-
-    Logistic rather than normal: ads now and then do far better or worse than any text explains, and its tails allow for that. 1.702 makes
-    the two agree within .01 (Camilli 1994)."""
+    """P(the first of a pair shows the higher rate), from the model's residual and the sampling noise at the group's rate."""
     clicks_rate = group_mean(1 / (1 + np.exp(-seen.log_odds)), seen.impressions, seen.group, seen.n_groups)[seen.group]
     noise = 1 / np.maximum(seen.impressions * clicks_rate * (1 - clicks_rate), 0.5)
-    return sigmoid(1.702 * (scores[first] - scores[second]) / np.sqrt(2 * residual**2 + noise[first] + noise[second]))
+    return win_probability(scores[first] - scores[second], residual=residual, noise=noise[first] + noise[second])
 
 
 def _lift(scores: Floats, rate: Floats, seen: Observed, test: pl.DataFrame, rng: np.random.Generator, n_resamples: int) -> Estimate:

@@ -9,45 +9,82 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from within_pipelines.prediction.ad_score.vocabulary import word_matrix
+Floats = NDArray[np.float64]
+MOST = 1000
+# Cosine below which two ads are not called similar: idf-weighted words, and an encoder's middle layers (centred).
+LEAST_SIMILAR = {"words": 0.1, "meaning": 0.3}
 
-_MOST = 2000
+
+@dataclass(frozen=True, slots=True)
+class PastAd:
+    """An ad that beat its siblings: by how much (log-odds), its click-through rate and how often it was shown."""
+
+    headline: str
+    contrast: float
+    ctr: float
+    impressions: float
 
 
 @dataclass(frozen=True, slots=True)
 class AdLibrary:
-    """Headlines of past ads that beat their siblings, and by how much (log-odds)."""
+    """Past ads that beat their siblings beyond noise, the strongest first, with unit vectors of their headlines.
 
-    headlines: tuple[str, ...]
-    contrasts: tuple[float, ...]
+    `basis` says what the vectors are: "words" (idf-weighted) or "meaning" (an encoder's, less `centre`)."""
+
+    ads: tuple[PastAd, ...]
+    vectors: NDArray[np.float32]
+    basis: str
+    centre: NDArray[np.float32]
 
     @classmethod
-    def of(cls, headlines: Sequence[str | None], contrasts: NDArray[np.float64], deviation: NDArray[np.float64]) -> AdLibrary:
-        """Keep ads whose contrast lies above 0 by more than its own standard deviation, the strongest first."""
-        found: dict[str, float] = {}
+    def of(
+        cls,
+        headlines: Sequence[str | None],
+        contrasts: Floats,
+        deviation: Floats,
+        rates: Floats,
+        impressions: Floats,
+        vectors: Floats,
+        *,
+        basis: str,
+    ) -> AdLibrary:
+        """Keep ads whose contrast lies above 0 by more than its own standard deviation, the strongest first, each headline once."""
+        kept: dict[str, int] = {}
         for row in np.argsort(-contrasts, kind="stable"):
             headline = headlines[row]
-            if headline and contrasts[row] > deviation[row] and headline not in found:
-                found[headline] = float(contrasts[row])
-        kept = list(found.items())[:_MOST]
-        return cls(tuple(h for h, _ in kept), tuple(c for _, c in kept))
+            if headline and contrasts[row] > deviation[row] and headline not in kept:
+                kept[headline] = int(row)
+        rows = list(kept.values())[:MOST]
+        ads = tuple(PastAd(str(headlines[r]), float(contrasts[r]), float(rates[r]), float(impressions[r])) for r in rows)
+        centre = vectors.mean(axis=0) if basis == "meaning" and len(vectors) else np.zeros(vectors.shape[1])
+        return cls(ads, _units(vectors[rows] - centre).astype(np.float16).astype(np.float32), basis, centre.astype(np.float32))
 
-    def nearest(self, vectors: NDArray[np.float64], vocabulary: Sequence[str], idf: NDArray[np.float64], *, most: int = 3) -> list[Any]:
-        """Per row of word vectors, up to `most` kept ads by cosine similarity of idf-weighted words (above 0.1)."""
-        if not self.headlines or not len(vocabulary):
+    def nearest(self, vectors: Floats, *, most: int = 3) -> list[tuple[dict[str, Any], ...]]:
+        """Per row, up to `most` kept ads by cosine similarity, those too unlike left out."""
+        if not self.ads or not self.vectors.shape[1]:
             return [() for _ in range(len(vectors))]
-        own = word_matrix(self.headlines, vocabulary) * idf
-        own /= np.maximum(np.linalg.norm(own, axis=1, keepdims=True), 1e-12)
-        query = vectors * idf
-        query = query / np.maximum(np.linalg.norm(query, axis=1, keepdims=True), 1e-12)
+        least = LEAST_SIMILAR[self.basis]
+        # Nothing to compare: an empty text or one without a known word.
+        blank = ~np.any(vectors, axis=1)
+        similar = _units(vectors - self.centre) @ self.vectors.T
+        similar[blank] = 0.0
         answers = []
-        for similarity in query @ own.T:
-            best = np.argsort(-similarity, kind="stable")[:most]
-            answers.append(
-                tuple(
-                    {"headline": self.headlines[i], "contrast": self.contrasts[i], "similarity": round(float(similarity[i]), 6)}
-                    for i in best
-                    if similarity[i] > 0.1
-                )
-            )
+        for row in similar:
+            best = np.argsort(-row, kind="stable")[:most]
+            answers.append(tuple(self._shown(int(i), float(row[i])) for i in best if row[i] > least))
         return answers
+
+    def _shown(self, i: int, similarity: float) -> dict[str, Any]:
+        ad = self.ads[i]
+        return {
+            "headline": ad.headline,
+            "contrast": ad.contrast,
+            "ctr": ad.ctr,
+            "impressions": ad.impressions,
+            "similarity": round(similarity, 4),
+        }
+
+
+def _units(vectors: Floats) -> Floats:
+    result: Floats = vectors / np.maximum(np.linalg.norm(vectors, axis=1, keepdims=True), 1e-12)
+    return result

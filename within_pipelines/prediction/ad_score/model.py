@@ -1,7 +1,8 @@
-"""The parts of the ad-score model: weighted ridge and boosted trees on contrasts between siblings."""
+"""Parts of the ad-score model: weighted ridge and boosted trees on contrasts between siblings, and the weights that stack them."""
 
 from __future__ import annotations
 
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -15,7 +16,9 @@ if TYPE_CHECKING:
 
 Floats = NDArray[np.float64]
 Indices = NDArray[np.intp]
-PENALTIES: tuple[float, ...] = (3.0, 10.0, 30.0, 100.0, 300.0, 1000.0, 3000.0)
+PENALTIES: tuple[float, ...] = (3.0, 10.0, 30.0, 100.0, 300.0, 1000.0, 3000.0, 10000.0)
+# Thousands of nearly collinear columns: only strong penalties are worth trying.
+MEANING_PENALTIES: tuple[float, ...] = (1000.0, 3000.0, 10000.0, 20000.0, 40000.0)
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,15 +73,29 @@ def standardiser(x: Floats, weight: Floats) -> tuple[Floats, Floats]:
 def ridge_path(sample: Sample, penalties: tuple[float, ...]) -> list[Ridge]:
     """Weighted ridge of contrasts on features centred within their group, one per penalty.
 
-    Minimises sum w (y - x b)^2 + penalty |b|^2 with weights scaled to mean 1; one eigendecomposition serves all penalties."""
+    Minimises sum w (y - x b)^2 + penalty |b|^2 with weights scaled to mean 1; solved in the space of the ads where these are fewer than
+    the features."""
     mean, scale = standardiser(sample.x, sample.weight)
+    z, y = _whitened(sample, mean, scale)
+    return [Ridge(mean, scale, coefficients) for coefficients in _solved(z, y, penalties)]
+
+
+def _whitened(sample: Sample, mean: Floats, scale: Floats) -> tuple[Floats, Floats]:
+    """Standardised features centred within their group, and contrasts; both times the square root of the weight."""
     z = np.nan_to_num(np.clip((sample.x - mean) / scale, -6, 6), nan=0.0)
-    w = sample.weight / sample.weight.mean()
-    centred = within_group(z, w, sample.group, sample.n_groups)
-    values, vectors = np.linalg.eigh((centred * w[:, None]).T @ centred)
-    values = np.maximum(values, 0.0)
-    rotated = vectors.T @ (centred.T @ (w * sample.y))
-    return [Ridge(mean, scale, vectors @ (rotated / (values + penalty))) for penalty in penalties]
+    root = np.sqrt(sample.weight / sample.weight.mean())
+    return within_group(z, sample.weight, sample.group, sample.n_groups) * root[:, None], sample.y * root
+
+
+def _solved(z: Floats, y: Floats, penalties: tuple[float, ...]) -> list[Floats]:
+    from scipy.linalg import solve
+
+    rows, columns = z.shape
+    if rows < columns:
+        kernel = z @ z.T
+        return [z.T @ solve(kernel + penalty * np.eye(rows), y, assume_a="pos") for penalty in penalties]
+    gram, right = z.T @ z, z.T @ y
+    return [solve(gram + penalty * np.eye(columns), right, assume_a="pos") for penalty in penalties]
 
 
 def fit_ridge(sample: Sample, *, penalty: float) -> Ridge:
@@ -86,23 +103,40 @@ def fit_ridge(sample: Sample, *, penalty: float) -> Ridge:
     return ridge_path(sample, (penalty,))[0]
 
 
-def cross_fit(
-    sample: Sample, fold: NDArray[np.int64], *, penalties: tuple[float, ...], with_trees: bool, seed: int, threads: int
-) -> tuple[Floats, Floats | None, float]:
-    """(linear predictions, tree predictions, penalty): each ad predicted by models that have not seen its fold.
+def cross_fit_ridge(sample: Sample, fold: NDArray[np.int64], *, penalties: tuple[float, ...]) -> tuple[Floats, float]:
+    """(predictions, penalty): each ad predicted by a ridge that has not seen its fold; groups must not be split by folds.
 
-    The penalty is the one whose such predictions have the least weighted error."""
-    linear = np.zeros((len(penalties), sample.y.size))
-    trees = np.zeros(sample.y.size) if with_trees else None
+    The penalty is the one whose such predictions have the least weighted error. Features are standardised once, without labels; then
+    the sums of squares of a fold are taken away from those of all, so that the cost does not grow with the number of folds."""
+    from scipy.linalg import solve
+
+    mean, scale = standardiser(sample.x, sample.weight)
+    z, y = _whitened(sample, mean, scale)
+    raw = np.nan_to_num(np.clip((sample.x - mean) / scale, -6, 6), nan=0.0)
+    predictions = np.zeros((len(penalties), sample.y.size))
+    few = z.shape[0] < z.shape[1]
+    gram, right = (np.zeros((0, 0)), np.zeros(0)) if few else (z.T @ z, z.T @ y)
     for k in np.unique(fold):
-        seen, unseen = sample.part(fold != k), fold == k
-        for row, ridge in enumerate(ridge_path(seen, penalties)):
-            linear[row, unseen] = ridge(sample.x[unseen])
-        if trees is not None:
-            trees[unseen] = tree_values(open_trees(fit_trees(seen, seed=seed, threads=threads)), sample.x[unseen])
-    errors = [squared_error(sample, prediction) for prediction in linear]
-    best = int(np.argmin(errors))
-    return linear[best], trees, penalties[best]
+        unseen = fold == k
+        if few:
+            found = _solved(z[~unseen], y[~unseen], penalties)
+        else:
+            own = z[unseen]
+            left, aim = gram - own.T @ own, right - own.T @ y[unseen]
+            found = [solve(left + penalty * np.eye(len(aim)), aim, assume_a="pos") for penalty in penalties]
+        for row, coefficients in enumerate(found):
+            predictions[row, unseen] = raw[unseen] @ coefficients
+    best = int(np.argmin([squared_error(sample, prediction) for prediction in predictions]))
+    return predictions[best], penalties[best]
+
+
+def cross_fit(sample: Sample, fold: NDArray[np.int64], fitted: Callable[[Sample], Callable[[Floats], Floats]]) -> Floats:
+    """Predictions of each ad by what `fitted` makes of the other folds."""
+    result = np.zeros(sample.y.size)
+    for k in np.unique(fold):
+        unseen = fold == k
+        result[unseen] = fitted(sample.part(~unseen))(sample.x[unseen])
+    return result
 
 
 def squared_error(sample: Sample, prediction: Floats) -> float:
@@ -147,18 +181,13 @@ def tree_values(booster: Any, x: Floats) -> Floats:
     return result
 
 
-def best_blend(sample: Sample, linear: Floats, trees: Floats | None) -> tuple[float, float]:
-    """(share of the linear part, slope): the blend whose best multiple has the least weighted error on contrasts.
+def stack_weights(sample: Sample, predictions: Sequence[Floats]) -> Floats:
+    """Non-negative weights of several predictions of unseen ads with the least weighted error on contrasts (Breiman 1996).
 
-    The slope is the one-parameter calibration: below 1 it pulls predictions towards no difference; it is never negative."""
+    Their sum is the one-parameter calibration: predictions that are too bold get weights that add up to less than 1."""
+    from scipy.optimize import nnls
 
-    def slope_and_error(share: float) -> tuple[float, float]:
-        mixed = linear if trees is None else share * linear + (1 - share) * trees
-        centred = within_group(mixed, sample.weight, sample.group, sample.n_groups)
-        power = float(np.sum(sample.weight * centred**2))
-        slope = 0.0 if power <= 0 else max(0.0, float(np.sum(sample.weight * centred * sample.y)) / power)
-        return slope, float(np.sum(sample.weight * (sample.y - slope * centred) ** 2))
-
-    shares = (1.0,) if trees is None else tuple(np.linspace(0, 1, 11).tolist())
-    share = min(shares, key=lambda candidate: slope_and_error(candidate)[1])
-    return share, min(slope_and_error(share)[0], 2.0)
+    root = np.sqrt(sample.weight / sample.weight.mean())
+    centred = np.column_stack([within_group(p, sample.weight, sample.group, sample.n_groups) for p in predictions])
+    found: Floats = nnls(centred * root[:, None], sample.y * root)[0]
+    return np.minimum(found, 2.0)

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import hashlib
 import json
-from math import erf, sqrt
+from collections.abc import Iterable, Iterator
+from dataclasses import asdict, dataclass, replace
+from math import erf, exp, sqrt
 from pathlib import Path
 from typing import Any, Self
 
@@ -14,179 +16,232 @@ from numpy.typing import NDArray
 
 from within_pipelines.exceptions import ArtifactError, NotFittedError, SampleError, SettingsError
 from within_pipelines.prediction.ad_score.contrasts import Observed, between_ad_variance, observe, within_group
-from within_pipelines.prediction.ad_score.library import AdLibrary
-from within_pipelines.prediction.ad_score.model import (
-    PENALTIES,
-    Ridge,
-    Sample,
-    best_blend,
-    cross_fit,
-    fit_ridge,
-    fit_trees,
-    open_trees,
-    tree_contributions,
-    tree_values,
-)
+from within_pipelines.prediction.ad_score.inputs import BLOCKS, Inputs
+from within_pipelines.prediction.ad_score.levels import LevelModel, given_levels
+from within_pipelines.prediction.ad_score.library import AdLibrary, PastAd
+from within_pipelines.prediction.ad_score.model import Sample
 from within_pipelines.prediction.ad_score.scores import AdScore, AdScores
-from within_pipelines.prediction.ad_score.vocabulary import TEXT_COLUMNS, joined_text, learn_vocabulary, word_matrix, words_of
-from within_pipelines.prediction.artifact import float_list, read_artifact, write_artifact
-from within_pipelines.prediction.calibration import logit, sigmoid
+from within_pipelines.prediction.ad_score.stack import Stack
+from within_pipelines.prediction.ad_score.suggestions import EDITABLE, EditInterval, Suggestion, bag_of, edit_distance, edits, offered
+from within_pipelines.prediction.ad_score.support import Support
+from within_pipelines.prediction.ad_score.vocabulary import joined_text, words_of
+from within_pipelines.prediction.artifact import read_artifact, write_artifact
+from within_pipelines.prediction.calibration import sigmoid
 from within_pipelines.prediction.champion import champion_folder
 from within_pipelines.prediction.conformal import conformal_quantile
-from within_pipelines.prediction.frames import as_polars, as_vector, matrix, require
+from within_pipelines.prediction.encoder import TextEncoder, find_encoder
+from within_pipelines.prediction.frames import as_polars, as_vector, require
 
 Floats = NDArray[np.float64]
 
-AD_SCORE_KINDS: tuple[str, ...] = ("ridge_xgboost", "longer_headline")
+AD_SCORE_KINDS: tuple[str, ...] = ("stack", "longer_headline")
 # Impressions that an ad counts for when the table does not say.
 ASSUMED_IMPRESSIONS = 10_000.0
 _MINIMUM_GROUPS = 12
 _LENGTH = ("headline_characters",)
 _COSTLY = -0.02
+# Logistic with this slope and normal agree within .01 (Camilli 1994); its tails allow for the rare ad that no text explains.
+LOGISTIC = 1.702
+_MOST_SIBLINGS = 50
+_MOST_EDITS = 12
+# Rows whose input matrix is held at once.
+_CHUNK = 8192
+
+
+@dataclass(frozen=True, slots=True)
+class _Fitted:
+    """What `fit` learned. `spread`: of true contrasts between siblings; `residual`: of the truth around a prediction; `quantile`: the
+    conformal one; `centre`: the mean prediction of past ads."""
+
+    inputs: Inputs
+    stack: Stack
+    centre: float
+    spread: float
+    residual: float
+    quantile: float
+    edit_interval: EditInterval
+    choices: dict[str, tuple[str, ...]]
+    support: Support
+    levels: LevelModel | None
+    library: AdLibrary
 
 
 class AdScorePredictor:
     """Ranks creatives within the group that they compete in (an ad group, an A/B test).
 
     `fit` takes a pandas or polars table with at least `headline` and `group_id`; also used where present: `description`,
-    `call_to_action`, `format`, `platform`, `audience_segment`, `impressions` (the weight of a row) and `first_day`. Labels are
-    click-through rates in [0, 1]. `kind="ridge_xgboost"` blends a weighted ridge and boosted trees on text statistics, context and words;
-    `kind="longer_headline"` is the simple rival. An unfitted predictor answers with the registered champion."""
+    `call_to_action`, `format`, `platform`, `audience_segment`, `impressions` (the weight of a row), `first_day` and what was known before
+    it (`account_clicks_before`, `account_impressions_before`, the same for `campaign_` and `group_`). Labels are click-through rates in
+    [0, 1]. `kind="stack"` stacks a ridge on words and text statistics, boosted trees, a ridge on the meaning of the texts and a network;
+    `kind="longer_headline"` is the simple rival. `encoder` names the sentence encoder ("all-MiniLM-L6-v2", "all-mpnet-base-v2", a folder,
+    "none"); the default is the one that `find_encoder` finds, and words alone where there is none. An unfitted predictor answers with the
+    registered champion."""
 
     model = "ad_score"
 
-    def __init__(self, *, kind: str = "ridge_xgboost", level: float = 0.9) -> None:
+    def __init__(self, *, kind: str = "stack", level: float = 0.9, encoder: str | None = None) -> None:
         if kind not in AD_SCORE_KINDS:
             raise SettingsError(f"kind={kind!r} is unknown; give one of {', '.join(AD_SCORE_KINDS)}.")
         if not 0.5 <= level < 1:
             raise SettingsError(f"level={level} is no interval level; give a number from 0.5 up to 1.")
         self.kind = kind
         self.level = level
-        self._features: list[str] = []
-        self._vocabulary: list[str] = []
-        self._idf: Floats = np.zeros(0)
-        self._ridge: Ridge | None = None
-        self._trees: bytes | None = None
-        self._booster: Any = None
-        self._share, self._slope = 1.0, 1.0
-        self._centre = 0.0
-        self._spread, self._residual, self._quantile = 1.0, 1.0, 1.0
-        self._library = AdLibrary((), ())
+        self.encoder = encoder
+        self._fitted: _Fitted | None = None
 
     @property
     def fitted(self) -> bool:
         """Whether `fit` or `load` has been called."""
-        return self._ridge is not None
+        return self._fitted is not None
+
+    @property
+    def _state(self) -> _Fitted:
+        if self._fitted is None:
+            raise NotFittedError("This ad_score predictor is not fitted; call fit(), or predict(), which asks for the champion.")
+        return self._fitted
 
     @property
     def residual_sd(self) -> float:
         """Standard deviation of true contrasts around their prediction, in log-odds."""
-        return self._residual
+        return self._state.residual
 
     @property
     def interval_quantile(self) -> float:
         """Conformal quantile of |error| over its standard deviation at the interval's level."""
-        return self._quantile
+        return self._state.quantile
 
     @property
     def feature_names(self) -> list[str]:
-        """Names of the features, words as `word:...`."""
-        return [*self._features, *(f"word:{word}" for word in self._vocabulary)]
+        """Names of what is explained: features, words as `word:...`, meanings of texts as `meaning:...`."""
+        return self._state.inputs.names
+
+    @property
+    def details(self) -> dict[str, Any]:
+        """What the registry says of this model: encoder, weights of the stacked parts, penalties, sizes."""
+        state = self._state
+        encoder = state.inputs.encoder
+        return {
+            "encoder": "words only" if encoder is None else encoder.name,
+            "encoder_sha256": None if encoder is None else encoder.sha256,
+            "encoded_texts": list(state.inputs.meanings),
+            "weights": {name: round(weight, 4) for name, weight in state.stack.weights.items()},
+            "penalties": state.stack.penalties,
+            "words": len(state.inputs.vocabulary),
+        }
 
     def fit(self, data: Any, labels: Any = None, *, seed: int = 7, threads: int = 1) -> Self:
         """Fit on past ads; `labels` are click-through rates (default: `clicks` / `impressions` of the table).
 
-        Groups are dealt into five folds by a stable hash of their name; predictions for the groups of each fold by a model fitted on the
-        others set the ridge penalty, the blend, its slope and the interval. Then everything is fitted once on all. Deterministic for a
+        Groups are dealt into five folds by a stable hash of their name; predictions for the groups of each fold by parts fitted on the
+        others set the penalties, the weights of the parts and the intervals. Then everything is fitted once on all. Deterministic for a
         seed.
 
         Raises `SchemaError` without `headline` or `group_id`; `SampleError` for labels outside [0, 1] or fewer than 12 groups with at
-        least two ads."""
-        fresh = type(self)(kind=self.kind, level=self.level)
-        fresh._fit(data, labels, seed=seed, threads=threads)
+        least two ads; `ArtifactError` when a named encoder is not installed."""
         # All at once, so that a refused refit leaves the model as it was.
-        self.__dict__.update(fresh.__dict__)
+        self._fitted = self._learned(data, labels, seed=seed, threads=threads)
         return self
 
-    def _fit(self, data: Any, labels: Any, *, seed: int, threads: int) -> None:
+    def _learned(self, data: Any, labels: Any, *, seed: int, threads: int) -> _Fitted:
         from within_pipelines.features import CREATIVE_FEATURES
 
         frame, seen = _observed(data, labels)
-        self._features = list(CREATIVE_FEATURES.columns if self.kind == "ridge_xgboost" else _LENGTH)
-        names = frame["group_id"].cast(pl.String).to_list()
-        fold = np.array([_fold(name, seed) for name in names])
-        # Few groups may all fall into one fold; then deal them in order.
-        if min(len({n for n, f in zip(names, fold, strict=True) if f == k}) for k in range(5)) < 2:
-            order = {name: i % 5 for i, name in enumerate(sorted(set(names)))}
-            fold = np.array([order[name] for name in names])
-        texts = joined_text(frame, TEXT_COLUMNS)
-        self._vocabulary = learn_vocabulary(texts) if self.kind == "ridge_xgboost" else []
-        present = word_matrix(texts, self._vocabulary)
-        self._idf = np.log((1 + len(texts)) / (1 + present.sum(axis=0))) + 1.0
-        x = np.column_stack([self._hand_features(frame), present])
-        self._spread = sqrt(between_ad_variance(seen))
-        weight = 1 / (seen.variance + self._spread**2)
-        y = within_group(seen.log_odds, weight, seen.group, seen.n_groups)
-        sample = Sample(x, y, weight, seen.group)
-        penalties = PENALTIES if self.kind == "ridge_xgboost" else (1e-6,)
-        with_trees = self.kind == "ridge_xgboost"
-        linear, trees, penalty = cross_fit(sample, fold, penalties=penalties, with_trees=with_trees, seed=seed, threads=threads)
-        self._share, self._slope = best_blend(sample, linear, trees)
-        mixed = linear if trees is None else self._share * linear + (1 - self._share) * trees
-        self._fit_interval(sample, self._slope * mixed, seen.variance)
-        self._ridge = fit_ridge(sample, penalty=penalty)
-        self._trees = fit_trees(sample, seed=seed, threads=threads) if with_trees else None
-        self._booster = None
-        self._centre = float(np.average(self._raw(x), weights=weight))
-        deviation = np.sqrt(seen.variance + self._residual**2)
-        self._library = AdLibrary.of(joined_text(frame), y, deviation)
+        frame = _with_features(frame)
+        simple = self.kind == "longer_headline"
+        encoder = None if simple else find_encoder(self.encoder)
+        inputs = Inputs.learn(frame, features=_LENGTH if simple else CREATIVE_FEATURES.columns, words=not simple, encoder=encoder)
+        x = inputs.matrix(frame, remember=False)
+        spread = sqrt(between_ad_variance(seen))
+        weight = 1 / (seen.variance + spread**2)
+        contrast = within_group(seen.log_odds, weight, seen.group, seen.n_groups)
+        sample = Sample(x, contrast, weight, seen.group)
+        fold = _folds(frame["group_id"].cast(pl.String).to_list(), seed)
+        stack, unseen = Stack.fit(inputs, sample, fold, spread=spread, simple=simple, seed=seed, threads=threads)
+        beside = within_group(unseen, weight, seen.group, seen.n_groups)
+        residual, quantile = self._interval(sample, contrast - beside, seen.variance)
+        vectors, basis = _headline_vectors(inputs, x)
+        return _Fitted(
+            inputs=inputs,
+            stack=stack,
+            centre=float(np.average(stack(inputs, x), weights=weight)),
+            spread=spread,
+            residual=residual,
+            quantile=quantile,
+            edit_interval=EditInterval.fit(frame, seen.group, contrast, seen.variance, unseen, level=self.level, seed=seed),
+            choices=offered(frame),
+            support=Support.learn(inputs, frame, x, seed=seed),
+            levels=LevelModel.fit(frame, seen, beside, level=self.level),
+            library=AdLibrary.of(
+                joined_text(frame),
+                contrast,
+                np.sqrt(seen.variance + residual**2),
+                frame["_rate"].to_numpy(),
+                seen.impressions,
+                vectors,
+                basis=basis,
+            ),
+        )
 
-    def _fit_interval(self, sample: Sample, unseen: Floats, variance: Floats) -> None:
+    def _interval(self, sample: Sample, error: Floats, variance: Floats) -> tuple[float, float]:
         """Spread of the truth around predictions that were made without the ad's own group, and the conformal quantile."""
-        error = sample.y - within_group(unseen, sample.weight, sample.group, sample.n_groups)
         excess = float(np.sum(sample.weight * (error**2 - variance)) / sample.weight.sum())
         # A group's own mean takes a part of each error with it.
         lost = 1 - sample.n_groups / sample.y.size
-        self._residual = sqrt(max(excess / lost, 1e-4))
-        self._quantile = conformal_quantile(np.abs(error) / np.sqrt(self._residual**2 + variance), level=self.level)
+        residual = sqrt(max(excess / lost, 1e-4))
+        return residual, conformal_quantile(np.abs(error) / np.sqrt(residual**2 + variance), level=self.level)
 
-    def _hand_features(self, frame: pl.DataFrame) -> Floats:
-        from within_pipelines.features import creative_features
+    def recalibrated(self, recent: Any, labels: Any = None) -> Self:
+        """A predictor that ranks as this one, with the level of its click-through rates set anew from `recent` ads (as in `fit`).
 
-        if set(self._features) <= set(frame.columns):
-            return matrix(frame, self._features)
-        return matrix(creative_features(frame), self._features)
+        The newest 28 days of `recent` count. Rankings, explanations and intervals of contrasts stay as they are.
 
-    def _matrix(self, frame: pl.DataFrame) -> Floats:
-        return np.column_stack([self._hand_features(frame), word_matrix(joined_text(frame, TEXT_COLUMNS), self._vocabulary)])
-
-    def _boosted(self) -> Any:
-        if self._booster is None:
-            assert self._trees is not None
-            self._booster = open_trees(self._trees)
-        return self._booster
-
-    def _raw(self, x: Floats) -> Floats:
-        assert self._ridge is not None
-        linear = self._ridge(x)
-        mixed = linear if self._trees is None else self._share * linear + (1 - self._share) * tree_values(self._boosted(), x)
-        result: Floats = self._slope * mixed
-        return result
+        Raises `SampleError` when this predictor was fitted on ads without history, or `recent` holds too few groups."""
+        state = self._state
+        if state.levels is None:
+            raise SampleError("This predictor was fitted on ads without account history, so it has no level to recalibrate.")
+        frame, seen = _observed(recent, labels)
+        frame = _with_features(frame)
+        beside = within_group(state.stack(state.inputs, state.inputs.matrix(frame)), np.ones(frame.height), seen.group, seen.n_groups)
+        other = type(self)(kind=self.kind, level=self.level, encoder=self.encoder)
+        other._fitted = replace(state, levels=state.levels.recalibrated(frame, seen, beside, level=self.level))
+        return other
 
     def contrasts(self, data: Any) -> Floats:
-        """Predicted log-odds of a click of each row, less the mean over all past ads (not of the siblings)."""
-        self._refuse_unfitted()
-        result: Floats = self._raw(self._matrix(as_polars(data))) - self._centre
-        return result
+        """Predicted log-odds of a click of each row, less the mean over all past ads (not of the siblings).
+
+        Memory does not grow with the number of rows beyond the answer itself."""
+        state, frame = self._state, as_polars(data)
+        chunks = [state.stack(state.inputs, state.inputs.matrix(_with_features(part))) for part in frame.iter_slices(_CHUNK)]
+        return (np.concatenate(chunks) if chunks else np.zeros(0)) - state.centre
+
+    def predict(self, data: Any, *, suggestions: int = 0) -> AdScores:
+        """Score each row. With `group_id` in the table the siblings are the rows of the same group, else past ads.
+
+        `suggestions` asks for up to so many edits per creative, which costs about ten more predictions each.
+
+        Raises `NotFittedError` when this predictor is not fitted and no champion is registered, `SchemaError` without `headline`,
+        `SampleError` for an empty table."""
+        frame = self._prepared(data)
+        state = self._state
+        x = state.inputs.matrix(frame)
+        group = _siblings(frame)
+        parts = self._contributions(x, group)
+        answers = _answers(state, frame, x, parts, group, level=self.level)
+        if suggestions > 0:
+            found = self._suggested(frame, answers, most=suggestions)
+            answers = [replace(answer, suggestions=own) for answer, own in zip(answers, found, strict=True)]
+        return AdScores(tuple(answers))
+
+    def predict_batches(self, batches: Iterable[Any]) -> Iterator[AdScores]:
+        """`predict` for each table of `batches`; siblings must come in the same table."""
+        for batch in batches:
+            yield self.predict(batch)
 
     def _contributions(self, x: Floats, group: NDArray[np.intp] | None) -> Floats:
-        """Per feature and intercept; rows add up to the contrast."""
-        assert self._ridge is not None
-        parts = np.column_stack([self._ridge.contributions(x), np.zeros(len(x))])
-        if self._trees is not None:
-            parts = self._share * parts + (1 - self._share) * tree_contributions(self._boosted(), x)
-        parts = self._slope * parts
-        parts[:, -1] -= self._centre
+        """Per name and intercept; rows add up to the contrast."""
+        state = self._state
+        parts = state.stack.contributions(state.inputs, x)
+        parts[:, -1] -= state.centre
         if group is None:
             return parts
         # An ad without siblings in the table is compared with past ads: centred on itself it would always be average.
@@ -194,77 +249,40 @@ class AdScorePredictor:
         beside = within_group(parts, np.ones(len(x)), group, int(group.max()) + 1)
         return np.where(alone[:, None], parts, beside)
 
-    def predict(self, data: Any) -> AdScores:
-        """Score each row. With `group_id` in the table the siblings are the rows of the same group, else past ads.
-
-        Raises `NotFittedError` when this predictor is not fitted and no champion is registered, `SchemaError` without `headline`,
-        `SampleError` for an empty table."""
-        frame = self._prepared(data)
-        x = self._matrix(frame)
-        group = _siblings(frame)
-        parts = self._contributions(x, group)
-        contrast = parts.sum(axis=1)
-        names = self.feature_names
-        text_columns = np.array([n.startswith(("headline", "description", "word:")) for n in names])
-        audience_columns = np.array([n.startswith("audience") for n in names])
-        words = x[:, len(self._features) :]
-        similar = self._library.nearest(words, self._vocabulary, self._idf)
-        statistics = self._statistics(frame)
-        # A typical sibling's own contrast spreads by `_spread` around 0, this one's truth by `_residual` around its prediction.
-        width = sqrt(self._residual**2 + self._spread**2)
-        half = self._quantile * self._residual
-        levels = frame["account_ctr"].cast(pl.Float64).to_list() if "account_ctr" in frame.columns else [None] * frame.height
-        texts = joined_text(frame, TEXT_COLUMNS)
-        headlines = joined_text(frame)
-        known = set(self._vocabulary)
-        idf = dict(zip(self._vocabulary, self._idf.tolist(), strict=True))
-        answers = []
-        for i in range(frame.height):
-            own = parts[i, :-1]
-            strongest = np.argsort(-np.abs(own), kind="stable")[:8]
-            used = np.flatnonzero(words[i]) + len(self._features)
-            tokens = words_of(texts[i])
-            topical = [word for word in words_of(headlines[i]) if word in known]
-            level = levels[i]
-            answers.append(
-                AdScore(
-                    score=100 * _normal(contrast[i] / width),
-                    log_odds_contrast=float(contrast[i]),
-                    low=float(contrast[i] - half),
-                    high=float(contrast[i] + half),
-                    interval_level=self.level,
-                    predicted_ctr=None if level is None else float(sigmoid(logit(np.array([level])) + contrast[i])[0]),
-                    engagement=100 * _normal(own[text_columns].sum() / self._spread),
-                    sentiment=50 * (1 + statistics["sentiment"][i]),
-                    complexity=100 * (1 - min(max(statistics["reading_ease"][i], 0.0), 1.0)) if tokens else 0.0,
-                    topic=max(topical, key=lambda word: (idf[word], word)) if topical else None,
-                    audience_match=100 * _normal(own[audience_columns].sum() / self._spread),
-                    confidence=sum(word in known for word in tokens) / len(tokens) if tokens else 0.0,
-                    contributions={names[k]: float(own[k]) for k in strongest if own[k] != 0},
-                    costly_words={
-                        names[k].removeprefix("word:"): float(own[k]) for k in sorted(used, key=lambda k: own[k]) if own[k] < _COSTLY
-                    },
-                    similar_ads=similar[i],
-                )
-            )
-        return AdScores(tuple(answers))
-
-    @staticmethod
-    def _statistics(frame: pl.DataFrame) -> dict[str, list[float]]:
-        from within_pipelines.features import creative_features
-
-        wanted = ("headline_sentiment", "description_sentiment", "headline_reading_ease")
-        found = frame if set(wanted) <= set(frame.columns) else creative_features(frame)
-        tone = [(a or 0.0, b or 0.0) for a, b in found.select("headline_sentiment", "description_sentiment").iter_rows()]
-        return {
-            "sentiment": [max(-1.0, min(1.0, a + b)) for a, b in tone],
-            "reading_ease": [value or 0.0 for value in found["headline_reading_ease"].to_list()],
-        }
+    def _suggested(self, frame: pl.DataFrame, answers: list[AdScore], *, most: int) -> list[tuple[Suggestion, ...]]:
+        """The edits with the highest lower bound whose expected uplift is above 0 and whose result the training ads support."""
+        state = self._state
+        given = [name for name in frame.columns if name in EDITABLE or name in ("platform", "audience_segment")]
+        creatives = frame.select(given).to_dicts()
+        tried = [
+            (row, field, value, {**creative, field: value})
+            for row, (creative, answer) in enumerate(zip(creatives, answers, strict=True))
+            for field, value in edits(creative, list(answer.costly_words), state.choices)[:_MOST_EDITS]
+        ]
+        if not tried:
+            return [() for _ in creatives]
+        schema = frame.select(given).schema
+        changed = _with_features(pl.DataFrame([edited for *_, edited in tried], schema=schema))
+        x = state.inputs.matrix(changed)
+        # Beside the creative itself without its siblings' history, which an edit does not change.
+        before = state.stack(state.inputs, state.inputs.matrix(_with_features(frame.select(given))))
+        gain = state.stack(state.inputs, x) - before[[row for row, *_ in tried]]
+        reasons = state.support.reasons(state.inputs, changed, x)
+        found: list[list[Suggestion]] = [[] for _ in creatives]
+        for i, (row, field, value, edited) in enumerate(tried):
+            if gain[i] <= 0 or reasons[i]:
+                continue
+            half = state.edit_interval.half_width(edit_distance(bag_of(creatives[row]), bag_of(edited)))
+            low, middle, high = (exp(float(gain[i]) + step) - 1 for step in (-half, 0.0, half))
+            found[row].append(Suggestion(field, creatives[row][field], value, middle, low, high))
+        return [tuple(sorted(own, key=lambda s: (-s.low, s.field, s.after))[:most]) for own in found]
 
     def explain(self, data: Any) -> pl.DataFrame:
-        """Contributions to the contrast in log-odds: one column per feature plus `intercept`; they add up to `log_odds_contrast`."""
+        """Contributions to the contrast in log-odds: one column per name plus `intercept`; they add up to `log_odds_contrast`.
+
+        Exact for each part: products of a line, Shapley values of the trees (Lundberg et al. 2020), integrated gradients of the network."""
         frame = self._prepared(data)
-        parts = self._contributions(self._matrix(frame), _siblings(frame))
+        parts = self._contributions(self._state.inputs.matrix(frame), _siblings(frame))
         columns = {name: parts[:, i] for i, name in enumerate([*self.feature_names, "intercept"])}
         return pl.DataFrame(columns).with_columns(log_odds_contrast=pl.Series(parts.sum(axis=1)))
 
@@ -275,62 +293,229 @@ class AdScorePredictor:
         if frame.is_empty():
             raise SampleError("The table holds no creatives; give at least one row.")
         require(frame, ["headline"], why="give the creatives' texts, missing ones as null.")
-        return frame
-
-    def _refuse_unfitted(self) -> None:
-        if not self.fitted:
-            raise NotFittedError("This ad_score predictor is not fitted; call fit(), or predict(), which asks for the champion.")
+        return _with_features(frame)
 
     def save(self, folder: Path) -> str:
         """Write the artifact to `folder`; returns its `model_sha256`.
 
         Raises `NotFittedError` when there is nothing to save."""
-        self._refuse_unfitted()
-        assert self._ridge is not None
-        state = {
-            "features": self._features,
-            "vocabulary": self._vocabulary,
-            "idf": float_list(self._idf),
-            "ridge": {
-                "mean": float_list(self._ridge.mean),
-                # JSON has no infinity; a constant column's scale is kept as null.
-                "scale": [value if np.isfinite(value) else None for value in float_list(self._ridge.scale)],
-                "coefficients": float_list(self._ridge.coefficients),
-            },
-            "blend": [self._share, self._slope, self._centre],
-            "spread": [self._spread, self._residual, self._quantile],
-            "library": {"headlines": list(self._library.headlines), "contrasts": list(self._library.contrasts)},
+        from safetensors.numpy import save
+
+        state = self._state
+        inputs, library = state.inputs, state.library
+        values = {
+            "features": inputs.features,
+            "vocabulary": inputs.vocabulary,
+            "meanings": inputs.meanings,
+            "weights": state.stack.weights,
+            "penalties": state.stack.penalties,
+            "centre": state.centre,
+            "spread": [state.spread, state.residual, state.quantile],
+            "edit_interval": asdict(state.edit_interval),
+            "choices": state.choices,
+            "support": state.support.to_dict(),
+            "levels": None if state.levels is None else state.levels.to_dict(),
+            "library": {"basis": library.basis, "ads": [asdict(ad) for ad in library.ads]},
         }
-        files = {"model.json": json.dumps(state, sort_keys=True).encode()}
-        if self._trees is not None:
-            files["trees.ubj"] = self._trees
-        return write_artifact(folder, files, {"model": self.model, "kind": self.kind, "level": self.level})
+        arrays: dict[str, NDArray[Any]] = {"idf": inputs.idf, **state.stack.arrays(), **state.support.arrays()}
+        arrays |= {"library.vectors": library.vectors.astype(np.float16), "library.centre": library.centre}
+        files = {
+            "model.json": json.dumps(values, sort_keys=True).encode(),
+            "arrays.safetensors": save({name: np.ascontiguousarray(array) for name, array in sorted(arrays.items())}),
+        }
+        if state.stack.trees is not None:
+            files["trees.ubj"] = state.stack.trees
+        encoder = None if inputs.encoder is None else {"name": inputs.encoder.name, "sha256": inputs.encoder.sha256}
+        return write_artifact(folder, files, {"model": self.model, "kind": self.kind, "level": self.level, "encoder": encoder})
 
     @classmethod
-    def load(cls, folder: Path) -> Self:
-        """The predictor that `save` wrote.
+    def load(cls, folder: Path, *, encoder: TextEncoder | None = None) -> Self:
+        """The predictor that `save` wrote; `encoder` serves one that `find_encoder` does not know by name.
 
-        Raises `ArtifactError` when the artifact is damaged or of another model."""
+        Raises `ArtifactError` when the artifact is damaged or of another model, or when the encoder that it was fitted on is not here."""
+        from safetensors.numpy import load
+
         artifact = read_artifact(folder)
         if artifact.manifest.get("model") != cls.model:
             raise ArtifactError(f"{folder} holds a {artifact.manifest.get('model')} model, not {cls.model}.")
-        state = json.loads(artifact.text("model.json"))
-        loaded = cls(kind=artifact.manifest["kind"], level=artifact.manifest["level"])
-        loaded._features, loaded._vocabulary = state["features"], state["vocabulary"]
-        loaded._idf = np.array(state["idf"], dtype=np.float64)
-        ridge = state["ridge"]
-        scale = np.array([np.inf if value is None else value for value in ridge["scale"]], dtype=np.float64)
-        loaded._ridge = Ridge(np.array(ridge["mean"], dtype=np.float64), scale, np.array(ridge["coefficients"], dtype=np.float64))
-        loaded._share, loaded._slope, loaded._centre = state["blend"]
-        loaded._spread, loaded._residual, loaded._quantile = state["spread"]
-        loaded._library = AdLibrary(tuple(state["library"]["headlines"]), tuple(state["library"]["contrasts"]))
-        loaded._trees = artifact.bytes("trees.ubj") if "trees.ubj" in artifact.manifest["files"] else None
+        wanted = artifact.manifest["encoder"]
+        if wanted is not None and encoder is None:
+            encoder = _encoder_of(wanted, folder)
+        if wanted is not None and (encoder is None or encoder.sha256 != wanted["sha256"]):
+            raise ArtifactError(
+                f"{folder} was fitted on the encoder {wanted['name']} with identity {wanted['sha256'][:12]}, and this machine has "
+                f"{'none' if encoder is None else encoder.sha256[:12]}; give the same weights in the same precision, or train again."
+            )
+        values, arrays = json.loads(artifact.text("model.json")), load(artifact.bytes("arrays.safetensors"))
+        trees = artifact.bytes("trees.ubj") if "trees.ubj" in artifact.manifest["files"] else None
+        ads = tuple(PastAd(**ad) for ad in values["library"]["ads"])
+        vectors = arrays["library.vectors"].astype(np.float32)
+        loaded = cls(kind=artifact.manifest["kind"], level=artifact.manifest["level"], encoder=None if wanted is None else wanted["name"])
+        spread, residual, quantile = values["spread"]
+        loaded._fitted = _Fitted(
+            inputs=Inputs(
+                tuple(values["features"]),
+                tuple(values["vocabulary"]),
+                arrays["idf"],
+                tuple(values["meanings"]),
+                encoder if wanted is not None else None,
+            ),
+            stack=Stack.restored(values["weights"], values["penalties"], arrays, trees),
+            centre=values["centre"],
+            spread=spread,
+            residual=residual,
+            quantile=quantile,
+            edit_interval=EditInterval(**values["edit_interval"]),
+            choices={name: tuple(found) for name, found in values["choices"].items()},
+            support=Support.restored(values["support"], arrays),
+            levels=None if values["levels"] is None else LevelModel.from_dict(values["levels"]),
+            library=AdLibrary(ads, vectors, values["library"]["basis"], arrays["library.centre"]),
+        )
         return loaded
+
+
+def _answers(
+    state: _Fitted, frame: pl.DataFrame, x: Floats, parts: Floats, group: NDArray[np.intp] | None, *, level: float
+) -> list[AdScore]:
+    inputs, names = state.inputs, state.inputs.names
+    contrast, own = parts.sum(axis=1), parts[:, :-1]
+    text = np.array([n.startswith(("headline", "description", "word:", "meaning:")) for n in names])
+    audience = np.array([n.startswith("audience") for n in names])
+    similar = state.library.nearest(_headline_vectors(inputs, x)[0])
+    statistics = _statistics(frame)
+    blocks = inputs.blocks(frame, own)
+    reasons = state.support.reasons(inputs, frame, x)
+    confidence = inputs.known_share(frame)
+    # A typical sibling's own contrast spreads by `spread` around 0, this one's truth by `residual` around its prediction.
+    width = sqrt(state.residual**2 + state.spread**2)
+    half = state.quantile * state.residual
+    expected, low, high = _rates(state, frame, contrast)
+    wins = _wins(frame, contrast, group, state.residual)
+    headlines = joined_text(frame)
+    known = dict(zip(inputs.vocabulary, inputs.idf.tolist(), strict=True))
+    answers = []
+    for i in range(frame.height):
+        strongest = np.argsort(-np.abs(own[i]), kind="stable")[:8]
+        used = np.flatnonzero(x[i, inputs.n_hand : inputs.n_explained]) + inputs.n_hand
+        tokens = words_of(headlines[i])
+        topical = [word for word in tokens if word in known]
+        answers.append(
+            AdScore(
+                score=100 * _normal(contrast[i] / width),
+                win_probabilities=wins[i],
+                log_odds_contrast=float(contrast[i]),
+                low=float(contrast[i] - half),
+                high=float(contrast[i] + half),
+                interval_level=level,
+                predicted_ctr=expected[i],
+                ctr_low=low[i],
+                ctr_high=high[i],
+                engagement=100 * _normal(own[i][text].sum() / state.spread),
+                sentiment=50 * (1 + statistics["sentiment"][i]),
+                complexity=100 * (1 - min(max(statistics["reading_ease"][i], 0.0), 1.0)) if tokens else 0.0,
+                topic=max(topical, key=lambda word: (known[word], word)) if topical else None,
+                audience_match=100 * _normal(own[i][audience].sum() / state.spread),
+                confidence=confidence[i],
+                out_of_support=bool(reasons[i]),
+                support_reasons=reasons[i],
+                contributions={names[k]: float(own[i][k]) for k in strongest if own[i][k] != 0},
+                block_contributions={block: float(blocks[block][i]) for block in BLOCKS},
+                costly_words={
+                    names[k].removeprefix("word:"): float(own[i][k]) for k in sorted(used, key=lambda k: own[i][k]) if own[i][k] < _COSTLY
+                },
+                similar_ads=similar[i],
+            )
+        )
+    return answers
+
+
+def _statistics(frame: pl.DataFrame) -> dict[str, list[float]]:
+    tone = [(a or 0.0, b or 0.0) for a, b in frame.select("headline_sentiment", "description_sentiment").iter_rows()]
+    return {
+        "sentiment": [max(-1.0, min(1.0, a + b)) for a, b in tone],
+        "reading_ease": [value or 0.0 for value in frame["headline_reading_ease"].to_list()],
+    }
+
+
+def _rates(state: _Fitted, frame: pl.DataFrame, contrast: Floats) -> tuple[list[float | None], list[float | None], list[float | None]]:
+    """Expected click-through rate and its interval; what is not known is None."""
+    mean, variance, offset = given_levels(frame), np.zeros(frame.height), 0.0
+    levels = state.levels
+    if levels is not None:
+        own, spread = levels.levels(frame)
+        told = np.isfinite(own)
+        mean, variance, offset = np.where(told, own, mean), np.where(told, spread, 0.0), levels.offset
+    centre = mean + offset + contrast
+    usable = levels is not None and np.isfinite(levels.quantile)
+    half = levels.quantile * np.sqrt(variance + levels.residual**2) if levels is not None and usable else np.full(frame.height, np.nan)
+
+    def rates(values: Floats) -> list[float | None]:
+        return [float(p) if np.isfinite(p) else None for p in sigmoid(values)]
+
+    return rates(centre), rates(centre - half), rates(centre + half)
+
+
+def win_probability(difference: Floats, *, residual: float, noise: Floats | float = 0.0) -> Floats:
+    """P(an ad beats its sibling), from the predicted difference of their contrasts, the residual spread of each and sampling noise.
+
+    >>> win_probability(np.array([0.0, 0.3]), residual=0.2).round(2)
+    array([0.5 , 0.86])
+    """
+    return sigmoid(LOGISTIC * difference / np.sqrt(2 * residual**2 + noise))
+
+
+def _wins(frame: pl.DataFrame, contrast: Floats, group: NDArray[np.intp] | None, residual: float) -> list[dict[str, float]]:
+    found: list[dict[str, float]] = [{} for _ in range(frame.height)]
+    if group is None:
+        return found
+    names = frame["ad_id"].cast(pl.String).to_list() if "ad_id" in frame.columns else [None] * frame.height
+    order = np.argsort(group, kind="stable")
+    for members in np.split(order, np.flatnonzero(np.diff(group[order])) + 1):
+        ranked = members[np.argsort(-contrast[members], kind="stable")]
+        for row in members:
+            others = ranked[ranked != row][:_MOST_SIBLINGS]
+            chance = win_probability(contrast[row] - contrast[others], residual=residual)
+            found[row] = {names[o] or str(o): float(p) for o, p in zip(others.tolist(), chance, strict=True)}
+    return found
+
+
+def _headline_vectors(inputs: Inputs, x: Floats) -> tuple[Floats, str]:
+    """(vectors that similar headlines share, their basis): the encoder's, else idf-weighted words."""
+    if "headline" in inputs.meanings:
+        return x[:, inputs.meaning_slices()[inputs.meanings.index("headline")]], "meaning"
+    return x[:, inputs.n_hand : inputs.n_explained] * inputs.idf, "words"
+
+
+def _encoder_of(wanted: dict[str, Any], folder: Path) -> TextEncoder | None:
+    from within_pipelines.prediction.encoder import PACKAGED
+
+    if wanted["name"] in PACKAGED:
+        return find_encoder(wanted["name"])
+    return find_encoder()
+
+
+def _with_features(frame: pl.DataFrame) -> pl.DataFrame:
+    """The table with the hand-made features, computed unless it holds them already."""
+    from within_pipelines.features import CREATIVE_FEATURES, creative_features
+
+    if set(CREATIVE_FEATURES.columns) <= set(frame.columns):
+        return frame
+    features = creative_features(frame)
+    return pl.concat([frame.drop([c for c in features.columns if c in frame.columns]), features], how="horizontal")
 
 
 def _normal(z: float) -> float:
     """Standard normal distribution function."""
     return 0.5 * (1 + erf(float(z) / sqrt(2)))
+
+
+def _folds(names: list[str], seed: int) -> NDArray[np.int64]:
+    fold = np.array([_fold(name, seed) for name in names])
+    # Few groups may all fall into one fold; then deal them in order.
+    if min(len({n for n, f in zip(names, fold, strict=True) if f == k}) for k in range(5)) < 2:
+        order = {name: i % 5 for i, name in enumerate(sorted(set(names)))}
+        fold = np.array([order[name] for name in names])
+    return fold
 
 
 def _fold(name: str, seed: int) -> int:

@@ -1,0 +1,129 @@
+"""From a table of creatives to the numbers that the model sees: hand-made features, words, meaning."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import polars as pl
+from numpy.typing import NDArray
+
+from within_pipelines.prediction.ad_score.vocabulary import TEXT_COLUMNS, joined_text, learn_vocabulary, word_matrix, words_of
+from within_pipelines.prediction.encoder import TextEncoder
+from within_pipelines.prediction.frames import matrix
+
+Floats = NDArray[np.float64]
+# A text column is encoded when at least this share of the training ads has it.
+_COMMON_ENOUGH = 0.2
+BLOCKS: tuple[str, ...] = ("headline", "description", "call_to_action", "format", "platform", "audience", "siblings")
+
+
+@dataclass(frozen=True, slots=True)
+class Inputs:
+    """Columns of the input matrix in their order: `features`, then one per word of `vocabulary`, then the encoder's for each of `meanings`.
+
+    `idf` is the inverse document frequency of each word."""
+
+    features: tuple[str, ...]
+    vocabulary: tuple[str, ...]
+    idf: Floats
+    meanings: tuple[str, ...]
+    encoder: TextEncoder | None
+
+    @classmethod
+    def learn(cls, frame: pl.DataFrame, *, features: Sequence[str], words: bool, encoder: TextEncoder | None) -> Inputs:
+        """Learn the vocabulary from the training ads, and which of their texts are worth encoding."""
+        texts = joined_text(frame, TEXT_COLUMNS) if words else []
+        vocabulary = tuple(learn_vocabulary(texts))
+        idf = np.log((1 + len(texts)) / (1 + word_matrix(texts, vocabulary).sum(axis=0))) + 1.0
+        meanings: tuple[str, ...] = ()
+        if encoder is not None:
+            meanings = tuple(
+                name
+                for name in ("headline", "description")
+                if name in frame.columns and frame[name].is_not_null().mean() >= _COMMON_ENOUGH  # type: ignore[operator]
+            )
+        return cls(tuple(features), vocabulary, idf, meanings, encoder)
+
+    @property
+    def n_hand(self) -> int:
+        """How many hand-made features there are."""
+        return len(self.features)
+
+    @property
+    def n_explained(self) -> int:
+        """How many columns are explained one by one: hand-made features and words."""
+        return len(self.features) + len(self.vocabulary)
+
+    @property
+    def names(self) -> list[str]:
+        """Names of what is explained: features, words as `word:...`, and the meaning of each encoded text as `meaning:...`."""
+        return [*self.features, *(f"word:{word}" for word in self.vocabulary), *(f"meaning:{text}" for text in self.meanings)]
+
+    def matrix(self, frame: pl.DataFrame, *, remember: bool = True) -> Floats:
+        """The input matrix. `remember=False` encodes anew, so that the numbers do not depend on what was asked before."""
+        parts = [self._hand(frame), word_matrix(joined_text(frame, TEXT_COLUMNS), self.vocabulary)]
+        if self.encoder is not None:
+            for name in self.meanings:
+                texts = _texts(frame, name)
+                known = sorted(set(texts))
+                vectors = self.encoder.encode(known, remember=remember)
+                place = {text: row for row, text in enumerate(known)}
+                parts.append(vectors[[place[text] for text in texts]].astype(np.float64))
+        return np.column_stack(parts)
+
+    def _hand(self, frame: pl.DataFrame) -> Floats:
+        from within_pipelines.features import creative_features
+
+        if set(self.features) <= set(frame.columns):
+            return matrix(frame, self.features)
+        return matrix(creative_features(frame), self.features)
+
+    def meaning_slices(self) -> list[slice]:
+        """Columns of each encoded text."""
+        width = 0 if self.encoder is None else self.encoder.dimension
+        return [slice(self.n_explained + i * width, self.n_explained + (i + 1) * width) for i in range(len(self.meanings))]
+
+    def explained(self, parts: Floats) -> Floats:
+        """Contributions per column of the input matrix as contributions per name: those of a meaning are added up."""
+        sums = [parts[:, columns].sum(axis=1) for columns in self.meaning_slices()]
+        return np.column_stack([parts[:, : self.n_explained], *sums]) if sums else parts[:, : self.n_explained]
+
+    def blocks(self, frame: pl.DataFrame, contributions: Floats) -> dict[str, Floats]:
+        """Contributions per name (rows as in `frame`) added up by what an advertiser can change.
+
+        A word counts for the text that it stands in, in equal parts where it stands in several; a word that a row does not use counts for
+        its headline, because there its absence is seen."""
+        names = self.names
+        result = {block: np.zeros(frame.height) for block in BLOCKS}
+        for column, name in enumerate(names):
+            if not name.startswith("word:"):
+                result[_block_of(name)] += contributions[:, column]
+        if not self.vocabulary:
+            return result
+        words = slice(self.n_hand, self.n_explained)
+        values = contributions[:, words]
+        used = {name: word_matrix(_texts(frame, name), self.vocabulary) for name in TEXT_COLUMNS if name in frame.columns}
+        count = np.sum(list(used.values()), axis=0) if used else np.zeros_like(values)
+        result["headline"] += np.where(count == 0, values, 0.0).sum(axis=1)
+        for name, there in used.items():
+            result[name] += np.divide(values * there, count, out=np.zeros_like(values), where=count > 0).sum(axis=1)
+        return result
+
+    def known_share(self, frame: pl.DataFrame) -> list[float]:
+        """Share of each creative's words that occur in the training ads; 0 for an empty creative."""
+        known = set(self.vocabulary)
+        return [sum(w in known for w in words) / len(words) if words else 0.0 for words in map(words_of, joined_text(frame, TEXT_COLUMNS))]
+
+
+def _texts(frame: pl.DataFrame, name: str) -> list[str]:
+    if name not in frame.columns:
+        return [""] * frame.height
+    return [(text or "").strip() for text in frame[name].cast(pl.String).to_list()]
+
+
+def _block_of(name: str) -> str:
+    plain = name.removeprefix("meaning:")
+    found = next((block for block in BLOCKS if plain.startswith(block)), None)
+    return found if found is not None else "siblings"

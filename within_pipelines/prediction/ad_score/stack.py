@@ -1,0 +1,162 @@
+"""Several models of the same contrast, stacked with non-negative weights."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any, Self
+
+import numpy as np
+from numpy.typing import NDArray
+
+from within_pipelines.prediction.ad_score.inputs import Inputs
+from within_pipelines.prediction.ad_score.model import (
+    MEANING_PENALTIES,
+    PENALTIES,
+    Ridge,
+    Sample,
+    cross_fit,
+    cross_fit_ridge,
+    fit_ridge,
+    fit_trees,
+    open_trees,
+    stack_weights,
+    tree_contributions,
+    tree_values,
+)
+from within_pipelines.prediction.ad_score.network import Network, fit_network
+
+Floats = NDArray[np.float64]
+
+
+@dataclass(slots=True)
+class Stack:
+    """Fitted parts and their weights; what a part sees is a range of columns of the input matrix.
+
+    - `words`: ridge on hand-made features and words,
+    - `trees`: boosted trees on hand-made features,
+    - `meaning`: ridge on the encoder's columns,
+    - `network`: a network with Bradley-Terry loss on hand-made features and the encoder's columns (words where there is no encoder)."""
+
+    weights: dict[str, float]
+    words: Ridge
+    trees: bytes | None = None
+    meaning: Ridge | None = None
+    network: Network | None = None
+    penalties: dict[str, float] | None = None
+    booster: Any = None
+
+    @classmethod
+    def fit(
+        cls, inputs: Inputs, sample: Sample, fold: NDArray[np.int64], *, spread: float, simple: bool, seed: int, threads: int
+    ) -> tuple[Self, Floats]:
+        """(the stack, its predictions of each ad by parts that have not seen the ad's fold).
+
+        Each part is fitted five times without a fold; these predictions set the penalties and the weights. Then each part is fitted once
+        on all. `simple` is the rival: one unpenalised line on one feature."""
+        explained = _columns(sample, slice(0, inputs.n_explained))
+        unseen: dict[str, Floats] = {}
+        penalties: dict[str, float] = {}
+        unseen["words"], penalties["words"] = cross_fit_ridge(explained, fold, penalties=(1e-6,) if simple else PENALTIES)
+        found = cls({}, fit_ridge(explained, penalty=penalties["words"]))
+        if not simple:
+            hand = _columns(sample, slice(0, inputs.n_hand))
+
+            def trees(part: Sample) -> Any:
+                booster = open_trees(fit_trees(part, seed=seed, threads=threads))
+                return lambda x: tree_values(booster, x)
+
+            unseen["trees"] = cross_fit(hand, fold, trees)
+            found.trees = fit_trees(hand, seed=seed, threads=threads)
+            if inputs.meanings:
+                meaning = _columns(sample, slice(inputs.n_explained, sample.x.shape[1]))
+                unseen["meaning"], penalties["meaning"] = cross_fit_ridge(meaning, fold, penalties=MEANING_PENALTIES)
+                found.meaning = fit_ridge(meaning, penalty=penalties["meaning"])
+            seen = Sample(sample.x[:, _network_columns(inputs, sample.x.shape[1])], sample.y, sample.weight, sample.group)
+            unseen["network"] = cross_fit(seen, fold, lambda part: fit_network(_renumbered(part), spread=spread, seed=seed))
+            found.network = fit_network(_renumbered(seen), spread=spread, seed=seed)
+        weights = stack_weights(sample, list(unseen.values()))
+        found.weights = dict(zip(unseen, weights.tolist(), strict=True))
+        found.penalties = penalties
+        return found, np.asarray(sum(found.weights[name] * prediction for name, prediction in unseen.items()))
+
+    def _parts(self, inputs: Inputs, x: Floats) -> Mapping[str, tuple[Any, NDArray[np.intp]]]:
+        """Each part that has a weight, with the columns that it sees."""
+        everything = np.arange(x.shape[1])
+        parts: dict[str, tuple[Any, NDArray[np.intp]]] = {"words": (self.words, everything[: inputs.n_explained])}
+        if self.trees is not None:
+            if self.booster is None:
+                self.booster = open_trees(self.trees)
+            parts["trees"] = (self.booster, everything[: inputs.n_hand])
+        if self.meaning is not None:
+            parts["meaning"] = (self.meaning, everything[inputs.n_explained :])
+        if self.network is not None:
+            parts["network"] = (self.network, _network_columns(inputs, x.shape[1]))
+        return {name: part for name, part in parts.items() if self.weights.get(name, 0.0) > 0}
+
+    def __call__(self, inputs: Inputs, x: Floats) -> Floats:
+        """Predicted log-odds, up to a constant that siblings share."""
+        total = np.zeros(len(x))
+        for name, (part, columns) in self._parts(inputs, x).items():
+            seen = np.ascontiguousarray(x[:, columns])
+            total += self.weights[name] * (tree_values(part, seen) if name == "trees" else part(seen))
+        return total
+
+    def contributions(self, inputs: Inputs, x: Floats) -> Floats:
+        """Per name of `inputs.names`, the last column the intercept; rows add up to the prediction."""
+        wide, intercept = np.zeros_like(x), np.zeros(len(x))
+        for name, (part, columns) in self._parts(inputs, x).items():
+            seen = np.ascontiguousarray(x[:, columns])
+            if name == "trees":
+                own = tree_contributions(part, seen)
+                # XGBoost adds contributions up in single precision; the intercept takes the rounding.
+                intercept += self.weights[name] * (tree_values(part, seen) - own[:, :-1].sum(axis=1))
+                own = own[:, :-1]
+            else:
+                own = part.contributions(seen)
+            wide[:, columns] += self.weights[name] * own
+        return np.column_stack([inputs.explained(wide), intercept])
+
+    def arrays(self) -> dict[str, Floats]:
+        """Everything numeric but the trees, by name."""
+        found: dict[str, Floats] = {}
+        for name in ("words", "meaning"):
+            ridge: Ridge | None = getattr(self, name)
+            if ridge is not None:
+                found |= {f"{name}.mean": ridge.mean, f"{name}.scale": ridge.scale, f"{name}.coefficients": ridge.coefficients}
+        if self.network is not None:
+            net = self.network
+            found |= {"network.mean": net.mean, "network.scale": net.scale, "network.inner": net.inner}
+            found |= {"network.bias": net.bias, "network.outer": net.outer}
+        return found
+
+    @classmethod
+    def restored(cls, weights: dict[str, float], penalties: dict[str, float], arrays: Mapping[str, Floats], trees: bytes | None) -> Self:
+        """The stack that `arrays` came from."""
+
+        def ridge(name: str) -> Ridge | None:
+            if f"{name}.mean" not in arrays:
+                return None
+            return Ridge(arrays[f"{name}.mean"], arrays[f"{name}.scale"], arrays[f"{name}.coefficients"])
+
+        words = ridge("words")
+        assert words is not None
+        network = None
+        if "network.inner" in arrays:
+            network = Network(*(arrays[f"network.{part}"] for part in ("mean", "scale", "inner", "bias", "outer")))
+        return cls(weights, words, trees, ridge("meaning"), network, penalties)
+
+
+def _columns(sample: Sample, columns: slice) -> Sample:
+    return Sample(np.ascontiguousarray(sample.x[:, columns]), sample.y, sample.weight, sample.group)
+
+
+def _network_columns(inputs: Inputs, width: int) -> NDArray[np.intp]:
+    hand = np.arange(inputs.n_hand)
+    rest = np.arange(inputs.n_explained, width) if inputs.meanings else np.arange(inputs.n_hand, inputs.n_explained)
+    return np.concatenate([hand, rest])
+
+
+def _renumbered(sample: Sample) -> Sample:
+    """The same sample with group numbers that have no gaps."""
+    return Sample(sample.x, sample.y, sample.weight, np.unique(sample.group, return_inverse=True)[1])

