@@ -92,7 +92,7 @@ def score_ads(ws: Workspace, pin: Pin, day: date, known_at: datetime) -> pl.Data
     features = creative_features(live)
     rows = pl.concat([live, features.select(CREATIVE_FEATURES.columns)], how="horizontal")
     rows = rows.with_columns(account_ctr=pl.col("account_ctr_before"))
-    scores = predictor.predict(rows)
+    scores = predictor.predict(rows, suggestions=3)
     answers = scores.to_frame()
     identity = rows.select("platform", "account_id", "campaign_id", "ad_group_id", "ad_id", "headline", "format", "audience_segment")
     stored = pl.concat(
@@ -123,11 +123,16 @@ def score_ads(ws: Workspace, pin: Pin, day: date, known_at: datetime) -> pl.Data
             "linguistic_analysis": _nonzero(linguistic[i]),
             "visual_elements": None,
             "visual_reason": "no image file came with the export",
-            "performance_projections": {"predicted_ctr": score.predicted_ctr, "contributions": score.contributions},
+            "performance_projections": {
+                "predicted_ctr": score.predicted_ctr,
+                "ctr_interval": [score.ctr_low, score.ctr_high],
+                "win_probabilities": score.win_probabilities,
+                "contributions": score.contributions,
+                "block_contributions": score.block_contributions,
+                "out_of_support": list(score.support_reasons),
+            },
             "similar_successful_ads": list(score.similar_ads),
-            "improvement_suggestions": [
-                {"remove": word, "expected_log_odds": round(-effect, 4)} for word, effect in list(score.costly_words.items())[:3]
-            ],
+            "improvement_suggestions": [asdict(suggestion) for suggestion in score.suggestions],
         }
         for i, score in enumerate(scores)
     ]

@@ -44,7 +44,11 @@ class Trained:
 
 
 def _training_key(ws: Workspace, pin: Pin, model: str, kind: str) -> str:
-    return fingerprint_of(training_set=training_fingerprint(pin, model), kind=kind, seed=ws.settings.seed)
+    from within_pipelines.prediction.encoder import encoder_name
+
+    # Another encoder makes another ad-score model of the same rows.
+    encoder = {"encoder": encoder_name()} if model == "ad_score" else {}
+    return fingerprint_of(training_set=training_fingerprint(pin, model), kind=kind, seed=ws.settings.seed, **encoder)
 
 
 def _fit(model: str, kind: str, rows: pl.DataFrame, *, seed: int, threads: int) -> Predictor:
@@ -115,7 +119,7 @@ def train(ws: Workspace, pin: Pin, model: str, kind: str, *, now: datetime) -> T
             model=model,
             version=version.version,
             kind=kind,
-            params={"seed": ws.settings.seed, "kind": kind, "rows": rows.height, "columns": rows.width},
+            params={"seed": ws.settings.seed, "kind": kind, "rows": rows.height, "columns": rows.width, **getattr(predictor, "details", {})},
             metrics={},
             curves={},
             data_version=pin.data_version,

@@ -299,6 +299,13 @@ def installed(packaged: PackagedEncoder) -> bool:
     return libraries and all(_distribution(name) is not None for name in packaged.packages)
 
 
+def encoder_name() -> str:
+    """Name of the encoder that `find_encoder` would open, without opening it; "none" for none."""
+    from within_pipelines.settings import Settings
+
+    return Settings().encoder or (MINILM.name if installed(MINILM) else "none")
+
+
 def find_encoder(name: str | None = None, *, cache: Path | None = None) -> TextEncoder | None:
     """The encoder called `name`: "all-MiniLM-L6-v2", "all-mpnet-base-v2", the path of a folder, or "none" (which gives None).
 
@@ -310,9 +317,7 @@ def find_encoder(name: str | None = None, *, cache: Path | None = None) -> TextE
     from within_pipelines.settings import Settings
 
     settings = Settings()
-    wanted = name if name is not None else settings.encoder
-    if wanted is None:
-        return _opened(MINILM.name, settings.home) if installed(MINILM) else None
+    wanted = name if name is not None else encoder_name()
     if wanted.lower() == "none":
         return None
     return _opened(wanted, cache if cache is not None else settings.home / "cache" / "encoders")

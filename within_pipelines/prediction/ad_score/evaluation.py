@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import dataclass
 from datetime import date
 
 import numpy as np
@@ -15,7 +16,7 @@ from within_pipelines.prediction.ad_score.predictor import AdScorePredictor, win
 from within_pipelines.prediction.calibration import calibration_slope
 from within_pipelines.prediction.evaluation import Evaluation
 from within_pipelines.prediction.metrics import auroc, debiased_ece, log_loss, reliability_table
-from within_pipelines.stats import Estimate, cluster_bootstrap
+from within_pipelines.stats import Estimate, cluster_bootstrap, cluster_mean
 
 Floats = NDArray[np.float64]
 TEST_SHARE = 0.3
@@ -42,6 +43,101 @@ def train_ad_score(training_set: pl.DataFrame, *, seed: int, threads: int = 1, k
     return AdScorePredictor(kind=kind).fit(older, older["clicks"] / older["impressions"], seed=seed, threads=threads)
 
 
+@dataclass(frozen=True, slots=True)
+class Answers:
+    """What one model says of each test ad: contrasts in log-odds, the spread of the truth around them, the conformal quantile."""
+
+    contrasts: Floats
+    residual: Floats
+    quantile: Floats
+
+    @classmethod
+    def of(cls, predictor: AdScorePredictor, test: pl.DataFrame) -> Answers:
+        """Answers of a fitted predictor."""
+        one = np.ones(test.height)
+        return cls(predictor.contrasts(test), predictor.residual_sd * one, predictor.interval_quantile * one)
+
+
+@dataclass(frozen=True, slots=True)
+class Pairs:
+    """Pairs of siblings with different results: rows of the first and second ad, in an order that chance decided, and what happened."""
+
+    seen: Observed
+    rate: Floats
+    first: NDArray[np.intp]
+    second: NDArray[np.intp]
+    won: Floats
+    significant: NDArray[np.bool_]
+    clusters: NDArray[np.object_]
+
+    @classmethod
+    def of(
+        cls,
+        test: pl.DataFrame,
+        *,
+        rng: np.random.Generator,
+        clusters: NDArray[np.object_] | None = None,
+        differ_in: str | None = None,
+    ) -> Pairs:
+        """All pairs of siblings of `test`; only those whose column `differ_in` differs, where it is given.
+
+        `clusters` names the independent unit of each row (default: the account, the group where there are few accounts).
+
+        Raises `SampleError` when there is no pair, or none that differs by more than chance."""
+        rate = (test["clicks"] / test["impressions"]).cast(pl.Float64).to_numpy()
+        seen = observe(rate, test["impressions"].cast(pl.Float64).to_numpy(), test["group_id"].to_numpy())
+        # One orientation per pair, drawn at random, so that the order of rows cannot help.
+        first, second = pairs_within(seen.group)
+        if first.size == 0:
+            raise SampleError(f"{test.height} test ads hold no two siblings; nothing can be compared.")
+        flip = rng.random(first.size) < 0.5
+        first, second = np.where(flip, second, first), np.where(flip, first, second)
+        gap = seen.log_odds[first] - seen.log_odds[second]
+        noise = seen.variance[first] + seen.variance[second]
+        decided = gap != 0
+        if differ_in is not None:
+            values = test[differ_in].cast(pl.String).fill_null("").to_numpy()
+            decided &= values[first] != values[second]
+        first, second, gap, noise = first[decided], second[decided], gap[decided], noise[decided]
+        significant = np.abs(gap) > _SIGNIFICANT * np.sqrt(noise)
+        if not significant.any():
+            raise SampleError(f"No pair of the {first.size} test pairs differs by more than chance; give ads with more impressions.")
+        return cls(seen, rate, first, second, (gap > 0).astype(float), significant, _clusters(test) if clusters is None else clusters)
+
+    def right(self, scores: Floats) -> Floats:
+        """Per pair 1 when the better ad has the higher score, 0.5 for equal scores."""
+        a, b = scores[self.first], scores[self.second]
+        return np.where(a == b, 0.5, ((a > b) == (self.won > 0.5))).astype(float)
+
+    def chance(self, answers: Answers) -> Floats:
+        """P(the first of a pair shows the higher rate), from the model's residual and the sampling noise at the group's rate."""
+        seen = self.seen
+        rate = group_mean(1 / (1 + np.exp(-seen.log_odds)), seen.impressions, seen.group, seen.n_groups)[seen.group]
+        noise = 1 / np.maximum(seen.impressions * rate * (1 - rate), 0.5) + answers.residual**2
+        difference = answers.contrasts[self.first] - answers.contrasts[self.second]
+        return win_probability(difference, residual=0.0, noise=noise[self.first] + noise[self.second])
+
+    def metrics(self, answers: Answers, *, rng: np.random.Generator, n_resamples: int) -> dict[str, Estimate]:
+        """All measures with intervals from resampling whole clusters; see `evaluate_ad_score`."""
+        p, hit, clusters = self.chance(answers), self.right(answers.contrasts), self.clusters[self.first]
+        clear = np.flatnonzero(self.significant)
+
+        def over_pairs(statistic: Callable[[NDArray[np.intp]], float]) -> Estimate:
+            return cluster_bootstrap(statistic, clusters, rng=rng, n_resamples=n_resamples)
+
+        covered = _covered(answers, self.seen)
+        return {
+            "pairwise_accuracy_all": cluster_mean(hit, clusters, rng=rng, n_resamples=n_resamples),
+            "pairwise_accuracy_significant": cluster_mean(hit[clear], clusters[clear], rng=rng, n_resamples=n_resamples),
+            "auc": over_pairs(lambda i: auroc(self.won[i], p[i])),
+            "log_loss": over_pairs(lambda i: log_loss(self.won[i], p[i])),
+            "calibration_slope": over_pairs(lambda i: calibration_slope(self.won[i], p[i])),
+            "debiased_ece": over_pairs(lambda i: debiased_ece(self.won[i], p[i])),
+            **_chosen(answers.contrasts, self.rate, self.seen, self.clusters, rng, n_resamples),
+            "coverage_90": cluster_mean(covered, self.clusters, rng=rng, n_resamples=n_resamples),
+        }
+
+
 def evaluate_ad_score(
     predictor: AdScorePredictor,
     baseline: AdScorePredictor,
@@ -53,68 +149,34 @@ def evaluate_ad_score(
     """Metrics over pairs of siblings with intervals from a bootstrap over accounts (groups where there are few accounts).
 
     A pair's outcome is which of the two had the higher click-through rate; its predicted probability allows for the sampling noise of
-    both. `lift` is the mean click-through rate of the chosen ad over the mean of its group, less 1; ads that share the highest score
-    count by their mean, and groups without a click say nothing.
+    both. `lift` is the mean click-through rate of the chosen ad over the mean of its group, less 1; `ndcg_at_1` its rate over the best
+    rate of the group. Ads that share the highest score count by their mean, and groups without a click say nothing.
 
     Raises `SampleError` when the test ads hold no pair, or none that differs by more than chance."""
-    rate = (test["clicks"] / test["impressions"]).cast(pl.Float64).to_numpy()
-    seen = observe(rate, test["impressions"].cast(pl.Float64).to_numpy(), test["group_id"].to_numpy())
-    # One orientation per pair, drawn at random, so that the order of rows cannot help.
-    first, second = pairs_within(seen.group)
-    if first.size == 0:
-        raise SampleError(f"{test.height} test ads hold no two siblings; nothing can be compared.")
-    flip = rng.random(first.size) < 0.5
-    first, second = np.where(flip, second, first), np.where(flip, first, second)
-    gap = seen.log_odds[first] - seen.log_odds[second]
-    noise = seen.variance[first] + seen.variance[second]
-    decided = gap != 0
-    first, second, gap, noise = first[decided], second[decided], gap[decided], noise[decided]
-    won = (gap > 0).astype(float)
-    significant = np.abs(gap) > _SIGNIFICANT * np.sqrt(noise)
-    if not significant.any():
-        raise SampleError(f"No pair of the {first.size} test pairs differs by more than chance; give ads with more impressions.")
-    clusters = _clusters(test)[first]
-    scores = {"candidate": predictor.contrasts(test), "baseline": baseline.contrasts(test)}
-    models = {"candidate": predictor, "baseline": baseline}
-    chance = {name: _win_probability(scores[name], seen, first, second, models[name].residual_sd) for name in scores}
-    right = {name: np.where(s[first] == s[second], 0.5, ((s[first] > s[second]) == (won > 0.5))) for name, s in scores.items()}
-
-    def over_pairs(statistic: Callable[[NDArray[np.intp]], float]) -> Estimate:
-        return cluster_bootstrap(statistic, clusters, rng=rng, n_resamples=n_resamples)
-
-    def metrics_of(name: str) -> dict[str, Estimate]:
-        p, hit = chance[name], right[name].astype(float)
-        clear = np.flatnonzero(significant)
-        return {
-            "pairwise_accuracy_all": over_pairs(lambda i: float(hit[i].mean())),
-            "pairwise_accuracy_significant": cluster_bootstrap(
-                lambda i: float(hit[clear][i].mean()), clusters[clear], rng=rng, n_resamples=n_resamples
-            ),
-            "auc": over_pairs(lambda i: auroc(won[i], p[i])),
-            "log_loss": over_pairs(lambda i: log_loss(won[i], p[i])),
-            "calibration_slope": over_pairs(lambda i: calibration_slope(won[i], p[i])),
-            "debiased_ece": over_pairs(lambda i: debiased_ece(won[i], p[i])),
-            "lift": _lift(scores[name], rate, seen, test, rng, n_resamples),
-        }
-
-    metrics = metrics_of("candidate")
-    covered = _covered(predictor, scores["candidate"], seen)
-    metrics["coverage_90"] = cluster_bootstrap(lambda i: float(covered[i].mean()), _clusters(test), rng=rng, n_resamples=n_resamples)
-    difference = over_pairs(lambda i: float(right["candidate"][i].mean() - right["baseline"][i].mean()))
+    pairs = Pairs.of(test, rng=rng)
+    candidate, rival = Answers.of(predictor, test), Answers.of(baseline, test)
+    difference = cluster_mean(
+        pairs.right(candidate.contrasts) - pairs.right(rival.contrasts), pairs.clusters[pairs.first], rng=rng, n_resamples=n_resamples
+    )
     days = test["first_day"].sort()
     return Evaluation(
         model=predictor.model,
         model_kind=predictor.kind,
         main_metric="pairwise_accuracy_all",
         higher_is_better=True,
-        metrics=metrics,
+        metrics=pairs.metrics(candidate, rng=rng, n_resamples=n_resamples),
         baseline=baseline.kind,
-        baseline_metrics=metrics_of("baseline"),
+        baseline_metrics=pairs.metrics(rival, rng=rng, n_resamples=n_resamples),
         difference=difference,
-        n={"ads": test.height, "groups": seen.n_groups, "pairs": int(first.size), "significant_pairs": int(significant.sum())},
+        n={
+            "ads": test.height,
+            "groups": pairs.seen.n_groups,
+            "pairs": int(pairs.first.size),
+            "significant_pairs": int(pairs.significant.sum()),
+        },
         first_day=days[0],
         last_day=days[-1],
-        tables={"reliability": reliability_table(won, chance["candidate"]), "importance": _importance(predictor, test)},
+        tables={"reliability": reliability_table(pairs.won, pairs.chance(candidate)), "importance": _importance(predictor, test)},
     )
 
 
@@ -125,29 +187,29 @@ def _clusters(test: pl.DataFrame) -> NDArray[np.object_]:
     return groups
 
 
-def _win_probability(scores: Floats, seen: Observed, first: NDArray[np.intp], second: NDArray[np.intp], residual: float) -> Floats:
-    """P(the first of a pair shows the higher rate), from the model's residual and the sampling noise at the group's rate."""
-    clicks_rate = group_mean(1 / (1 + np.exp(-seen.log_odds)), seen.impressions, seen.group, seen.n_groups)[seen.group]
-    noise = 1 / np.maximum(seen.impressions * clicks_rate * (1 - clicks_rate), 0.5)
-    return win_probability(scores[first] - scores[second], residual=residual, noise=noise[first] + noise[second])
-
-
-def _lift(scores: Floats, rate: Floats, seen: Observed, test: pl.DataFrame, rng: np.random.Generator, n_resamples: int) -> Estimate:
+def _chosen(
+    scores: Floats, rate: Floats, seen: Observed, row_clusters: NDArray[np.object_], rng: np.random.Generator, n_resamples: int
+) -> dict[str, Estimate]:
+    """What the ad with the highest score brings: over its group's mean rate, and as a share of the best rate."""
     order = np.lexsort((-scores, seen.group))
     starts = np.flatnonzero(np.r_[True, np.diff(seen.group[order]) > 0])
     tied = (scores == scores[order[starts]][seen.group]).astype(float)
     chosen = group_mean(rate, tied, seen.group, seen.n_groups)
     average = group_mean(rate, np.ones_like(rate), seen.group, seen.n_groups)
+    best = np.zeros(seen.n_groups)
+    np.maximum.at(best, seen.group, rate)
     clicked = average > 0
-    shares = chosen[clicked] / average[clicked]
-    clusters = _clusters(test)[order[starts]][clicked]
-    return cluster_bootstrap(lambda i: float(shares[i].mean()) - 1, clusters, rng=rng, n_resamples=n_resamples)
+    clusters = row_clusters[order[starts]][clicked]
+    return {
+        "lift": cluster_mean(chosen[clicked] / average[clicked] - 1, clusters, rng=rng, n_resamples=n_resamples),
+        "ndcg_at_1": cluster_mean(chosen[clicked] / best[clicked], clusters, rng=rng, n_resamples=n_resamples),
+    }
 
 
-def _covered(predictor: AdScorePredictor, scores: Floats, seen: Observed) -> Floats:
-    weight = 1 / (seen.variance + predictor.residual_sd**2)
-    error = within_group(seen.log_odds - scores, weight, seen.group, seen.n_groups)
-    limit = predictor.interval_quantile * np.sqrt(predictor.residual_sd**2 + seen.variance)
+def _covered(answers: Answers, seen: Observed) -> Floats:
+    weight = 1 / (seen.variance + answers.residual**2)
+    error = within_group(seen.log_odds - answers.contrasts, weight, seen.group, seen.n_groups)
+    limit = answers.quantile * np.sqrt(answers.residual**2 + seen.variance)
     inside: Floats = (np.abs(error) <= limit).astype(float)
     return inside
 

@@ -73,13 +73,13 @@ class AdScorePredictor:
     `call_to_action`, `format`, `platform`, `audience_segment`, `impressions` (the weight of a row), `first_day` and what was known before
     it (`account_clicks_before`, `account_impressions_before`, the same for `campaign_` and `group_`). Labels are click-through rates in
     [0, 1]. `kind="stack"` stacks a ridge on words and text statistics, boosted trees, a ridge on the meaning of the texts and a network;
-    `kind="longer_headline"` is the simple rival. `encoder` names the sentence encoder ("all-MiniLM-L6-v2", "all-mpnet-base-v2", a folder,
-    "none"); the default is the one that `find_encoder` finds, and words alone where there is none. An unfitted predictor answers with the
-    registered champion."""
+    `kind="longer_headline"` is the simple rival. `encoder` is the sentence encoder or its name ("all-MiniLM-L6-v2",
+    "all-mpnet-base-v2", a folder, "none"); the default is the one that `find_encoder` finds, and words alone where there is none. An
+    unfitted predictor answers with the registered champion."""
 
     model = "ad_score"
 
-    def __init__(self, *, kind: str = "stack", level: float = 0.9, encoder: str | None = None) -> None:
+    def __init__(self, *, kind: str = "stack", level: float = 0.9, encoder: str | TextEncoder | None = None) -> None:
         if kind not in AD_SCORE_KINDS:
             raise SettingsError(f"kind={kind!r} is unknown; give one of {', '.join(AD_SCORE_KINDS)}.")
         if not 0.5 <= level < 1:
@@ -129,6 +129,9 @@ class AdScorePredictor:
             "words": len(state.inputs.vocabulary),
         }
 
+    def _encoder(self) -> TextEncoder | None:
+        return find_encoder(self.encoder) if self.encoder is None or isinstance(self.encoder, str) else self.encoder
+
     def fit(self, data: Any, labels: Any = None, *, seed: int = 7, threads: int = 1) -> Self:
         """Fit on past ads; `labels` are click-through rates (default: `clicks` / `impressions` of the table).
 
@@ -148,7 +151,7 @@ class AdScorePredictor:
         frame, seen = _observed(data, labels)
         frame = _with_features(frame)
         simple = self.kind == "longer_headline"
-        encoder = None if simple else find_encoder(self.encoder)
+        encoder = None if simple else self._encoder()
         inputs = Inputs.learn(frame, features=_LENGTH if simple else CREATIVE_FEATURES.columns, words=not simple, encoder=encoder)
         x = inputs.matrix(frame, remember=False)
         spread = sqrt(between_ad_variance(seen))

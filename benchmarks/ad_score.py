@@ -1,0 +1,281 @@
+"""Ad score on real headline tests (Upworthy Research Archive): which of two headlines under the same picture gets more clicks?
+
+Without --test-data: five-fold by story, and by time (fitted before week 201446, judged after). With --test-data: fitted on all of
+--data, judged on the packages of --test-data. Rivals see the same packages: the longer headline, ridges on text statistics, on TF-IDF
+words, and on the last layer of MiniLM, as it is usually used. Intervals resample whole stories (95 %)."""
+
+from __future__ import annotations
+
+import hashlib
+import time
+from dataclasses import dataclass, replace
+from datetime import date
+from pathlib import Path
+
+import numpy as np
+import polars as pl
+from _common import REPOSITORY, arguments, own_cpu, show, write_json
+
+from within_pipelines.features import creative_features
+from within_pipelines.prediction import AdScorePredictor
+from within_pipelines.prediction.ad_score.contrasts import between_ad_variance, observe, within_group
+from within_pipelines.prediction.ad_score.evaluation import Answers, Pairs
+from within_pipelines.prediction.ad_score.model import PENALTIES, Sample, cross_fit_ridge, fit_ridge
+from within_pipelines.prediction.ad_score.vocabulary import learn_vocabulary, word_matrix
+from within_pipelines.prediction.conformal import conformal_quantile
+from within_pipelines.prediction.encoder import MINILM, MPNET, TextEncoder, find_encoder, installed
+from within_pipelines.stats import Estimate, cluster_mean
+
+SPLIT_WEEK = 201446
+SHOWN = ("pairwise_accuracy_all", "pairwise_accuracy_significant", "auc", "log_loss", "debiased_ece", "calibration_slope", "lift",
+         "ndcg_at_1", "coverage_90")  # fmt: skip
+CACHE = REPOSITORY / "data" / "cache" / "encoders"
+
+
+@dataclass(frozen=True)
+class Lookup:
+    """An encoder whose answers for all texts of the benchmark were computed once, so that folds do not pay for them again."""
+
+    encoder: TextEncoder
+    vectors: dict[str, np.ndarray]
+
+    @property
+    def name(self) -> str:
+        return self.encoder.name
+
+    @property
+    def sha256(self) -> str:
+        return self.encoder.sha256
+
+    @property
+    def dimension(self) -> int:
+        return self.encoder.dimension
+
+    def encode(self, texts: list[str], *, remember: bool = True) -> np.ndarray:
+        return np.stack([self.vectors[text] for text in texts])
+
+
+def packages(folder: Path) -> pl.DataFrame:
+    """Packages that competed under the same picture, in groups with at least two different headlines."""
+    ads = pl.read_parquet(folder / "upworthy_packages.parquet").filter(pl.col("impressions") > 0)
+    ads = ads.with_columns(group_id=pl.concat_str("clickability_test_id", pl.col("eyecatcher_id").fill_null(""), separator="/"))
+    ads = ads.filter((pl.len().over("group_id") > 1) & (pl.col("headline").n_unique().over("group_id") > 1))
+    ads = ads.select("group_id", "headline", "impressions", "clicks", "story_id", "test_week").sort("group_id", "headline", "impressions")
+    ads = ads.with_columns(first_day=pl.lit(date(2014, 1, 1)))
+    features = creative_features(ads)
+    return pl.concat([ads, features], how="horizontal")
+
+
+def rows_of(stories: pl.Series, *, seed: int) -> np.ndarray:
+    """Fold of each row: a stable hash of its story."""
+    names = stories.unique().to_list()
+    fold = {story: int(hashlib.sha256(f"{seed}/{story}".encode()).hexdigest()[:8], 16) % 5 for story in names}
+    return np.array([fold[story] for story in stories.to_list()])
+
+
+def ridge_answers(x: np.ndarray, ads: pl.DataFrame, train: np.ndarray, test: np.ndarray, *, seed: int, scale: float = 1.0) -> Answers:
+    """A rival: ridge on `x`, penalty by five folds of groups within the training rows."""
+    part = ads.filter(pl.Series(train))
+    rate = (part["clicks"] / part["impressions"]).to_numpy()
+    seen = observe(rate, part["impressions"].to_numpy().astype(float), part["group_id"].to_numpy())
+    spread2 = between_ad_variance(seen)
+    weight = 1 / (seen.variance + spread2)
+    sample = Sample(x[train], within_group(seen.log_odds, weight, seen.group, seen.n_groups), weight, seen.group)
+    unseen, penalty = cross_fit_ridge(sample, rows_of(part["story_id"], seed=seed + 1), penalties=tuple(scale * p for p in PENALTIES))
+    error = sample.y - within_group(unseen, weight, seen.group, seen.n_groups)
+    lost = 1 - sample.n_groups / sample.y.size
+    residual = float(np.sqrt(max(np.sum(weight * (error**2 - seen.variance)) / weight.sum() / lost, 1e-4)))
+    quantile = conformal_quantile(np.abs(error) / np.sqrt(residual**2 + seen.variance), level=0.9)
+    one = np.ones(int(test.sum()))
+    return Answers(fit_ridge(sample, penalty=penalty)(x[test]), residual * one, quantile * one)
+
+
+def rivals(ads: pl.DataFrame, train: np.ndarray, test: np.ndarray, last: np.ndarray | None, *, seed: int) -> dict[str, Answers]:
+    """Answers of all rivals on the test rows."""
+    hand = ads.select(pl.col("^headline_.*$")).to_numpy().astype(float)
+    length = ads["headline"].str.len_chars().to_numpy().astype(float)
+    words = learn_vocabulary(ads.filter(pl.Series(train))["headline"].to_list(), minimum=3, most=3000)
+    counts = word_matrix(ads["headline"].to_list(), words)
+    tfidf = counts * (np.log((1 + train.sum()) / (1 + counts[train].sum(axis=0))) + 1)
+    tfidf /= np.maximum(np.linalg.norm(tfidf, axis=1, keepdims=True), 1e-12)
+    one = np.ones(int(test.sum()))
+    found = {"longer_headline": Answers(length[test], 1e3 * one, one)}
+    found["hand_ridge"] = ridge_answers(hand, ads, train, test, seed=seed)
+    found["tfidf_ridge"] = ridge_answers(tfidf, ads, train, test, seed=seed)
+    if last is not None:
+        found["encoder_last_layer_ridge"] = ridge_answers(last, ads, train, test, seed=seed, scale=10.0)
+    return found
+
+
+def joined(parts: list[tuple[np.ndarray, Answers]], rows: int) -> Answers:
+    """Answers of several folds in the order of the table."""
+    columns = [np.full(rows, np.nan) for _ in range(3)]
+    for test, answers in parts:
+        for column, values in zip(columns, (answers.contrasts, answers.residual, answers.quantile), strict=True):
+            column[test] = values
+    return Answers(*columns)
+
+
+def measured(
+    ads: pl.DataFrame,
+    splits: list[tuple[np.ndarray, np.ndarray]],
+    encoder: TextEncoder | None,
+    last: np.ndarray | None,
+    *,
+    seed: int,
+    resamples: int,
+) -> tuple[dict[str, dict[str, Estimate]], dict[str, float]]:
+    """Metrics per contestant over all test rows, and what fitting cost."""
+    answers: dict[str, list[tuple[np.ndarray, Answers]]] = {}
+    fit_cpu = []
+    for number, (train, test) in enumerate(splits, start=1):
+        before = own_cpu()
+        predictor = AdScorePredictor(encoder=encoder if encoder is not None else "none").fit(ads.filter(pl.Series(train)), seed=seed)
+        fit_cpu.append(own_cpu() - before)
+        held = ads.filter(pl.Series(test))
+        answers.setdefault("stack", []).append((test, Answers.of(predictor, held)))
+        for name, found in rivals(ads, train, test, last, seed=seed).items():
+            answers.setdefault(name, []).append((test, found))
+        print(f"  split {number}/{len(splits)}: weights {predictor.details['weights']}, {fit_cpu[-1]:.0f} CPU s", flush=True)
+    judged = np.any([test for _, test in splits], axis=0)
+    table = ads.filter(pl.Series(judged))
+    pairs = Pairs.of(table, rng=np.random.default_rng([seed, 1]), clusters=table["story_id"].to_numpy(), differ_in="headline")
+    results, hits = {}, {}
+    for name, parts in answers.items():
+        whole = joined(parts, ads.height)
+        own = Answers(whole.contrasts[judged], whole.residual[judged], whole.quantile[judged])
+        results[name] = pairs.metrics(own, rng=np.random.default_rng([seed, 2]), n_resamples=resamples)
+        hits[name] = pairs.right(own.contrasts)
+    for name in list(hits)[1:]:
+        difference = cluster_mean(
+            hits["stack"] - hits[name], pairs.clusters[pairs.first], rng=np.random.default_rng([seed, 3]), n_resamples=resamples
+        )
+        results[name]["gain_over"] = difference
+    sizes = {
+        "ads": table.height,
+        "groups": pairs.seen.n_groups,
+        "pairs": pairs.first.size,
+        "significant_pairs": int(pairs.significant.sum()),
+    }
+    return results, {"fit_cpu_seconds": float(np.median(fit_cpu)), **sizes}
+
+
+def report(title: str, results: dict[str, dict[str, Estimate]], costs: dict[str, float]) -> None:
+    """One column per contestant."""
+    rows = [[metric, *(str(found[metric]) for found in results.values())] for metric in SHOWN]
+    rows.append(["gain of the stack in all pairs", "", *(str(found["gain_over"]) for name, found in results.items() if name != "stack")])
+    sizes = ", ".join(f"{int(costs[name]):,} {name.replace('_', ' ')}" for name in ("ads", "groups", "pairs", "significant_pairs"))
+    show(f"{title}: {sizes}", ["", *results], rows)
+
+
+def flat(results: dict[str, dict[str, Estimate]], prefix: str = "") -> dict[str, float]:
+    """Flat names for JSON; the chosen model's have no prefix of their own."""
+    found = {}
+    for name, metrics in results.items():
+        own = prefix if name == "stack" else f"{prefix}{name}_"
+        for metric, estimate in metrics.items():
+            found |= {f"{own}{metric}": estimate.value, f"{own}{metric}_low": estimate.low, f"{own}{metric}_high": estimate.high}
+    return found
+
+
+def encoded(names: str, ads: pl.DataFrame) -> tuple[TextEncoder | None, np.ndarray | None, dict[str, float]]:
+    """The encoder with all headlines encoded once, the last layer of MiniLM for the rival, and what that cost."""
+    name = names
+    if name == "best":
+        name = MPNET.name if installed(MPNET) else MINILM.name if installed(MINILM) else "none"
+    encoder = find_encoder(name, cache=CACHE)
+    if encoder is None:
+        return None, None, {}
+    texts = ads["headline"].str.strip_chars().unique().sort().to_list()
+    kept = CACHE.parent / "benchmarks" / f"{encoder.sha256[:16]}-{hashlib.sha256(repr(texts).encode()).hexdigest()[:16]}.npy"
+    costs = {}
+    if kept.is_file():
+        vectors = np.load(kept, allow_pickle=False)
+    else:
+        print(f"encoding {len(texts):,} headlines with {name} ...", flush=True)
+        before = own_cpu()
+        vectors = encoder.encode(texts, remember=False)
+        costs = {"encode_cpu_seconds": own_cpu() - before, "encoded_per_cpu_second": len(texts) / (own_cpu() - before)}
+        kept.parent.mkdir(parents=True, exist_ok=True)
+        temporary = kept.with_suffix(".tmp.npy")
+        np.save(temporary, vectors)
+        temporary.replace(kept)
+    last = None
+    if installed(MINILM):
+        from within_pipelines.prediction.encoder import TransformerEncoder, _package_folder
+
+        usual = TransformerEncoder.open(_package_folder(MINILM), name="last layer", layers=(6,), expected=MINILM.sha256)
+        place = dict(zip(texts, usual.encode(texts, remember=False), strict=True))
+        last = np.stack([place[text] for text in ads["headline"].str.strip_chars().to_list()]).astype(float)
+    return Lookup(encoder, dict(zip(texts, vectors, strict=True))), last, costs
+
+
+def speed(ads: pl.DataFrame, encoder: TextEncoder | None, *, seed: int) -> dict[str, float]:
+    """Rows per second of the heads, and the time of a single answer with a text that was never seen; one thread, a warm process."""
+    import torch
+
+    torch.set_num_threads(1)
+    some = ads.filter(pl.col("group_id").is_in(ads["group_id"].unique().sort().head(300).to_list()))
+    predictor = AdScorePredictor(encoder=encoder if encoder is not None else "none").fit(some, seed=seed)
+    many = pl.concat([some] * 10)
+    before = own_cpu()
+    predictor.contrasts(many)
+    found = {"rows_per_cpu_second": many.height / (own_cpu() - before)}
+    live = replace_encoder(predictor)
+    times = []
+    for i in range(220):
+        row = pl.DataFrame({"headline": [f"{some['headline'][i % some.height]} {i}"]})
+        start = time.perf_counter()
+        live.predict(row)
+        times.append(1000 * (time.perf_counter() - start))
+    found |= {f"predict_one_ms_p{q}": float(np.percentile(times[20:], q)) for q in (50, 99)}
+    return found
+
+
+def replace_encoder(predictor: AdScorePredictor) -> AdScorePredictor:
+    """The same predictor that encodes for real instead of looking up."""
+    state = predictor._state
+    encoder = state.inputs.encoder
+    if isinstance(encoder, Lookup):
+        predictor._fitted = replace(state, inputs=replace(state.inputs, encoder=encoder.encoder))
+    return predictor
+
+
+def main() -> None:
+    """Measure, print, write."""
+    parser = arguments(__doc__ or "")
+    parser.add_argument("--encoder", default="best", help="best (all-mpnet-base-v2 where installed), a name, a folder, or none")
+    parser.add_argument("--resamples", type=int, default=1000)
+    options = parser.parse_args()
+    data = packages(options.data).with_columns(part=pl.lit("data"))
+    metrics: dict[str, float] = {}
+    ads = data
+    if options.test_data is not None:
+        ads = pl.concat([data, packages(options.test_data).with_columns(part=pl.lit("test"))])
+    encoder, last, costs = encoded(options.encoder, ads)
+    chosen = "words only" if encoder is None else encoder.name
+    keep = {"seed": options.seed, "resamples": options.resamples}
+    if options.test_data is not None:
+        train = (ads["part"] == "data").to_numpy()
+        results, sizes = measured(ads, [(train, ~train)], encoder, last, **keep)
+        report(f"Fitted on --data, judged on --test-data ({chosen})", results, sizes)
+        metrics |= flat(results) | sizes
+    else:
+        fold = rows_of(ads["story_id"], seed=options.seed)
+        results, sizes = measured(ads, [(fold != k, fold == k) for k in range(5)], encoder, last, **keep)
+        report(f"Five-fold by story ({chosen})", results, sizes)
+        metrics |= flat(results) | sizes
+        late = (ads["test_week"] >= SPLIT_WEEK).to_numpy()
+        # A story of both periods would be known; it is left out of the older one.
+        both = set(ads.filter(pl.Series(late))["story_id"].to_list())
+        early = ~late & ~ads["story_id"].is_in(sorted(both)).to_numpy()
+        results, sizes = measured(ads, [(early, late)], encoder, last, **keep)
+        report(f"Fitted before week {SPLIT_WEEK}, judged after ({chosen})", results, sizes)
+        metrics |= flat(results, "time_") | {f"time_{name}": value for name, value in sizes.items()}
+    costs |= speed(data, encoder, seed=options.seed)
+    show("Cost", ["what", "measured"], [[name, f"{value:.1f}"] for name, value in costs.items()])
+    write_json(options.json, metrics | costs)
+
+
+if __name__ == "__main__":
+    main()
