@@ -33,7 +33,7 @@ def new_ads() -> pl.DataFrame:
 @pytest.fixture(scope="session")
 def ad_predictor(ads: pl.DataFrame) -> AdScorePredictor:
     """The blend, fitted on `ads`."""
-    return AdScorePredictor().fit(ads)
+    return AdScorePredictor(encoder="none").fit(ads)
 
 
 @pytest.fixture(scope="session")

@@ -1,4 +1,4 @@
-"""Past ads that did well are shown for similar words."""
+"""Past ads that did well are shown for similar headlines, with their results."""
 
 from __future__ import annotations
 
@@ -6,25 +6,44 @@ import numpy as np
 import pytest
 
 from within_pipelines.prediction.ad_score.library import AdLibrary
-from within_pipelines.prediction.ad_score.vocabulary import word_matrix
 
 
-def test_only_ads_that_beat_their_siblings_beyond_noise_are_kept_the_strongest_first() -> None:
-    library = AdLibrary.of(["a", "b", None, "c", "b"], np.array([0.2, 0.5, 0.9, 0.3, 0.4]), np.array([0.1, 0.1, 0.1, 0.4, 0.1]))
-    assert library.headlines == ("b", "a")
-    assert library.contrasts == (0.5, 0.2)
+def library(
+    headlines: list[str | None], contrasts: list[float], deviation: list[float], vectors: np.ndarray, basis: str = "words"
+) -> AdLibrary:
+    n = len(headlines)
+    return AdLibrary.of(
+        headlines, np.array(contrasts), np.array(deviation), np.linspace(0.01, 0.05, n), np.full(n, 1000.0), vectors, basis=basis
+    )
+
+
+def test_only_ads_that_beat_their_siblings_beyond_noise_are_kept_the_strongest_first_and_once() -> None:
+    found = library(["a", "b", None, "c", "b"], [0.2, 0.5, 0.9, 0.3, 0.4], [0.1, 0.1, 0.1, 0.4, 0.1], np.eye(5))
+    assert [(ad.headline, ad.contrast, ad.ctr, ad.impressions) for ad in found.ads] == [("b", 0.5, 0.02, 1000), ("a", 0.2, 0.01, 1000)]
+    assert found.vectors.argmax(axis=1).tolist() == [1, 0]
 
 
 def test_nearest_is_the_cosine_of_weighted_words() -> None:
-    vocabulary, idf = ["blue", "garden", "shoes"], np.array([1.0, 2.0, 1.0])
-    library = AdLibrary(("blue shoes", "garden shoes", "unknown"), (0.3, 0.2, 0.1))
-    found = library.nearest(word_matrix(["Garden shoes!", "nothing here"], vocabulary), vocabulary, idf)
-    assert [entry["headline"] for entry in found[0]] == ["garden shoes", "blue shoes"]
-    assert found[0][0] == {"headline": "garden shoes", "contrast": 0.2, "similarity": 1.0}
-    assert found[0][1]["similarity"] == pytest.approx(1 / (np.sqrt(5) * np.sqrt(2)), abs=1e-6)
-    assert found[1] == ()
+    # Columns: blue, garden, shoes; garden counts double.
+    found = library(["blue shoes", "garden shoes", "unknown"], [0.3, 0.2, 0.1], [0.0] * 3, np.array([[1.0, 0, 1], [0, 2, 1], [0, 0, 0]]))
+    first, second = found.nearest(np.array([[0.0, 2, 1], [0, 0, 0]]))
+    assert [entry["headline"] for entry in first] == ["garden shoes", "blue shoes"]
+    assert first[0]["similarity"] == pytest.approx(1.0, abs=1e-3)
+    assert first[1]["similarity"] == pytest.approx(1 / (np.sqrt(5) * np.sqrt(2)), abs=1e-3)
+    assert (first[0]["contrast"], first[0]["impressions"]) == (0.2, 1000)
+    assert second == ()
+
+
+def test_what_all_headlines_share_is_no_likeness() -> None:
+    # Meanings of all headlines lie in one corner of the space; likeness is measured from their middle.
+    rng = np.random.default_rng(0)
+    vectors = 100 + rng.standard_normal((50, 8))
+    found = library([f"h{i}" for i in range(50)], [0.5] * 50, [0.1] * 50, vectors, basis="meaning")
+    unlike = found.nearest(found.centre + np.array([[0, 0, 0, 0, 0, 0, 0, 1e-9]]), most=50)
+    assert len(unlike[0]) < 30
+    assert found.nearest(vectors[7:8])[0][0]["headline"] == "h7"
 
 
 def test_an_empty_library_or_vocabulary_finds_nothing() -> None:
-    assert AdLibrary((), ()).nearest(np.ones((2, 1)), ["a"], np.ones(1)) == [(), ()]
-    assert AdLibrary(("a",), (0.1,)).nearest(np.ones((1, 0)), [], np.ones(0)) == [()]
+    assert library([], [], [], np.zeros((0, 1))).nearest(np.ones((2, 1))) == [(), ()]
+    assert library(["a"], [0.1], [0.0], np.zeros((1, 0))).nearest(np.ones((1, 0))) == [()]

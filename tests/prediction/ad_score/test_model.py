@@ -10,13 +10,14 @@ from within_pipelines.prediction.ad_score.model import (
     PENALTIES,
     Ridge,
     Sample,
-    best_blend,
     cross_fit,
+    cross_fit_ridge,
     fit_ridge,
     fit_trees,
     open_trees,
     ridge_path,
     squared_error,
+    stack_weights,
     standardiser,
     tree_contributions,
     tree_values,
@@ -85,21 +86,49 @@ def test_predictions_of_a_fold_do_not_depend_on_its_own_labels() -> None:
     s = sample()
     fold = s.group % 5
     disturbed = Sample(s.x, np.where(fold == 2, s.y[::-1] * 50, s.y), s.weight, s.group)
-    one = cross_fit(s, fold, penalties=(10.0,), with_trees=True, seed=1, threads=1)
-    two = cross_fit(disturbed, fold, penalties=(10.0,), with_trees=True, seed=1, threads=1)
-    for a, b in zip(one[:2], two[:2], strict=True):
-        assert a is not None
-        assert b is not None
-        np.testing.assert_array_equal(a[fold == 2], b[fold == 2])
+    trees = lambda part: lambda x: tree_values(open_trees(fit_trees(part, seed=1, threads=1, rounds=20)), x)
+    for fitted in (lambda t: cross_fit_ridge(t, fold, penalties=(10.0,))[0], lambda t: cross_fit(t, fold, trees)):
+        a, b = fitted(s), fitted(disturbed)
+        # Sums of all less those of the fold: equal but for rounding.
+        np.testing.assert_allclose(a[fold == 2], b[fold == 2], atol=1e-9)
         assert not np.allclose(a[fold == 1], b[fold == 1])
+
+
+@pytest.mark.parametrize("columns", [3, 400])
+def test_cross_fitting_equals_fitting_without_the_fold(columns: int) -> None:
+    rng = np.random.default_rng(4)
+    s = sample()
+    s = Sample(np.column_stack([s.x, rng.standard_normal((s.y.size, columns - 3))]), s.y, s.weight, s.group)
+    fold = s.group % 5
+    found, _ = cross_fit_ridge(s, fold, penalties=(20.0,))
+    mean, scale = standardiser(s.x, s.weight)
+    z = np.clip((s.x - mean) / scale, -6, 6)
+    for k in range(5):
+        w = s.weight / s.weight.mean()
+        centred = within_group(z, s.weight, s.group, s.n_groups)
+        seen = fold != k
+        left = (centred[seen] * w[seen][:, None]).T @ centred[seen] + 20 * np.eye(columns)
+        wanted = z[~seen] @ np.linalg.solve(left, centred[seen].T @ (w[seen] * s.y[seen]))
+        np.testing.assert_allclose(found[~seen], wanted, atol=1e-8)
+
+
+def test_ridge_with_more_features_than_ads_is_the_same_ridge() -> None:
+    rng = np.random.default_rng(4)
+    s = sample(groups=10)
+    wide = Sample(np.column_stack([s.x, rng.standard_normal((40, 60))]), s.y, s.weight, s.group)
+    found = fit_ridge(wide, penalty=5.0)
+    z = np.clip((wide.x - found.mean) / found.scale, -6, 6)
+    w = wide.weight / wide.weight.mean()
+    centred = within_group(z, wide.weight, wide.group, wide.n_groups)
+    wanted = np.linalg.solve((centred * w[:, None]).T @ centred + 5 * np.eye(63), centred.T @ (w * wide.y))
+    np.testing.assert_allclose(found.coefficients, wanted, atol=1e-9)
 
 
 def test_the_penalty_is_the_one_with_the_least_error_on_unseen_groups() -> None:
     s = sample()
     fold = s.group % 5
-    _, trees, chosen = cross_fit(s, fold, penalties=PENALTIES, with_trees=False, seed=1, threads=1)
-    errors = {p: squared_error(s, cross_fit(s, fold, penalties=(p,), with_trees=False, seed=1, threads=1)[0]) for p in PENALTIES}
-    assert trees is None
+    _, chosen = cross_fit_ridge(s, fold, penalties=PENALTIES)
+    errors = {p: squared_error(s, cross_fit_ridge(s, fold, penalties=(p,))[0]) for p in PENALTIES}
     assert chosen == min(errors, key=lambda p: errors[p])
 
 
@@ -137,20 +166,32 @@ def test_trees_learn_what_no_line_can() -> None:
     s = sample(groups=300)
     y = within_group(np.abs(s.x[:, 0]), s.weight, s.group, s.n_groups)
     s = Sample(s.x, y, s.weight, s.group)
-    linear, trees, _ = cross_fit(s, s.group % 5, penalties=(10.0,), with_trees=True, seed=1, threads=1)
-    assert trees is not None
+    fold = s.group % 5
+    linear, _ = cross_fit_ridge(s, fold, penalties=(10.0,))
+    trees = cross_fit(s, fold, lambda part: lambda x: tree_values(open_trees(fit_trees(part, seed=1, threads=1)), x))
     assert squared_error(s, trees) < 0.6 * squared_error(s, linear)
-    share, slope = best_blend(s, linear, trees)
-    assert share <= 0.3
-    assert slope > 0.8
+    of_linear, of_trees = stack_weights(s, [linear, trees])
+    assert of_trees > 0.8
+    assert of_linear < 0.3
 
 
-def test_the_blend_by_hand() -> None:
+def test_stacking_by_hand() -> None:
     s = sample()
-    assert best_blend(s, s.y, None) == (1.0, pytest.approx(1.0))
-    assert best_blend(s, 2 * s.y, None) == (1.0, pytest.approx(0.5))
-    assert best_blend(s, s.y / 10, None) == (1.0, 2.0)  # never more than doubled
-    assert best_blend(s, -s.y, None) == (1.0, 0.0)  # never turned round
-    assert best_blend(s, np.ones(s.y.size), None) == (1.0, pytest.approx(0.0))
-    assert best_blend(s, np.zeros(s.y.size), s.y)[0] == 0.0
-    assert best_blend(s, s.y, -s.y)[0] == 1.0
+    assert stack_weights(s, [s.y]) == pytest.approx([1.0])
+    assert stack_weights(s, [2 * s.y]) == pytest.approx([0.5])
+    assert stack_weights(s, [s.y / 10]) == pytest.approx([2.0])  # never more than doubled
+    assert stack_weights(s, [-s.y]) == pytest.approx([0.0])  # never turned round
+    assert stack_weights(s, [np.ones(s.y.size)]) == pytest.approx([0.0])
+    noise = np.random.default_rng(1).standard_normal(s.y.size)
+    assert stack_weights(s, [s.y + noise, s.y - noise]) == pytest.approx([0.5, 0.5], abs=1e-6)
+
+
+def test_stacking_agrees_with_scikit_learn() -> None:
+    from sklearn.linear_model import LinearRegression
+
+    s = sample()
+    rng = np.random.default_rng(2)
+    parts = [s.y + rng.standard_normal(s.y.size), s.y + 2 * rng.standard_normal(s.y.size), rng.standard_normal(s.y.size)]
+    centred = np.column_stack([within_group(p, s.weight, s.group, s.n_groups) for p in parts])
+    reference = LinearRegression(fit_intercept=False, positive=True).fit(centred, s.y, sample_weight=s.weight)
+    np.testing.assert_allclose(stack_weights(s, parts), reference.coef_, atol=1e-9)

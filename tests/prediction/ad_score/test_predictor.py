@@ -50,7 +50,7 @@ def test_the_contributions_of_planted_words_have_the_planted_signs_and_nearly_th
 
 def test_labels_that_mean_nothing_give_a_coin(ads: pl.DataFrame, new_ads: pl.DataFrame) -> None:
     rng = np.random.default_rng(3)
-    shuffled = AdScorePredictor().fit(ads, rng.permutation((ads["clicks"] / ads["impressions"]).to_numpy()))
+    shuffled = AdScorePredictor(encoder="none").fit(ads, rng.permutation((ads["clicks"] / ads["impressions"]).to_numpy()))
     # 360 pairs, four ads a group: a standard error of about .03.
     assert accuracy(shuffled, new_ads) == pytest.approx(0.5, abs=0.1)
     half = np.abs(shuffled.predict(new_ads).to_frame()["log_odds_contrast"].to_numpy()).mean()
@@ -70,8 +70,8 @@ def test_two_fits_write_the_same_bytes_and_loading_gives_the_same_answers(
     ads: pl.DataFrame, new_ads: pl.DataFrame, ad_predictor: AdScorePredictor, tmp_path: Path
 ) -> None:
     first = ad_predictor.save(tmp_path / "one")
-    assert AdScorePredictor().fit(ads).save(tmp_path / "two") == first
-    assert AdScorePredictor().fit(ads, seed=8).save(tmp_path / "three") != first
+    assert AdScorePredictor(encoder="none").fit(ads).save(tmp_path / "two") == first
+    assert AdScorePredictor(encoder="none").fit(ads, seed=8).save(tmp_path / "three") != first
     loaded = AdScorePredictor.load(tmp_path / "one")
     assert loaded.predict(new_ads) == ad_predictor.predict(new_ads)
     assert loaded.save(tmp_path / "again") == first
@@ -238,7 +238,7 @@ def test_a_refused_refit_leaves_the_model_as_it_was(longer_headline: AdScorePred
 )
 def test_unusable_training_data_are_refused(ads: pl.DataFrame, change: Any, labels: Any, error: type[Exception], told: str) -> None:
     with pytest.raises(error, match=told):
-        AdScorePredictor().fit(change(ads), labels)
+        AdScorePredictor(encoder="none").fit(change(ads), labels)
 
 
 def test_more_certainty_than_the_ads_can_support_is_refused(ads: pl.DataFrame) -> None:
@@ -248,7 +248,7 @@ def test_more_certainty_than_the_ads_can_support_is_refused(ads: pl.DataFrame) -
 
 def test_ads_that_are_all_alike_give_no_difference(ads: pl.DataFrame) -> None:
     alike = ads.with_columns(headline=pl.lit("Same"), description=None, format=None, audience_segment=None, call_to_action=None)
-    found = AdScorePredictor().fit(alike).predict(alike.head(8))
+    found = AdScorePredictor(encoder="none").fit(alike).predict(alike.head(8))
     assert [score.log_odds_contrast for score in found] == pytest.approx([0] * 8, abs=1e-9)
 
 

@@ -1,0 +1,106 @@
+"""Parts are stacked by what they said of ads that they had not seen, and explain themselves exactly."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import polars as pl
+import pytest
+
+from tests.prediction.ad_score.fakes import FakeEncoder
+from tests.prediction.worlds import creatives
+from within_pipelines.exceptions import ArtifactError
+from within_pipelines.prediction import AdScorePredictor
+from within_pipelines.prediction.ad_score.contrasts import pairs_within
+
+
+def meant(n_groups: int = 80, *, seed: int = 0, first: int = 0) -> pl.DataFrame:
+    """Ads whose success lies in what their words mean: no word occurs often enough to be learned."""
+    rng = np.random.default_rng(seed)
+    encoder, axis = FakeEncoder(), np.random.default_rng(99).standard_normal(8)
+    rows = []
+    for g in range(n_groups):
+        for _ in range(4):
+            headline = " ".join(f"w{n}" for n in rng.integers(0, 100_000, 3))
+            truth = -3.5 + 0.35 * float(encoder._vector(headline) @ axis)
+            shown = int(rng.integers(8_000, 20_000))
+            rows.append((f"g{g + first}", headline, shown, int(rng.binomial(shown, 1 / (1 + np.exp(-truth)))), truth))
+    return pl.DataFrame(rows, schema=["group_id", "headline", "impressions", "clicks", "truth"], orient="row")
+
+
+@pytest.fixture(scope="module")
+def encoder() -> FakeEncoder:
+    return FakeEncoder()
+
+
+@pytest.fixture(scope="module")
+def predictor(encoder: FakeEncoder) -> AdScorePredictor:
+    return AdScorePredictor(encoder=encoder).fit(meant())
+
+
+def accuracy(predictor: AdScorePredictor, ads: pl.DataFrame) -> float:
+    score, truth = predictor.contrasts(ads), ads["truth"].to_numpy()
+    first, second = pairs_within(np.unique(ads["group_id"].to_numpy(), return_inverse=True)[1])
+    return float(np.mean((score[first] > score[second]) == (truth[first] > truth[second])))
+
+
+def test_meaning_is_learned_where_words_say_nothing(predictor: AdScorePredictor) -> None:
+    new = meant(60, seed=1, first=500)
+    assert accuracy(predictor, new) > 0.8
+    assert accuracy(AdScorePredictor(encoder="none").fit(meant()), new) < 0.6
+    weights = predictor.details["weights"]
+    assert weights["meaning"] + weights["network"] > 0.7
+    assert predictor.details["encoder"] == "fake"
+
+
+def test_parts_that_know_nothing_get_no_weight() -> None:
+    rng = np.random.default_rng(1)
+    ads = creatives(60)
+    shuffled = AdScorePredictor(encoder=FakeEncoder()).fit(ads, rng.permutation((ads["clicks"] / ads["impressions"]).to_numpy()))
+    assert sum(shuffled.details["weights"].values()) < 0.6
+
+
+def test_contributions_of_all_parts_add_up(predictor: AdScorePredictor) -> None:
+    explained = predictor.explain(meant(10, seed=2))
+    assert explained.columns[-3:] == ["meaning:headline", "intercept", "log_odds_contrast"]
+    total = explained.drop("log_odds_contrast").sum_horizontal().to_numpy()
+    np.testing.assert_allclose(total, explained["log_odds_contrast"].to_numpy(), atol=1e-9)
+    np.testing.assert_allclose(total, predictor.predict(meant(10, seed=2)).to_frame()["log_odds_contrast"].to_numpy(), atol=1e-9)
+
+
+def test_the_artifact_names_its_encoder_and_refuses_another(predictor: AdScorePredictor, encoder: FakeEncoder, tmp_path: Path) -> None:
+    new = meant(10, seed=2)
+    predictor.save(tmp_path / "m")
+    loaded = AdScorePredictor.load(tmp_path / "m", encoder=encoder)
+    assert loaded.predict(new) == predictor.predict(new)
+    assert loaded.details == predictor.details
+    with pytest.raises(ArtifactError, match="was fitted on the encoder fake with identity ffffffffffff, and this machine has 000000000000"):
+        AdScorePredictor.load(tmp_path / "m", encoder=FakeEncoder(sha256="0" * 64))
+
+
+def test_an_artifact_whose_encoder_is_not_here_is_refused(
+    predictor: AdScorePredictor, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("WITHIN_ENCODER", "none")
+    predictor.save(tmp_path / "m")
+    with pytest.raises(ArtifactError, match="this machine has none; give the same weights in the same precision, or train again"):
+        AdScorePredictor.load(tmp_path / "m")
+
+
+def test_two_fits_write_the_same_bytes_whatever_was_asked_between(encoder: FakeEncoder, tmp_path: Path) -> None:
+    one = AdScorePredictor(encoder=encoder).fit(meant(20))
+    one.predict(meant(5, seed=7))
+    assert AdScorePredictor(encoder=encoder).fit(meant(20)).save(tmp_path / "b") == one.save(tmp_path / "a")
+
+
+def test_many_rows_are_answered_in_parts_that_agree(predictor: AdScorePredictor, monkeypatch: pytest.MonkeyPatch) -> None:
+    from within_pipelines.prediction.ad_score import predictor as module
+
+    ads = meant(20, seed=3)
+    whole = predictor.contrasts(ads)
+    monkeypatch.setattr(module, "_CHUNK", 7)
+    np.testing.assert_allclose(predictor.contrasts(ads), whole, atol=1e-12)
+    batches = list(predictor.predict_batches(ads.partition_by("group_id")))
+    assert [len(batch) for batch in batches] == [4] * 20
+    assert predictor.contrasts(ads.head(0)).size == 0
