@@ -61,7 +61,7 @@ def packages(folder: Path) -> pl.DataFrame:
     ads = ads.with_columns(group_id=pl.concat_str("clickability_test_id", pl.col("eyecatcher_id").fill_null(""), separator="/"))
     ads = ads.filter((pl.len().over("group_id") > 1) & (pl.col("headline").n_unique().over("group_id") > 1))
     ads = ads.select("group_id", "headline", "impressions", "clicks", "story_id", "test_week").sort("group_id", "headline", "impressions")
-    ads = ads.with_columns(first_day=pl.lit(date(2014, 1, 1)))
+    ads = ads.with_columns(first_day=pl.lit(date(2014, 1, 1)), cluster_id="story_id")
     features = creative_features(ads)
     return pl.concat([ads, features], how="horizontal")
 

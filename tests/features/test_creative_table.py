@@ -37,13 +37,15 @@ def test_an_ad_sees_what_was_known_of_its_siblings_the_day_before_it_started() -
         fact(5, ad_id="a1", clicks=70, as_of=exported(5, hour=11)),  # known before noon of day 6: before a2's day
         fact(4, ad_id="a1", clicks=90, as_of=exported(4, age=4)),  # known on day 8: too late for a2
         *(fact(i, ad_id="a3", campaign_id="c2", impressions=2000, clicks=10) for i in range(10)),
+        *(fact(i, ad_id="a4", ad_group_id="g2", impressions=500, clicks=5) for i in range(10)),
     ]
     table = creative_table(history(rows), creatives("a1", "a2", "a9"), as_of=LATER)
     by_ad = {row["ad_id"]: row for row in table.to_dicts()}
     second = by_ad["a2"]
     assert (second["siblings_before"], second["group_impressions_before"], second["group_clicks_before"]) == (1, 6000, 320)
     assert second["group_ctr_before"] == pytest.approx(320 / 6000)
-    assert second["account_ctr_before"] == pytest.approx((320 + 60) / (6000 + 12_000))
+    assert second["account_ctr_before"] == pytest.approx((320 + 60 + 30) / (6000 + 12_000 + 3000))
+    assert (second["campaign_impressions_before"], second["campaign_clicks_before"]) == (6000 + 3000, 320 + 30)
     assert (second["first_day"], second["last_day"], second["impressions"], second["clicks"]) == (day(6), day(9), 4000, 80)
     assert (second["group_id"], second["headline"], second["spend"], second["currency"]) == (
         "google_ads/A/c1/g1",

@@ -40,12 +40,15 @@ def model_assets(model: str, *, feature_table: str, learns: str, kinds: set[str]
         description=f"The fitted {learns} and its simple rival, both stored and registered.",
     )
     def trained_model(context: dg.AssetExecutionContext, within: WithinResource) -> dg.MaterializeResult:
-        from within_pipelines.pipeline import KINDS, train
+        from within_pipelines.pipeline import KINDS, train, training_run
+        from within_pipelines.reporting import learning_curve
 
         with within.open() as workspace:
             pin = pin_of(context, workspace)
             trained = [train(workspace, pin, model, kind, now=within.clock()) for kind in KINDS[model]]
+            run = training_run(workspace, trained[0].version)
         challenger = trained[0].version
+        params, curves = ({}, {}) if run is None else (dict(run.params), dict(run.curves))
         return dg.MaterializeResult(
             metadata={
                 "version": challenger.version,
@@ -54,6 +57,9 @@ def model_assets(model: str, *, feature_table: str, learns: str, kinds: set[str]
                 "rival": f"{trained[1].version.kind} v{trained[1].version.version}",
                 "cached": trained[0].cached,
                 "trained_at": challenger.trained_at.isoformat(),
+                "cpu_seconds": 0.0 if run is None else round(run.cpu_seconds, 2),
+                "parameters": dg.MetadataValue.json(params),
+                **{f"{name}_plot": png(learning_curve(losses, title=name.replace("_", " "))) for name, losses in curves.items()},
             },
             data_version=dg.DataVersion(challenger.model_sha256[:32]),
         )

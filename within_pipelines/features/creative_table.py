@@ -13,6 +13,7 @@ from within_pipelines.lake.schema import CREATIVE_KEY
 
 _AD = ("platform", "account_id", "campaign_id", "ad_group_id", "ad_id")
 _GROUP = ("platform", "account_id", "campaign_id", "ad_group_id")
+_CAMPAIGN = ("platform", "account_id", "campaign_id")
 _ACCOUNT = ("platform", "account_id")
 _TEXTS = (
     "campaign_name", "ad_group_name", "ad_name", "headline", "description", "call_to_action", "format", "audience_segment", "image_path",
@@ -27,8 +28,8 @@ def creative_table(facts: pl.DataFrame, creatives: pl.DataFrame, *, as_of: datet
     ("platform/account/campaign/ad group"), the texts (null where unknown), `first_day`, `last_day`, totals `impressions`, `clicks`,
     `spend` (currency units), `conversions`, `revenue` as known at `as_of` (null where never reported), `currency`, and the history that
     was known the day before the ad's first day (knowledge time of that day; for an ad without facts: now): `siblings_before` (other ads
-    of the group with delivery), `group_impressions_before`, `group_clicks_before`, `group_ctr_before`, `account_impressions_before`,
-    `account_clicks_before`, `account_ctr_before` (null without impressions). An ad in several ad groups has one row in each.
+    of the group with delivery), `group_impressions_before`, `group_clicks_before`, `group_ctr_before` (null without impressions), and the
+    same three for `campaign_` and `account_`. An ad in several ad groups has one row in each.
 
     Raises `SchemaError` for missing columns or mixed grains, `MixedCurrencyError`, `SampleError` for a naive `as_of`."""
     if as_of.tzinfo is None:
@@ -43,6 +44,7 @@ def creative_table(facts: pl.DataFrame, creatives: pl.DataFrame, *, as_of: datet
     newest = int(as_of.timestamp() * 1e6 - KNOWLEDGE_DELAY_US) // DAY_US
     moments = ads.with_columns(moment=pl.col("first_day").to_physical().cast(pl.Int64).sub(1).fill_null(newest))
     moments = _history_before(moments, changes, _GROUP, "group")
+    moments = _history_before(moments, changes, _CAMPAIGN, "campaign")
     moments = _history_before(moments, changes, _ACCOUNT, "account")
     moments = _siblings_before(moments, changes)
     return moments.drop("moment").sort(*_AD)

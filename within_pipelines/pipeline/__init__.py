@@ -39,6 +39,7 @@ from within_pipelines.pipeline.training import (
     load_version,
     train,
     trained_version,
+    training_run,
 )
 from within_pipelines.pipeline.upkeep import Tidied, tidy
 from within_pipelines.pipeline.workspace import Pin, Workspace
@@ -88,6 +89,7 @@ __all__ = [
     "tidy",
     "train",
     "trained_version",
+    "training_run",
     "training_set",
     "validate_golden_sets",
 ]

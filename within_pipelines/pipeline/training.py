@@ -21,6 +21,7 @@ from within_pipelines.pipeline.workspace import Pin, Workspace
 if TYPE_CHECKING:
     import polars as pl
 
+    from within_pipelines.database import TrainingRun
     from within_pipelines.prediction import AccountHealthPredictor, AdScorePredictor, AnomalyDetector, Evaluation
     from within_pipelines.registry import ModelVersion
 
@@ -127,7 +128,7 @@ def train(ws: Workspace, pin: Pin, model: str, kind: str, *, now: datetime) -> T
                 **getattr(predictor, "details", {}),
             },
             metrics={},
-            curves={},
+            curves=getattr(predictor, "curves", {}),
             data_version=pin.data_version,
             code_version=code_version(),
             cpu_seconds=cpu_seconds,
@@ -135,6 +136,14 @@ def train(ws: Workspace, pin: Pin, model: str, kind: str, *, now: datetime) -> T
         )
     )
     return Trained(version, cached=False)
+
+
+def training_run(ws: Workspace, version: ModelVersion) -> TrainingRun | None:
+    """What was recorded when `version` was fitted: parameters, learning curves, CPU; None for a version from elsewhere."""
+    from within_pipelines.database import TrainingRunRepository
+
+    runs = [run for run in TrainingRunRepository(ws.database).runs(version.model) if run.version == version.version]
+    return runs[-1] if runs else None
 
 
 def trained_version(ws: Workspace, pin: Pin, model: str, kind: str) -> ModelVersion:

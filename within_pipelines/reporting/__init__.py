@@ -5,7 +5,7 @@ a clock; rich and matplotlib load inside the functions that use them."""
 
 from within_pipelines.reporting.landed import print_ingest
 from within_pipelines.reporting.model_card import model_card
-from within_pipelines.reporting.plots import evaluation_plots, series_plot
+from within_pipelines.reporting.plots import evaluation_plots, learning_curve, series_plot
 from within_pipelines.reporting.runs import run_comparison, run_lines
 from within_pipelines.reporting.summary import ModelLine, RunSummary, render_summary, summary_markdown
 from within_pipelines.reporting.tables import evaluation_table, frame_markdown, verdict_table
@@ -20,6 +20,7 @@ __all__ = [
     "evaluation_table",
     "frame_markdown",
     "interval_text",
+    "learning_curve",
     "markdown_escaped",
     "model_card",
     "number_text",

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -55,6 +56,16 @@ def series_plot(frame: pl.DataFrame, *, title: str = "") -> bytes:
     axes.set_title(_plain(title), parse_math=False)
     axes.legend(loc="best", fontsize=8, frameon=False)
     figure.autofmt_xdate(rotation=30)
+    return _png(figure)
+
+
+def learning_curve(losses: Sequence[float], *, title: str) -> bytes:
+    """Training loss by epoch."""
+    figure, axes = _figure()
+    axes.plot(range(1, len(losses) + 1), losses, "o-", color=_BLUE, linewidth=1, markersize=4)
+    axes.set_xlabel("epoch")
+    axes.set_ylabel("mean training loss")
+    axes.set_title(_plain(title), fontsize=9, parse_math=False)
     return _png(figure)
 
 

@@ -57,7 +57,9 @@ def test_contributions_add_up_and_a_usual_ad_has_none(fitted: Network) -> None:
 
 
 def test_contributions_are_the_integral_of_the_gradient_along_the_line() -> None:
-    net = Network(np.zeros(2), np.ones(2), np.array([[[1.0, -2.0], [0.5, 1.0]]]), np.array([[-0.3, 0.4]]), np.array([[2.0, 1.5]]))
+    net = Network(
+        np.zeros(2), np.ones(2), np.array([[[1.0, -2.0], [0.5, 1.0]]]), np.array([[-0.3, 0.4]]), np.array([[2.0, 1.5]]), np.zeros((1, 1))
+    )
     z = np.array([1.2, 0.7])
 
     def gradient(step: float, column: int) -> float:
@@ -79,6 +81,11 @@ def test_a_seed_gives_the_same_numbers_and_leaves_torch_as_it_was(fitted: Networ
     assert torch.equal(torch.random.get_rng_state(), before)
     assert torch.get_num_threads() == threads
     assert not np.array_equal(fit_network(sample(), spread=0.7, seed=2).inner, fitted.inner)
+
+
+def test_the_learning_curve_falls(fitted: Network) -> None:
+    assert fitted.losses.shape == (2, 8)
+    assert (fitted.losses[:, -1] < fitted.losses[:, 0]).all()
 
 
 def test_soft_labels_by_hand() -> None:

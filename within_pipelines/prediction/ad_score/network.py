@@ -25,13 +25,15 @@ _MOST_SIBLINGS = 24
 class Network:
     """The mean of several networks with one hidden layer of rectified linear units.
 
-    `inner` (members x inputs x hidden), `bias` and `outer` (members x hidden); inputs are standardised, missing ones count as usual."""
+    `inner` (members x inputs x hidden), `bias` and `outer` (members x hidden); inputs are standardised, missing ones count as usual.
+    `losses` (members x epochs) is the learning curve: mean loss per ad while training."""
 
     mean: Floats
     scale: Floats
     inner: Floats
     bias: Floats
     outer: Floats
+    losses: Floats
 
     def _standardised(self, x: Floats) -> Floats:
         result: Floats = np.nan_to_num(np.clip((x - self.mean) / self.scale, -6, 6), nan=0.0)
@@ -96,8 +98,8 @@ def fit_network(sample: Sample, *, spread: float, seed: int, members: int = 2) -
             trained = [_trained(z, sample.group, pairs, np.random.default_rng([seed, member])) for member in range(members)]
     finally:
         torch.set_num_threads(threads)
-    inner, bias, outer = (np.stack(part).astype(np.float64) for part in zip(*trained, strict=True))
-    return Network(mean, scale, inner, bias, outer)
+    inner, bias, outer, losses = (np.stack(part).astype(np.float64) for part in zip(*trained, strict=True))
+    return Network(mean, scale, inner, bias, outer, losses)
 
 
 def _steps(group: NDArray[np.intp], rng: np.random.Generator) -> Iterator[NDArray[np.intp]]:
@@ -126,7 +128,9 @@ def _trained(
     schedule = torch.optim.lr_scheduler.OneCycleLR(optimiser, _MOST_RATE, total_steps=max(steps, 2))
     by_group = np.argsort(group[first], kind="stable")
     ends = np.cumsum(np.bincount(group[first], minlength=int(group.max()) + 1))
+    losses = []
     for _ in range(EPOCHS):
+        total, count = 0.0, 0
         for chosen in _steps(group, rng):
             spans = [by_group[ends[g - 1] if g else 0 : ends[g]] for g in chosen]
             spans = [s if s.size <= _MOST_SIBLINGS**2 // 2 else rng.choice(s, _MOST_SIBLINGS**2 // 2, replace=False) for s in spans]
@@ -144,4 +148,6 @@ def _trained(
             loss.backward()  # type: ignore[no-untyped-call]
             optimiser.step()
             schedule.step()
-    return tuple(part.detach().cpu().numpy() for part in (inner, bias, outer))
+            total, count = total + float(loss.detach()) * len(rows), count + len(rows)
+        losses.append(total / max(count, 1))
+    return *(part.detach().cpu().numpy() for part in (inner, bias, outer)), np.array(losses, np.float32)

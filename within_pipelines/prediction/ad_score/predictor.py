@@ -129,15 +129,22 @@ class AdScorePredictor:
             "words": len(state.inputs.vocabulary),
         }
 
+    @property
+    def curves(self) -> dict[str, list[float]]:
+        """Learning curves by name: the network's mean loss per ad and epoch."""
+        network = self._state.stack.network
+        return {} if network is None else {"network_loss": [float(loss) for loss in network.losses.mean(axis=0)]}
+
     def _encoder(self) -> TextEncoder | None:
         return find_encoder(self.encoder) if self.encoder is None or isinstance(self.encoder, str) else self.encoder
 
     def fit(self, data: Any, labels: Any = None, *, seed: int = 7, threads: int = 1) -> Self:
         """Fit on past ads; `labels` are click-through rates (default: `clicks` / `impressions` of the table).
 
-        Groups are dealt into five folds by a stable hash of their name; predictions for the groups of each fold by parts fitted on the
-        others set the penalties, the weights of the parts and the intervals. Then everything is fitted once on all. Deterministic for a
-        seed.
+        Groups are dealt into five folds by a stable hash of their cluster; predictions for the groups of each fold by parts fitted on the
+        others set the penalties, the weights of the parts and the intervals. Then everything is fitted once on all. Clusters are the
+        column `cluster_id` where it is given (a story, a product), else groups that share a headline, because a text that was seen with
+        its result is no test. Deterministic for a seed.
 
         Raises `SchemaError` without `headline` or `group_id`; `SampleError` for labels outside [0, 1] or fewer than 12 groups with at
         least two ads; `ArtifactError` when a named encoder is not installed."""
@@ -158,7 +165,7 @@ class AdScorePredictor:
         weight = 1 / (seen.variance + spread**2)
         contrast = within_group(seen.log_odds, weight, seen.group, seen.n_groups)
         sample = Sample(x, contrast, weight, seen.group)
-        fold = _folds(frame["group_id"].cast(pl.String).to_list(), seed)
+        fold = _folds(_clusters(frame), seed)
         stack, unseen = Stack.fit(inputs, sample, fold, spread=spread, simple=simple, seed=seed, threads=threads)
         beside = within_group(unseen, weight, seen.group, seen.n_groups)
         residual, quantile = self._interval(sample, contrast - beside, seen.variance)
@@ -510,6 +517,33 @@ def _with_features(frame: pl.DataFrame) -> pl.DataFrame:
 def _normal(z: float) -> float:
     """Standard normal distribution function."""
     return 0.5 * (1 + erf(float(z) / sqrt(2)))
+
+
+def _clusters(frame: pl.DataFrame) -> list[str]:
+    """The cluster of each row: as given, else groups connected by a shared headline.
+
+    Where that ties more than a tenth of the ads together texts are used everywhere, new ads will share them too, and each group stands
+    for itself."""
+    from scipy.sparse import coo_array
+    from scipy.sparse.csgraph import connected_components
+
+    groups = frame["group_id"].cast(pl.String).to_list()
+    if "cluster_id" in frame.columns:
+        given = frame["cluster_id"].cast(pl.String).to_list()
+        return [group if cluster is None else cluster for cluster, group in zip(given, groups, strict=True)]
+    _, group = np.unique(np.array(groups), return_inverse=True)
+    _, text = np.unique(np.array([(t or "").strip().lower() for t in frame["headline"].cast(pl.String).to_list()]), return_inverse=True)
+    n_groups, nodes = int(group.max()) + 1, int(group.max()) + int(text.max()) + 2
+    edges = coo_array((np.ones(group.size), (group, n_groups + text)), shape=(nodes, nodes))
+    _, component = connected_components(edges, directed=False)
+    own = component[group]
+    if np.bincount(own).max() > max(0.1 * own.size, np.bincount(group).max()):
+        return groups
+    # Named after its first group, so that a hash of the name does not depend on the other clusters.
+    first: dict[int, str] = {}
+    for number, name in sorted(zip(own.tolist(), groups, strict=True), key=lambda pair: pair[1]):
+        first.setdefault(number, name)
+    return [first[number] for number in own.tolist()]
 
 
 def _folds(names: list[str], seed: int) -> NDArray[np.int64]:

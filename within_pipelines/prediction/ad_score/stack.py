@@ -127,7 +127,7 @@ class Stack:
         if self.network is not None:
             net = self.network
             found |= {"network.mean": net.mean, "network.scale": net.scale, "network.inner": net.inner}
-            found |= {"network.bias": net.bias, "network.outer": net.outer}
+            found |= {"network.bias": net.bias, "network.outer": net.outer, "network.losses": net.losses}
         return found
 
     @classmethod
@@ -143,7 +143,7 @@ class Stack:
         assert words is not None
         network = None
         if "network.inner" in arrays:
-            network = Network(*(arrays[f"network.{part}"] for part in ("mean", "scale", "inner", "bias", "outer")))
+            network = Network(*(arrays[f"network.{part}"] for part in ("mean", "scale", "inner", "bias", "outer", "losses")))
         return cls(weights, words, trees, ridge("meaning"), network, penalties)
 
 

@@ -1,0 +1,101 @@
+"""Run benchmarks and write their tables to docs/benchmarks.md, dated, with the hash of the data and the command.
+
+    python benchmarks/document.py ad_score account_health anomaly
+
+Each benchmark's output is kept below data/cache/benchmarks; --reuse takes what is there instead of running again."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import subprocess
+import sys
+from datetime import UTC, datetime
+from pathlib import Path
+
+from _common import REPOSITORY, arguments
+
+KEPT = REPOSITORY / "data" / "cache" / "benchmarks"
+FILES = {
+    "ad_score": ("upworthy_packages.parquet",),
+    "account_health": ("adwords_daily.csv.gz", "online_advertising.csv"),
+    "anomaly": ("nab",),
+}
+
+
+def data_hash(folder: Path, names: tuple[str, ...]) -> str:
+    """SHA-256 over the names and contents of the files that a benchmark reads."""
+    digest = hashlib.sha256()
+    for name in names:
+        entry = folder / name
+        for path in sorted(entry.rglob("*")) if entry.is_dir() else [entry]:
+            digest.update(path.relative_to(folder).as_posix().encode())
+            digest.update(path.read_bytes())
+    return digest.hexdigest()
+
+
+def run(name: str, options: list[str]) -> None:
+    """Run one benchmark and keep what it printed; nothing half-written is kept."""
+    done = subprocess.run(
+        [sys.executable, f"benchmarks/{name}.py", *options, "--json", str(KEPT / f"{name}.json.tmp")],
+        capture_output=True,
+        text=True,
+        check=False,
+        cwd=REPOSITORY,
+    )
+    if done.returncode != 0:
+        raise SystemExit(f"benchmarks/{name}.py failed:\n{done.stderr[-3000:]}")
+    (KEPT / f"{name}.json.tmp").replace(KEPT / f"{name}.json")
+    printed = KEPT / f"{name}.txt.tmp"
+    printed.write_text(done.stdout)
+    printed.replace(KEPT / f"{name}.txt")
+
+
+def section(name: str, data: Path, seed: int) -> str:
+    """One benchmark's part of the page."""
+    printed, kept = KEPT / f"{name}.txt", KEPT / f"{name}.json"
+    day = datetime.fromtimestamp(kept.stat().st_mtime, tz=UTC).date()
+    title = (REPOSITORY / "benchmarks" / f"{name}.py").read_text().split('"""')[1].strip()
+    lines = [
+        f"## {name}",
+        "",
+        title,
+        "",
+        f"`python benchmarks/{name}.py --seed {seed}`, {day}, data SHA-256 `{data_hash(data, FILES[name])[:16]}`, "
+        f"{len(json.loads(kept.read_text()))} numbers.",
+        "",
+        "```text",
+        *(line.rstrip() for line in printed.read_text().splitlines()),
+        "```",
+        "",
+    ]
+    return "\n".join(lines)
+
+
+def main() -> None:
+    """Run what is asked for, write the page."""
+    parser = arguments(__doc__ or "")
+    parser.add_argument("names", nargs="*", default=sorted(FILES), help=f"any of {', '.join(FILES)}")
+    parser.add_argument("--reuse", action="store_true", help="take kept outputs where there are any")
+    options = parser.parse_args()
+    KEPT.mkdir(parents=True, exist_ok=True)
+    for name in options.names:
+        if name not in FILES:
+            raise SystemExit(f"{name} is no benchmark of the models; give any of {', '.join(FILES)}.")
+        if not (options.reuse and (KEPT / f"{name}.json").is_file()):
+            print(f"running {name} ...", flush=True)
+            run(name, ["--data", str(options.data), "--seed", str(options.seed)])
+    head = (
+        "# Benchmarks\n\nWritten by `python benchmarks/document.py`. Brackets hold 95 % intervals. CPU seconds are those of a shared\n"
+        "machine with two cores; quality does not depend on it.\n\n"
+    )
+    shown = [name for name in FILES if (KEPT / f"{name}.json").is_file()]
+    page = REPOSITORY / "docs" / "benchmarks.md"
+    temporary = page.with_suffix(".tmp")
+    temporary.write_text(head + "\n".join(section(name, options.data, options.seed) for name in shown))
+    temporary.replace(page)
+    print(f"wrote {page.relative_to(REPOSITORY)}: {', '.join(shown)}")
+
+
+if __name__ == "__main__":
+    main()
