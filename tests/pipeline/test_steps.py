@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from datetime import date, timedelta
 from pathlib import Path
 
@@ -24,6 +25,7 @@ from within_pipelines.pipeline import (
     summarise,
     train,
     trained_version,
+    training_run,
 )
 from within_pipelines.pipeline.tables import origins_of
 from within_pipelines.settings import Settings
@@ -62,6 +64,13 @@ def test_training_again_returns_the_versions_that_exist(agency: Agency, tmp_path
                 trained = train(ws, pin, model, kind, now=NOW)
                 assert trained.cached
                 assert load_version(ws, trained.version).fitted
+        stack = trained_version(ws, pin, "ad_score", "stack")
+        run = training_run(ws, stack)
+        assert run is not None
+        assert set(run.params) >= {"seed", "rows", "encoder", "weights", "penalties"}
+        assert len(run.curves["network_loss"]) == 8
+        assert {"first_day", "last_day", "importance"} <= set(stack.evaluation)
+        assert training_run(ws, replace(stack, version=99)) is None
         with pytest.raises(ModelNotFoundError, match="No nonsense version of ad_score"):
             trained_version(ws, pin, "ad_score", "nonsense")
 

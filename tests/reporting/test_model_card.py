@@ -41,3 +41,11 @@ def test_every_model_of_the_policy_has_its_uses_and_limits(version: ModelVersion
         card = model_card(replace(version, model=model), ())
         assert "declared for this model" not in card
     assert "No intended use is declared" in model_card(replace(version, model="x"), ())
+
+
+def test_the_strongest_features_are_shown_where_they_were_recorded(version: ModelVersion) -> None:
+    rows = [{"feature": "log_ctr_7", "importance": 0.31}, {"feature": "slope_cvr", "importance": 0.125}]
+    card = model_card(replace(version, evaluation={**version.evaluation, "importance": rows}), ())
+    assert "## What it looks at" in card
+    assert "log\\_ctr\\_7" in card
+    assert "What it looks at" not in model_card(version, ())

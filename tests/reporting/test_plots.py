@@ -10,7 +10,7 @@ import pytest
 
 from within_pipelines.exceptions import SchemaError
 from within_pipelines.prediction import Evaluation
-from within_pipelines.reporting import evaluation_plots, series_plot
+from within_pipelines.reporting import evaluation_plots, learning_curve, series_plot
 from within_pipelines.stats import Estimate
 
 PNG = b"\x89PNG\r\n\x1a\n"
@@ -26,6 +26,13 @@ def test_equal_evaluations_give_equal_bytes(evaluation: Evaluation) -> None:
     assert evaluation_plots(evaluation) == evaluation_plots(replace(evaluation))
     changed = replace(evaluation, metrics={**evaluation.metrics, "brier_skill": Estimate(0.2, 0.1, 0.3, n=24)})
     assert evaluation_plots(changed)["comparison"] != evaluation_plots(evaluation)["comparison"]
+
+
+def test_a_learning_curve_is_a_plot_of_its_losses() -> None:
+    first = learning_curve([0.7, 0.6, 0.55], title="network loss")
+    assert first.startswith(PNG)
+    assert first == learning_curve([0.7, 0.6, 0.55], title="network loss")
+    assert first != learning_curve([0.7, 0.6, 0.5], title="network loss")
 
 
 def test_an_evaluation_without_tables_has_only_the_comparison(evaluation: Evaluation) -> None:

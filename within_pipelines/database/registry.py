@@ -26,6 +26,10 @@ _VERSION_COLUMNS = (
 )  # fmt: skip
 
 
+# The strongest features of an evaluation that its version keeps.
+_FEATURES_KEPT = 12
+
+
 class SqlRegistry:
     """Implements `registry.RegistryStore` on a `Database`."""
 
@@ -61,7 +65,15 @@ class SqlRegistry:
             row.metrics = {name: estimate.to_dict() for name, estimate in evaluation.metrics.items()}
             row.baseline_metrics = {name: estimate.to_dict() for name, estimate in evaluation.baseline_metrics.items()}
             row.main_metric = evaluation.main_metric
-            row.evaluation = {"baseline": evaluation.baseline, "difference": evaluation.difference.to_dict(), "n": dict(evaluation.n)}
+            importance = evaluation.tables.get("importance")
+            row.evaluation = {
+                "baseline": evaluation.baseline,
+                "difference": evaluation.difference.to_dict(),
+                "n": dict(evaluation.n),
+                "first_day": evaluation.first_day.isoformat(),
+                "last_day": evaluation.last_day.isoformat(),
+                "importance": [] if importance is None else importance.head(_FEATURES_KEPT).to_dicts(),
+            }
 
     def versions(self, model: str) -> list[ModelVersion]:
         """Every version of a model, oldest first."""

@@ -64,6 +64,7 @@ def model_card(version: ModelVersion, verdicts: Sequence[Verdict]) -> str:
     lines += ["", "## Metrics", "", *_metrics(version), "", "## Verdicts", ""]
     newest = {verdict.gate: verdict for verdict in verdicts}
     lines.append(frame_markdown(verdict_table(list(newest.values()))) if verdicts else "No verdict has been recorded.")
+    lines += _importance(version)
     lines += ["", "## Limits", ""]
     limits = _LIMITS.get(version.model, ("None are declared for this model.",))
     lines += [f"- {limit}" for limit in limits]
@@ -84,6 +85,15 @@ def _metrics(version: ModelVersion) -> list[str]:
     seen = f", on days {period['first_day']} to {period['last_day']}" if {"first_day", "last_day"} <= set(period) else ""
     level = version.metrics[names[0]].get("level", 0.95)
     return [f"With {level:.0%} intervals over independent units{seen}.", "", table]
+
+
+def _importance(version: ModelVersion) -> list[str]:
+    rows = version.evaluation.get("importance") or []
+    if not rows:
+        return []
+    listed = [(row["feature"], float(row["importance"])) for row in rows]
+    table = frame_markdown(pl.DataFrame(listed, schema=["feature", "mean |contribution|"], orient="row"))
+    return ["", "## What it looks at", "", "Mean size of each feature's contribution to the log-odds of unseen rows.", "", table]
 
 
 def _interval(numbers: Mapping[str, float] | None) -> str:

@@ -264,3 +264,57 @@ def test_unusable_settings_are_refused() -> None:
         AdScorePredictor(kind="magic")
     with pytest.raises(SettingsError, match=r"level=90 is no interval level; give a number from 0.5 up to 1"):
         AdScorePredictor(level=90)
+
+
+def test_groups_that_share_a_headline_stay_together_and_a_given_cluster_counts_more() -> None:
+    from within_pipelines.prediction.ad_score.predictor import _clusters
+
+    rows = pl.DataFrame({"group_id": [f"g{i // 2}" for i in range(40)], "headline": [f"headline {i}" for i in range(40)]})
+    tied = rows.with_columns(headline=pl.when(pl.int_range(40).is_in([1, 2])).then(pl.lit(" Same Text")).otherwise("headline"))
+    names = _clusters(tied)
+    assert names[:4] == ["g0"] * 4
+    assert len(set(names)) == 19
+    given = tied.with_columns(cluster_id=pl.when(pl.int_range(40) < 6).then(pl.lit("story")))
+    assert _clusters(given)[:7] == ["story"] * 6 + ["g3"]
+
+
+def test_texts_that_are_used_everywhere_tie_nothing_together() -> None:
+    from within_pipelines.prediction.ad_score.predictor import _clusters
+
+    headlines = ["the same" if i % 2 else f"own {i}" for i in range(40)]
+    rows = pl.DataFrame({"group_id": [f"g{i // 2}" for i in range(40)], "headline": headlines})
+    assert _clusters(rows) == rows["group_id"].to_list()
+
+
+def test_win_probabilities_of_two_siblings_add_up_to_one_and_follow_the_difference(
+    ad_predictor: AdScorePredictor, new_ads: pl.DataFrame
+) -> None:
+    group = new_ads.head(4)
+    found = dict(zip(group["ad_id"].to_list(), ad_predictor.predict(group), strict=True))
+    for one, score in found.items():
+        assert set(score.win_probabilities) == set(found) - {one}
+        for other, chance in score.win_probabilities.items():
+            assert chance + found[other].win_probabilities[one] == pytest.approx(1)
+            assert (chance > 0.5) == (score.log_odds_contrast > found[other].log_odds_contrast)
+    unnamed = ad_predictor.predict(group.drop("ad_id"))
+    assert set(unnamed[0].win_probabilities) == {"1", "2", "3"}
+    assert ad_predictor.predict(group.head(1))[0].win_probabilities == {}
+
+
+def test_win_probabilities_are_calibrated_on_unseen_truth(ad_predictor: AdScorePredictor) -> None:
+    ads = creatives(250, seed=9, first=300)
+    truth = dict(zip(ads["ad_id"].to_list(), ads["truth"].to_list(), strict=True))
+    pairs = [
+        (chance, truth[ad] > truth[other])
+        for ad, score in zip(ads["ad_id"].to_list(), ad_predictor.predict(ads), strict=True)
+        for other, chance in score.win_probabilities.items()
+    ]
+    likely = [won for chance, won in pairs if 0.7 < chance < 0.9]
+    assert len(likely) > 100
+    assert 0.68 < np.mean(likely) < 0.95
+
+
+def test_blocks_add_up_to_the_contrast_but_for_the_intercept(ad_predictor: AdScorePredictor, new_ads: pl.DataFrame) -> None:
+    intercept = ad_predictor.explain(new_ads)["intercept"].to_numpy()
+    for score, own in zip(ad_predictor.predict(new_ads), intercept, strict=True):
+        assert sum(score.block_contributions.values()) + own == pytest.approx(score.log_odds_contrast, abs=1e-9)
