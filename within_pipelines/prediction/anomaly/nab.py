@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
+from itertools import pairwise
 
 import numpy as np
 
@@ -84,7 +85,7 @@ def sweep(n_rows: int, windows: Sequence[tuple[int, int]]) -> Sweep:
     [-2, -2, -2, -1]
     """
     edges = [0, *(edge for first, last in windows for edge in (first, last + 1)), n_rows]
-    if any(last < first for first, last in windows) or any(after < before for before, after in zip(edges, edges[1:], strict=False)):
+    if any(last < first for first, last in windows) or any(after < before for before, after in pairwise(edges)):
         raise SampleError(f"The windows {list(windows)} overlap, are out of order or leave the {n_rows} rows; give rows (first, last).")
     worth, member = np.full(n_rows, -1.0), np.full(n_rows, _OUTSIDE)
     best = scaled_sigmoid(-1.0)
