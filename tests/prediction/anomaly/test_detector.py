@@ -18,7 +18,7 @@ from within_pipelines.prediction.anomaly import AnomalyDetector
 from within_pipelines.prediction.champion import set_champion_source
 
 SPLIT = FIRST + timedelta(days=120)
-KINDS = ("seasonal_tail", "trailing_z")
+KINDS = ("ensemble_tail", "trailing_z")
 
 
 def old(frame: pl.DataFrame) -> pl.DataFrame:
@@ -79,7 +79,7 @@ def test_an_alarm_is_a_value_outside_its_limits() -> None:
     detector, frame = fitted(sensitivity=0.99)
     scored = detector.score_series(frame)
     outside = scored.filter((pl.col("value") < pl.col("low")) | (pl.col("value") > pl.col("high")))
-    limit = detector.p_limit(next(iter(detector._require().memories.values())).rhythm)
+    limit = detector.p_limit(next(iter(detector._require().banks.values())).rhythm)
     assert outside.height > 0
     assert_frame_equal(outside, scored.filter(pl.col("p_value") <= limit))
     assert set(scored.filter("alarm").rows()) <= set(outside.rows())
@@ -131,7 +131,7 @@ def test_one_incident_is_one_alarm_until_the_silence_ends() -> None:
     first = SPLIT + timedelta(days=10)
     during = pl.col("timestamp").is_between(first, first + timedelta(days=3)) & (pl.col("account_id") == "account-000")
     found = detector.detect(frame.with_columns(value=pl.when(during).then(5.0).otherwise("value")))
-    days = [f["timestamp"] for f in found if f["account_id"] == "account-000" and f["direction"] == "down"]
+    days = [f["timestamp"] for f in found if f["account_id"] == "account-000" and f["value"] == 5.0]
     assert days == [first, first + timedelta(days=3)]
 
 
@@ -224,7 +224,7 @@ def test_a_saved_detector_answers_the_same_and_saves_to_the_same_bytes(kind: str
 def test_a_changed_or_foreign_artifact_is_refused(tmp_path: Path) -> None:
     detector, _ = fitted()
     detector.save(tmp_path / "model")
-    (tmp_path / "model" / "values.npy").write_bytes(b"0")
+    (tmp_path / "model" / "detector.json").write_bytes(b"0")
     with pytest.raises(ArtifactError, match="was changed after it was written"):
         AnomalyDetector.load(tmp_path / "model")
     from within_pipelines.prediction.artifact import write_artifact

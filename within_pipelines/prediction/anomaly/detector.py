@@ -11,10 +11,12 @@ import numpy as np
 import polars as pl
 
 from within_pipelines.exceptions import NotFittedError, SampleError
-from within_pipelines.prediction.anomaly.block import Block, Memory, SeriesKey, blocks, remember
-from within_pipelines.prediction.anomaly.forecast import FORECASTERS
+from within_pipelines.prediction.anomaly.bank import Bank, Blank, Layer, layers, stacked
+from within_pipelines.prediction.anomaly.forecast import LOGARITHMIC, MEMBERS, Windows
 from within_pipelines.prediction.anomaly.series import MATURE, Bools, Floats, Ints, Observations, Rhythm, observations
-from within_pipelines.prediction.anomaly.tail import Tails
+from within_pipelines.prediction.anomaly.stream import NEVER, Columns, State, advance, predicted
+from within_pipelines.prediction.anomaly.surprise import pooled_tables
+from within_pipelines.prediction.anomaly.tail import Calibration, Tails
 from within_pipelines.prediction.champion import champion_folder
 
 MODEL = "anomaly"
@@ -25,23 +27,31 @@ _CLUSTER_P = 0.02
 # Money that one day's deviation moved; a ratio's deviation is no amount.
 _AMOUNTS = ("spend", "revenue", "cost", "impressions", "clicks", "conversions")
 _MONEY = ("spend", "revenue", "cost")
+_NUMBERS = ("expected", "low", "high", "z", "p_value", "severity")
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class Fitted:
-    """What `fit` learns: tails, the extremal index (alarms per exceedance, Leadbetter 1983), and the end of every series."""
+    """What `fit` learns: each member's tails over all series, how surprises become p-values, the extremal index (alarms per exceedance,
+    Leadbetter 1983), and the state of every series by sampling step, which `update` moves on."""
 
-    tails: Tails
+    laws: tuple[Tails, ...]
+    calibration: Calibration
     extremal_index: float
-    memories: dict[SeriesKey, Memory]
+    banks: dict[int, Bank]
 
 
 class AnomalyDetector:
-    """Seasonal residual -> robust z -> Pareto-tail p-value -> refractory period. Causal: a verdict never uses a later value.
+    """Ensemble of forecasters -> tail p-values -> refractory period. Causal: a verdict never uses a later value.
 
-    One configuration serves hourly data (season = a day) and daily data (season = a week). `sensitivity` in (0, 1) sets how many false
-    alarms are accepted; see `expected_false_alarms_per_month`. `kind` is "seasonal_tail" or the baseline "trailing_z" (mean and standard
+    Four forecasters (`forecast`) look at each point from its own past only; how far it strays from each is turned into a p-value by that
+    series' own tail and by the tails of all series (`surprise`); the mean of their logarithms is calibrated to one p-value. One
+    configuration serves hourly data (seasons: day and week) and daily data (season: week). `sensitivity` in (0, 1) sets how many false
+    alarms are accepted; see `expected_false_alarms_per_month`. `kind` is "ensemble_tail" or the baseline "trailing_z" (mean and standard
     deviation of the same weekday or hour, alarm limits calibrated the same way).
+
+    `detect` and `score_series` judge and leave the detector as it is; `update` judges and remembers. Updating with one point at a time
+    gives bit for bit what updating with all of them gives, also when the detector is saved and loaded in between.
 
     >>> import polars as pl
     >>> from datetime import date, timedelta
@@ -55,11 +65,11 @@ class AnomalyDetector:
     [('spend', '2026-05-21', 'down')]
     """
 
-    def __init__(self, sensitivity: float = 0.95, *, kind: str = "seasonal_tail") -> None:
+    def __init__(self, sensitivity: float = 0.95, *, kind: str = "ensemble_tail") -> None:
         if not 0 < sensitivity < 1:
             raise SampleError(f"sensitivity is {sensitivity}; give a number between 0 and 1, e.g. 0.95.")
-        if kind not in FORECASTERS:
-            raise SampleError(f"The kind {kind!r} is unknown; give one of {sorted(FORECASTERS)}.")
+        if kind not in MEMBERS:
+            raise SampleError(f"The kind {kind!r} is unknown; give one of {sorted(MEMBERS)}.")
         self.sensitivity = sensitivity
         self.kind = kind
         self._fitted: Fitted | None = None
@@ -90,13 +100,15 @@ class AnomalyDetector:
 
         A series that is not silent raises an alarm per point with probability p x extremal index, and is then silent for the refractory
         period; the budget of alarms per point, solved for p."""
-        fitted = self._require()
+        return self._p_limit(rhythm, self._require().extremal_index)
+
+    def _p_limit(self, rhythm: Rhythm, extremal_index: float) -> float:
         rate = min(self.expected_false_alarms_per_month / rhythm.points_per_month, 0.5 / rhythm.refractory)
         while_awake = rate / (1.0 - rate * (rhythm.refractory - 1))
-        return min(0.5, while_awake / fitted.extremal_index)
+        return min(0.5, while_awake / extremal_index)
 
     def fit(self, normal: Any) -> Self:
-        """Learn from mostly normal history how far residuals stray, pooled over series, and remember the end of every series.
+        """Learn from mostly normal history how far residuals stray, pooled over series, and remember where every series stands.
 
         `normal` is a long table (timestamp, metric, value; optional platform, account_id, campaign_id, series_id, maturity, currency) or a
         wide one (timestamp and one number column per metric), pandas or polars. Residuals are one step ahead, so they are out of sample.
@@ -105,28 +117,50 @@ class AnomalyDetector:
         observed = observations(normal, what="The normal data")
         if not np.isfinite(observed.value).any():
             raise SampleError(f"The normal data hold no value in {len(observed.value)} rows; give at least a few weeks of numbers.")
-        residuals: dict[str, list[Floats]] = {}
-        memories: dict[SeriesKey, Memory] = {}
-        scored: list[tuple[Block, Floats]] = []
-        for block in blocks(observed, {}, kind=self.kind):
-            z, _, _ = block.standardised(self.kind)
-            scored.append((block, z))
-            for key, series in zip(block.keys, z, strict=True):
-                residuals.setdefault(key[-1], []).append(series[np.isfinite(series)])
-            memories |= remember(block, aware=observed.aware)
-        tails = Tails.of({metric: np.concatenate(parts) for metric, parts in residuals.items()})
-        self._fitted = Fitted(tails, _extremal_index(scored, tails), memories)
+        members = len(MEMBERS[self.kind])
+        residuals: list[dict[str, list[Floats]]] = [{} for _ in range(members)]
+        first = []
+        for layer in layers(observed, {}, Blank((), members), logarithm=self.kind in LOGARITHMIC):
+            y = layer.working()
+            forecasts = predicted(layer.state, y, kind=self.kind, rhythm=layer.rhythm, start=layer.start)
+            for m, known in enumerate(residuals):
+                z = (y - forecasts.expected[:, m]) / forecasts.scale[:, m]
+                for metric, row in zip(layer.metrics, z, strict=True):
+                    known.setdefault(metric, []).append(row[np.isfinite(row)])
+            first.append((layer, y, forecasts))
+        laws = tuple(Tails.of({metric: np.concatenate(parts) for metric, parts in known.items()}) for known in residuals)
+
+        surprises: dict[str, list[Floats]] = {}
+        second: list[tuple[Layer, Floats, State]] = []
+        for layer, y, forecasts in first:
+            pooled = pooled_tables(laws, layer.metrics)
+            state = State.empty(Windows.of(layer.rhythm), pooled)
+            judged, state = advance(state, forecasts, y, pooled, layer.logarithm, kind=self.kind, rhythm=layer.rhythm, start=layer.start)
+            size = _from(judged.surprise.size, layer.judged_from)
+            for metric, row in zip(layer.metrics, size, strict=True):
+                surprises.setdefault(metric, []).append(row[np.isfinite(row)])
+            second.append((layer, size, state))
+        calibration = Calibration.of({metric: np.concatenate(parts) for metric, parts in surprises.items()})
+        index = _extremal_index([(layer, size) for layer, size, _ in second], calibration)
+
+        placed = []
+        for layer, size, state in second:
+            limit = _limits(calibration, layer.metrics, self._p_limit(layer.rhythm, index))
+            _, last = _silenced(size >= limit[:, None], layer.start, state.last_alarm, layer.rhythm.refractory)
+            placed.append((layer, State(state.past, state.memory, state.energy, last)))
+        self._fitted = Fitted(laws, calibration, index, stacked(placed))
         return self
 
-    def score_series(self, frame: Any) -> pl.DataFrame:
+    def score_series(self, frame: Any, *, limits: bool = True) -> pl.DataFrame:
         """One row per row of `frame` in its order: the given id columns, `metric`, `timestamp`, `value`, `currency`, then
 
-        `expected`, `low`, `high` (in metric units; beyond the limits lies an alarm), `z`, `p_value` (two-sided),
-        `score` = -log10 p, `severity` (mean score of the last 36 hours, at least 3 points), `direction` ("up" or "down"), `alarm`,
+        `expected`, `low`, `high` (in metric units; beyond the limits lies an alarm; null where no value would be one, and everywhere with
+        `limits=False`, which is faster), `z`, `p_value` (two-sided), `score` = -log10 p, `severity` (root of the mean squared deviation of
+        about the last 24 hours, at least 3 points, in units of what is usual: 1 is an ordinary day), `direction` ("up" or "down"), `alarm`,
         and `state`: "scored", "missing" (no value), "immature" (maturity below 0.9) or "warming_up" (fewer than four cycles of past).
 
         Series that `fit` knew continue from there; others warm up from their own rows."""
-        return self._score(frame)[0]
+        return self._score(frame, limits="all" if limits else "none")[0]
 
     def detect(self, new: Any) -> list[dict[str, Any]]:
         """Alarms in `new`, in the order of time, as dicts of plain Python values.
@@ -135,49 +169,74 @@ class AnomalyDetector:
         (-log10 of `p_value`), `severity`, `direction`, `p_value`; for metrics that add up (spend, revenue, clicks, ...) `impact` =
         |value - expected| in metric units; `currency` where given and the impact is money. After an alarm a series stays silent for 36
         hours, at least 3 points."""
-        scored, observed = self._score(new)
+        return self._findings(*self._score(new, limits="alarms"))
+
+    def update(self, new: Any) -> list[dict[str, Any]]:
+        """What `detect` says about `new`, and remember it: the next call goes on from here.
+
+        Rows that reach back replace what was remembered of those days. A series that comes for the first time warms up. An update with
+        one point after another, saved and loaded in between or not, gives bit for bit what one update with all of them gives."""
+        return self._findings(*self._score(new, limits="alarms", remember=True))
+
+    def _findings(self, scored: pl.DataFrame, observed: Observations) -> list[dict[str, Any]]:
         alarms = scored.with_row_index("row").filter("alarm")
         order = np.argsort(observed.time[alarms["row"].to_numpy()], kind="stable")
         return [_finding(row, observed.ids) for row in alarms[order.tolist()].iter_rows(named=True)]
 
-    def _score(self, frame: Any) -> tuple[pl.DataFrame, Observations]:
+    def _score(self, frame: Any, *, limits: str, remember: bool = False) -> tuple[pl.DataFrame, Observations]:
         fitted = self._require()
         observed = observations(frame, what="The new data")
         n = len(observed.value)
-        columns = {name: np.full(n, np.nan) for name in ("expected", "low", "high", "z", "p_value", "severity")}
-        alarm = np.zeros(n, dtype=bool)
-        for block in blocks(observed, fitted.memories, kind=self.kind) if n else []:
-            z, expected, scale = block.standardised(self.kind)
-            limit = self.p_limit(block.rhythms[0])
-            limits = {metric: fitted.tails.limits(metric, limit) for metric in {key[-1] for key in block.keys}}
-            for i, key in enumerate(block.keys):
-                rows, at = block.rows[i], block.columns[i]
-                p = fitted.tails.p_value(key[-1], z[i])
-                below, above = limits[key[-1]]
-                back = block.transforms[i].back
-                columns["expected"][rows] = back(expected[i, at])
-                columns["low"][rows] = back(expected[i, at] + below * scale[i, at])
-                columns["high"][rows] = back(expected[i, at] + above * scale[i, at])
-                columns["z"][rows] = z[i, at]
-                columns["p_value"][rows] = p[at]
-                quiet = block.rhythms[i].refractory
-                columns["severity"][rows] = _trailing_mean(-np.log10(p), quiet)[at]
-                # Remembered days count too: an incident that was reported before `frame` begins is not reported again at once.
-                alarm[rows] = silenced(p <= limit, np.arange(len(p)), quiet)[at]
-        judged = np.isfinite(columns["z"])
-        state = np.where(np.isnan(observed.value), "missing", np.where(observed.maturity < MATURE, "immature", "warming_up"))
-        direction = [None if not ok else "up" if z >= 0 else "down" for ok, z in zip(judged, columns["z"], strict=True)]
-        table = observed.keys.select(*observed.ids, "metric").with_columns(
-            timestamp=observed.original,
-            value=pl.Series(observed.value),
-            currency=pl.Series(observed.currency, dtype=pl.String),
-            **{name: pl.Series(values) for name, values in columns.items()},
-            score=pl.Series(-np.log10(columns["p_value"])),
-            direction=pl.Series(direction, dtype=pl.String),
-            alarm=pl.Series(alarm),
-            state=pl.Series(np.where(judged, "scored", state).tolist(), dtype=pl.String),
+        numbers = {name: np.full(n, np.nan) for name in _NUMBERS}
+        alarm, up = np.zeros(n, dtype=bool), np.zeros(n, dtype=bool)
+        blank = Blank(fitted.laws, len(MEMBERS[self.kind]))
+        moved: list[tuple[Layer, State]] = []
+        for layer in layers(observed, fitted.banks, blank, logarithm=self.kind in LOGARITHMIC) if n else ():
+            judged, state, raised, p = self._judge(layer, fitted, blank, limits)
+            place, rows = (layer.series, layer.columns), layer.rows
+            back = layer.back
+            for name, values in (
+                ("expected", back(judged.expected)),
+                ("low", back(judged.surprise.low)),
+                ("high", back(judged.surprise.high)),
+                ("z", (layer.working() - judged.expected) / judged.scale),
+                ("p_value", p),
+                ("severity", _from(judged.severity, layer.judged_from)),
+            ):
+                numbers[name][rows] = values[place]
+            alarm[rows], up[rows] = raised[place], (judged.surprise.above >= judged.surprise.below)[place]
+            if remember:
+                moved.append((layer, state))
+        for layer, state in moved:
+            state = layer.waiting(state)
+            bank = fitted.banks.get(layer.step)
+            fitted.banks[layer.step] = bank.written(layer, state) if bank is not None else stacked([(layer, state)])[layer.step]
+        return _table(observed, numbers, alarm, up), observed
+
+    def _judge(self, layer: Layer, fitted: Fitted, blank: Blank, limits: str) -> tuple[Columns, State, Bools, Floats]:
+        """Columns, the state behind them, alarms and p-values of one layer."""
+        y = layer.working()
+        limit = _limits(fitted.calibration, layer.metrics, self._p_limit(layer.rhythm, fitted.extremal_index))
+        forecasts = predicted(layer.state, y, kind=self.kind, rhythm=layer.rhythm, start=layer.start)
+        judged, state = advance(
+            layer.state,
+            forecasts,
+            y,
+            blank.pooled(layer.metrics),
+            layer.logarithm,
+            kind=self.kind,
+            rhythm=layer.rhythm,
+            start=layer.start,
+            limit=None if limits == "none" else limit,
+            everywhere=limits == "all",
         )
-        return table.with_columns(pl.col(pl.Float64).fill_nan(None)), observed
+        size = _from(judged.surprise.size, layer.judged_from)
+        raised, last = _silenced(size >= limit[:, None], layer.start, layer.state.last_alarm, layer.rhythm.refractory)
+        p = np.empty_like(size)
+        metrics = np.array(layer.metrics)
+        for metric in np.unique(metrics):
+            p[metrics == metric] = fitted.calibration(str(metric), size[metrics == metric])
+        return judged, State(state.past, state.memory, state.energy, last), raised, p
 
     def save(self, folder: str | Path) -> str:
         """Write the fitted detector to `folder`; returns `model_sha256`. Raises `NotFittedError` when there is nothing to write."""
@@ -204,24 +263,47 @@ class AnomalyDetector:
         return self._fitted
 
 
-def _extremal_index(scored: Sequence[tuple[Block, Floats]], tails: Tails) -> float:
+def _limits(calibration: Calibration, metrics: Sequence[str], p: float) -> Floats:
+    """The surprise from which each series' points are alarms."""
+    found = {metric: calibration.limit(metric, p) for metric in set(metrics)}
+    return np.array([found[metric] for metric in metrics])
+
+
+def _from(values: Floats, first: Ints) -> Floats:
+    """NaN before each series' first column that may be judged."""
+    return np.where(np.arange(values.shape[1]) >= first[:, None], values, np.nan)
+
+
+def _silenced(exceeds: Bools, start: int, last: Ints, quiet: int) -> tuple[Bools, Ints]:
+    """Per series (rows), the exceedances at least `quiet` points after the alarm before them, and the position of the last alarm."""
+    raised, last = np.zeros_like(exceeds), last.copy()
+    for row in np.nonzero(exceeds.any(axis=1))[0]:
+        before = int(last[row])
+        for column in np.nonzero(exceeds[row])[0]:
+            if before == NEVER or start + column - before >= quiet:
+                raised[row, column], before = True, start + int(column)
+        last[row] = before
+    return raised, last
+
+
+def _extremal_index(judged: Sequence[tuple[Layer, Floats]], calibration: Calibration) -> float:
     """Alarms per exceedance while not silent, in the data of `fit`: 1 when exceedances come alone, less when they come in runs."""
     points = exceedances = alarms = silent = 0
-    for block, z in scored:
-        for key, rhythm, series in zip(block.keys, block.rhythms, z, strict=True):
-            rare = tails.p_value(key[-1], series) <= _CLUSTER_P
-            raised = int(silenced(rare, np.arange(len(rare)), rhythm.refractory).sum())
-            points += int(np.isfinite(series).sum())
-            exceedances += int(rare.sum())
-            alarms += raised
-            silent += raised * (rhythm.refractory - 1)
+    for layer, size in judged:
+        rare = size >= _limits(calibration, layer.metrics, _CLUSTER_P)[:, None]
+        quiet = layer.rhythm.refractory
+        raised = int(_silenced(rare, layer.start, np.full(len(rare), NEVER), quiet)[0].sum())
+        points += int(np.isfinite(size).sum())
+        exceedances += int(rare.sum())
+        alarms += raised
+        silent += raised * (quiet - 1)
     # One more of each keeps the ratio sensible where hardly any were seen.
     share_awake = (max(points - silent, 0) + 1) / (points + 1)
     return min(1.0, (alarms + 1) / ((exceedances + 1) * share_awake))
 
 
 def silenced(exceeds: Bools, at: Ints, quiet: int) -> Bools:
-    """The exceedances that come at least `quiet` points after the alarm before them."""
+    """The exceedances of one series that come at least `quiet` points after the alarm before them."""
     result = np.zeros(len(exceeds), dtype=bool)
     last = None
     for i in np.nonzero(exceeds)[0]:
@@ -230,16 +312,25 @@ def silenced(exceeds: Bools, at: Ints, quiet: int) -> Bools:
     return result
 
 
-def _trailing_mean(x: Floats, length: int) -> Floats:
-    """Mean of the last `length` values including the present one, missing ones left out."""
-    there = np.isfinite(x)
-    totals = np.cumsum(np.where(there, x, 0.0))
-    counts = np.cumsum(there)
-    before = np.concatenate([np.zeros(min(length, len(x))), totals[:-length]])[: len(x)]
-    earlier = np.concatenate([np.zeros(min(length, len(x))), counts[:-length]])[: len(x)]
-    n = counts - earlier
-    result: Floats = np.where(there, (totals - before) / np.maximum(n, 1), np.nan)
-    return result
+def _table(observed: Observations, numbers: dict[str, Floats], alarm: Bools, up: Bools) -> pl.DataFrame:
+    judged = np.isfinite(numbers["p_value"])
+    for name in ("low", "high"):
+        numbers[name][np.isinf(numbers[name])] = np.nan
+    for values in numbers.values():
+        values[~judged] = np.nan
+    state = np.where(np.isnan(observed.value), "missing", np.where(observed.maturity < MATURE, "immature", "warming_up"))
+    direction = np.where(judged, np.where(up, "up", "down"), None)  # type: ignore[call-overload]
+    table = observed.keys.select(*observed.ids, "metric").with_columns(
+        timestamp=observed.original,
+        value=pl.Series(observed.value),
+        currency=pl.Series(observed.currency, dtype=pl.String),
+        **{name: pl.Series(numbers[name]) for name in _NUMBERS},
+        score=pl.Series(-np.log10(numbers["p_value"])),
+        direction=pl.Series(direction.tolist(), dtype=pl.String),
+        alarm=pl.Series(alarm),
+        state=pl.Series(np.where(judged, "scored", state).tolist(), dtype=pl.String),
+    )
+    return table.with_columns(pl.col(pl.Float64).fill_nan(None))
 
 
 def _finding(row: dict[str, Any], ids: Sequence[str]) -> dict[str, Any]:
