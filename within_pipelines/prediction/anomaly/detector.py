@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Self
@@ -11,11 +11,11 @@ import numpy as np
 import polars as pl
 
 from within_pipelines.exceptions import NotFittedError, SampleError
-from within_pipelines.prediction.anomaly.bank import Bank, Blank, Layer, layers, stacked
-from within_pipelines.prediction.anomaly.forecast import LOGARITHMIC, MEMBERS, Windows
+from within_pipelines.prediction.anomaly.bank import Bank, Blank, Layer, SeriesKey, layers, stacked
+from within_pipelines.prediction.anomaly.forecast import LOGARITHMIC, MEMBERS, Forecasts, Windows
 from within_pipelines.prediction.anomaly.series import MATURE, Bools, Floats, Ints, Observations, Rhythm, observations
 from within_pipelines.prediction.anomaly.stream import NEVER, Columns, State, advance, predicted
-from within_pipelines.prediction.anomaly.surprise import pooled_tables
+from within_pipelines.prediction.anomaly.surprise import half_weight, pooled_tables
 from within_pipelines.prediction.anomaly.tail import Calibration, Tails
 from within_pipelines.prediction.champion import champion_folder
 
@@ -24,6 +24,9 @@ MODEL = "anomaly"
 FALSE_ALARMS_AT_EVEN_ODDS = 0.01
 # Where clustering of exceedances is measured: rare enough to be a tail, common enough to be counted.
 _CLUSTER_P = 0.02
+# Half a series tells its share of large residuals from so many points on.
+_HALF_POINTS = 25
+_FOLDS = 5
 # Money that one day's deviation moved; a ratio's deviation is no amount.
 _AMOUNTS = ("spend", "revenue", "cost", "impressions", "clicks", "conversions")
 _MONEY = ("spend", "revenue", "cost")
@@ -33,9 +36,11 @@ _NUMBERS = ("expected", "low", "high", "z", "p_value", "severity")
 @dataclass(slots=True)
 class Fitted:
     """What `fit` learns: each member's tails over all series, how surprises become p-values, the extremal index (alarms per exceedance,
-    Leadbetter 1983), and the state of every series by sampling step, which `update` moves on."""
+    Leadbetter 1983), after how many residuals a series' own tail weighs as much as those of all (`half`; None: it never does), and the
+    state of every series by sampling step, which `update` moves on."""
 
     laws: tuple[Tails, ...]
+    half: float | None
     calibration: Calibration
     extremal_index: float
     banks: dict[int, Bank]
@@ -118,37 +123,45 @@ class AnomalyDetector:
         if not np.isfinite(observed.value).any():
             raise SampleError(f"The normal data hold no value in {len(observed.value)} rows; give at least a few weeks of numbers.")
         members = len(MEMBERS[self.kind])
-        residuals: list[dict[str, list[Floats]]] = [{} for _ in range(members)]
         first = []
         for layer in layers(observed, {}, Blank((), members), logarithm=self.kind in LOGARITHMIC):
             y = layer.working()
             forecasts = predicted(layer.state, y, kind=self.kind, rhythm=layer.rhythm, start=layer.start)
-            for m, known in enumerate(residuals):
-                z = (y - forecasts.expected[:, m]) / forecasts.scale[:, m]
-                for metric, row in zip(layer.metrics, z, strict=True):
-                    known.setdefault(metric, []).append(row[np.isfinite(row)])
-            first.append((layer, y, forecasts))
-        laws = tuple(Tails.of({metric: np.concatenate(parts) for metric, parts in known.items()}) for known in residuals)
+            first.append(_Forecast(layer, y, forecasts, (y[:, None] - forecasts.expected) / forecasts.scale))
+        laws = _laws(first, members)
+        half = half_weight(_shares(first, laws)) if members > 1 else None
 
-        surprises: dict[str, list[Floats]] = {}
+        # Surprises are calibrated by laws that have not seen the series: its own wild days would make its wild days look usual.
+        fold_of = _folds([key for part in first for key in part.layer.keys])
+        n_folds = max(fold_of.values()) + 1
+        others = [_laws(first, members, without={key for key, its in fold_of.items() if its == fold}) for fold in range(n_folds)]
         second: list[tuple[Layer, Floats, State]] = []
-        for layer, y, forecasts in first:
-            pooled = pooled_tables(laws, layer.metrics)
-            state = State.empty(Windows.of(layer.rhythm), pooled)
-            judged, state = advance(state, forecasts, y, pooled, layer.logarithm, kind=self.kind, rhythm=layer.rhythm, start=layer.start)
-            size = _from(judged.surprise.size, layer.judged_from)
-            for metric, row in zip(layer.metrics, size, strict=True):
-                surprises.setdefault(metric, []).append(row[np.isfinite(row)])
-            second.append((layer, size, state))
-        calibration = Calibration.of({metric: np.concatenate(parts) for metric, parts in surprises.items()})
+        for part in first:
+            layer = part.layer
+            pooled = np.concatenate([pooled_tables(others[fold_of[key]], [key[-1]]) for key in layer.keys])
+            judged, state = advance(
+                State.empty(Windows.of(layer.rhythm), pooled),
+                part.forecasts,
+                part.y,
+                pooled,
+                layer.logarithm,
+                half=half,
+                rhythm=layer.rhythm,
+                start=layer.start,
+            )
+            memory = state.memory.believing(pooled_tables(laws, layer.metrics), half)
+            second.append(
+                (layer, _from(judged.surprise.size, layer.judged_from), State(state.past, memory, state.energy, state.last_alarm))
+            )
+        calibration = Calibration.of(np.concatenate([size[np.isfinite(size)] for _, size, _ in second]))
         index = _extremal_index([(layer, size) for layer, size, _ in second], calibration)
 
         placed = []
         for layer, size, state in second:
-            limit = _limits(calibration, layer.metrics, self._p_limit(layer.rhythm, index))
-            _, last = _silenced(size >= limit[:, None], layer.start, state.last_alarm, layer.rhythm.refractory)
+            limit = calibration.limit(self._p_limit(layer.rhythm, index))
+            _, last = _silenced(size >= limit, layer.start, state.last_alarm, layer.rhythm.refractory)
             placed.append((layer, State(state.past, state.memory, state.energy, last)))
-        self._fitted = Fitted(laws, calibration, index, stacked(placed))
+        self._fitted = Fitted(laws, half, calibration, index, stacked(placed))
         return self
 
     def score_series(self, frame: Any, *, limits: bool = True) -> pl.DataFrame:
@@ -216,7 +229,7 @@ class AnomalyDetector:
     def _judge(self, layer: Layer, fitted: Fitted, blank: Blank, limits: str) -> tuple[Columns, State, Bools, Floats]:
         """Columns, the state behind them, alarms and p-values of one layer."""
         y = layer.working()
-        limit = _limits(fitted.calibration, layer.metrics, self._p_limit(layer.rhythm, fitted.extremal_index))
+        limit = fitted.calibration.limit(self._p_limit(layer.rhythm, fitted.extremal_index))
         forecasts = predicted(layer.state, y, kind=self.kind, rhythm=layer.rhythm, start=layer.start)
         judged, state = advance(
             layer.state,
@@ -224,18 +237,15 @@ class AnomalyDetector:
             y,
             blank.pooled(layer.metrics),
             layer.logarithm,
-            kind=self.kind,
+            half=fitted.half,
             rhythm=layer.rhythm,
             start=layer.start,
             limit=None if limits == "none" else limit,
             everywhere=limits == "all",
         )
         size = _from(judged.surprise.size, layer.judged_from)
-        raised, last = _silenced(size >= limit[:, None], layer.start, layer.state.last_alarm, layer.rhythm.refractory)
-        p = np.empty_like(size)
-        metrics = np.array(layer.metrics)
-        for metric in np.unique(metrics):
-            p[metrics == metric] = fitted.calibration(str(metric), size[metrics == metric])
+        raised, last = _silenced(size >= limit, layer.start, layer.state.last_alarm, layer.rhythm.refractory)
+        p = fitted.calibration(size)
         return judged, State(state.past, state.memory, state.energy, last), raised, p
 
     def save(self, folder: str | Path) -> str:
@@ -263,10 +273,51 @@ class AnomalyDetector:
         return self._fitted
 
 
-def _limits(calibration: Calibration, metrics: Sequence[str], p: float) -> Floats:
-    """The surprise from which each series' points are alarms."""
-    found = {metric: calibration.limit(metric, p) for metric in set(metrics)}
-    return np.array([found[metric] for metric in metrics])
+@dataclass(frozen=True, slots=True)
+class _Forecast:
+    """A layer with its values in working units, its forecasts and the standardised residuals (S, members, T)."""
+
+    layer: Layer
+    y: Floats
+    forecasts: Forecasts
+    z: Floats
+
+
+def _folds(keys: Sequence[SeriesKey]) -> dict[SeriesKey, int]:
+    """A fold for each series, all metrics of an account in one; with a single account the metrics are told apart."""
+    units = sorted({key[:-1] for key in keys})
+    if len(units) == 1:
+        return {key: number % _FOLDS for number, key in enumerate(sorted(keys))}
+    numbers = {unit: number % _FOLDS for number, unit in enumerate(units)}
+    return {key: numbers[key[:-1]] for key in keys}
+
+
+def _laws(parts: Sequence[_Forecast], members: int, *, without: Collection[SeriesKey] = ()) -> tuple[Tails, ...]:
+    """Each member's tails over all series but those that are left out; over all when nothing else is left."""
+    kept = [(part.z[row], key) for part in parts for row, key in enumerate(part.layer.keys)]
+    kept = [(z, key) for z, key in kept if key not in without] or kept
+    laws = []
+    for member in range(members):
+        residuals: dict[str, list[Floats]] = {}
+        for z, key in kept:
+            residuals.setdefault(key[-1], []).append(z[member][np.isfinite(z[member])])
+        laws.append(Tails.of({metric: np.concatenate(rows) for metric, rows in residuals.items()}))
+    return tuple(laws)
+
+
+def _shares(parts: Sequence[_Forecast], laws: Sequence[Tails]) -> Floats:
+    """Share of each series' residuals, over all members, beyond the pooled 10 % limits in either half of its days; see `half_weight`."""
+    found = []
+    metrics = {metric for part in parts for metric in part.layer.metrics}
+    limits = {metric: [law.limits(metric, 0.1) for law in laws] for metric in metrics}
+    for part in parts:
+        for metric, series in zip(part.layer.metrics, part.z, strict=True):
+            judged = series[:, np.isfinite(series).all(axis=0)]
+            beyond = np.mean([(row < low) | (row > high) for row, (low, high) in zip(judged, limits[metric], strict=True)], axis=0)
+            middle = len(beyond) // 2
+            if middle >= _HALF_POINTS:
+                found.append((beyond[:middle].mean(), beyond[middle:].mean()))
+    return np.array(found).reshape(-1, 2)
 
 
 def _from(values: Floats, first: Ints) -> Floats:
@@ -290,7 +341,7 @@ def _extremal_index(judged: Sequence[tuple[Layer, Floats]], calibration: Calibra
     """Alarms per exceedance while not silent, in the data of `fit`: 1 when exceedances come alone, less when they come in runs."""
     points = exceedances = alarms = silent = 0
     for layer, size in judged:
-        rare = size >= _limits(calibration, layer.metrics, _CLUSTER_P)[:, None]
+        rare = size >= calibration.limit(_CLUSTER_P)
         quiet = layer.rhythm.refractory
         raised = int(_silenced(rare, layer.start, np.full(len(rare), NEVER), quiet)[0].sum())
         points += int(np.isfinite(size).sum())

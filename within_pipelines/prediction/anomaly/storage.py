@@ -21,6 +21,7 @@ def write_detector(folder: Path, kind: str, sensitivity: float, fitted: Fitted) 
     """Write the artifact; returns `model_sha256`."""
     learned = {
         "laws": [law.to_dict() for law in fitted.laws],
+        "half": fitted.half,
         "calibration": fitted.calibration.to_dict(),
         "extremal_index": fitted.extremal_index,
         "series": {str(step): [list(key) for key in bank.keys] for step, bank in sorted(fitted.banks.items())},
@@ -53,5 +54,5 @@ def read_detector(folder: Path) -> tuple[str, float, Fitted]:
             raise ArtifactError(f"{folder} lists {len(keys)} series, but its arrays hold another number.")
         banks[int(step)] = bank_of(int(step), [tuple(key) for key in keys], parts)
     laws = tuple(Tails.from_dict(law) for law in learned["laws"])
-    fitted = Fitted(laws, Calibration.from_dict(learned["calibration"]), learned["extremal_index"], banks)
+    fitted = Fitted(laws, learned["half"], Calibration.from_dict(learned["calibration"]), learned["extremal_index"], banks)
     return artifact.manifest["kind"], artifact.manifest["sensitivity"], fitted

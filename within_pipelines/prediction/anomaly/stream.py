@@ -7,7 +7,7 @@ from typing import Any, Self
 
 import numpy as np
 
-from within_pipelines.prediction.anomaly.forecast import MEMBERS, Forecasts, Past, Windows, forecast
+from within_pipelines.prediction.anomaly.forecast import Forecasts, Past, Windows, forecast
 from within_pipelines.prediction.anomaly.series import DAY_US, Bools, Floats, Ints, Rhythm
 from within_pipelines.prediction.anomaly.surprise import Memory, Surprise, surprise
 
@@ -91,10 +91,10 @@ def advance(
     pooled: Floats,
     logarithm: Bools,
     *,
-    kind: str,
+    half: float | None,
     rhythm: Rhythm,
     start: int,
-    limit: Floats | None = None,
+    limit: float | None = None,
     everywhere: bool = False,
 ) -> tuple[Columns, State]:
     """Judge the columns `y` (S, T) by `forecasts` and move the state behind them (`last_alarm` is left to the caller)."""
@@ -110,7 +110,7 @@ def advance(
         forecasts.scale,
         season=rhythm.season,
         start=start,
-        own=len(MEMBERS[kind]) > 1,
+        half=half,
         limit=limit,
         everywhere=everywhere,
     )

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import pairwise
@@ -21,9 +22,12 @@ _MIDDLE = np.concatenate([np.sqrt(np.maximum(KNOTS[:-1], 0.05) * KNOTS[1:]), KNO
 _TAIL_SHARE, _FEWEST_EXCESSES = 0.05, 30.0
 _FEWEST = 100.0  # residuals; fewer say nothing about a tail
 _SHAPES = (-0.2, 0.8)
-# A series' own tail weighs as much as the pooled one when it rests on this many residuals.
-OWN_HALF = 50.0
-_RAREST = 12.0
+# n residuals say nothing about what happens less often than once in so many times n.
+_REACH = 100.0
+# A series' own tail weighs as much as the pooled one when it rests on this many residuals, as long as nothing is known of how much the
+# tails of series differ; that belief counts as much as so many series; and the share of residuals that series are compared by.
+_HALF, _BELIEF, _SHARE = 50.0, 8.0, 0.1
+_LARGEST_HALF = 100_000.0
 _STEPS, _HALVINGS = 24, 4
 
 
@@ -45,6 +49,10 @@ class Memory:
         nothing = np.zeros((n, members, BINS))
         return cls(nothing, nothing, pooled)
 
+    def believing(self, pooled: Floats, half: float | None) -> Memory:
+        """The same past under other laws over all series."""
+        return Memory(self.counts, self.pending, pooled if half is None else blend(self.counts, pooled, half))
+
 
 def pooled_tables(laws: Sequence[Tails], metrics: Sequence[str]) -> Floats:
     """-log10 of the two-sided p-value at each knot for each metric, by the members' laws over all series (metrics, 2, members, knots)."""
@@ -53,7 +61,9 @@ def pooled_tables(laws: Sequence[Tails], metrics: Sequence[str]) -> Floats:
         sides = [[law.side(metric, KNOTS if upper else -KNOTS, upper=upper) for law in laws] for upper in (False, True)]
         h = -np.log10(np.minimum(2.0 * np.array(sides), 1.0))
         h[..., 0] = 0.0
-        found[metric] = np.minimum(np.maximum.accumulate(h, axis=-1), _RAREST)
+        # As for a series' own tail: no law reaches further than a hundred times what it rests on.
+        reach = np.array([[[math.log10(_REACH * (law.pooled[side].n + 1.0))] for law in laws] for side in (0, 1)])
+        found[metric] = np.minimum(np.maximum.accumulate(h, axis=-1), reach)
     return np.stack([found[metric] for metric in metrics]) if metrics else np.empty((0, 2, len(laws), BINS))
 
 
@@ -91,18 +101,39 @@ def own_tables(counts: Floats) -> Floats:
     over = np.maximum(KNOTS - threshold, 0.0) / scale
     law = np.take_along_axis(empirical, first, axis=-1) * np.maximum(1.0 + shape * over, 1e-300) ** (-1.0 / shape)
     survival = np.where(np.arange(BINS) > first, law, empirical)
-    h = -np.log10(np.maximum(survival, 10.0**-_RAREST))
+    h = -np.log10(np.maximum(survival, 1.0 / (_REACH * (total + 1.0))))
     result: Floats = np.maximum.accumulate(h, axis=-1)
     return result
 
 
-def blend(counts: Floats, pooled: Floats) -> Floats:
-    """The series' own tables and the pooled ones as a logarithmic opinion pool (Genest and Zidek 1986), weighted n : 50.
+def half_weight(shares: Floats) -> float:
+    """How many residuals of its own a series needs for its tail to weigh as much as the pooled one.
+
+    `shares` (series, 2) is the share of each series' residuals beyond the pooled 10 % limit, in the first and in the second half of its
+    days. What the halves have in common is the spread between series, tau^2, whatever the noise within; beta-binomially the pooled law is
+    then worth q (1 - q) / tau^2 - 1 residuals. A belief of 50 counts as much as 8 series, so that two series prove little.
+
+    >>> rng = np.random.default_rng(1)
+    >>> own = rng.beta(2, 18, size=(400, 1))
+    >>> alike, apart = rng.binomial(80, 0.1, size=(400, 2)) / 80, rng.binomial(80, own, size=(400, 2)) / 80
+    >>> half_weight(alike) > 400, 10 < half_weight(apart) < 40
+    (True, True)
+    """
+    between = _SHARE * (1.0 - _SHARE)
+    spread, n = _BELIEF * between / (_HALF + 1.0), len(shares)
+    if n > 1:
+        centred = shares - shares.mean(axis=0)
+        spread += n * max(float((centred[:, 0] * centred[:, 1]).sum()) / (n - 1), 0.0)
+    return min(between * (_BELIEF + n) / spread - 1.0, _LARGEST_HALF)
+
+
+def blend(counts: Floats, pooled: Floats, half: float) -> Floats:
+    """The series' own tables and the pooled ones as a logarithmic opinion pool (Genest and Zidek 1986), weighted n : `half`.
 
     `counts` (S, members, knots), `pooled` (S, 2, members, knots). With fewer than 100 residuals a series has no opinion of its own."""
     n = counts.sum(axis=-1)[:, None, :, None]
     own = own_tables(counts)[:, None]
-    return np.where(n >= _FEWEST, (n * own + OWN_HALF * pooled) / (n + OWN_HALF), pooled)
+    return np.where(n >= _FEWEST, (n * own + half * pooled) / (n + half), pooled)
 
 
 def intervals_of(z: Floats) -> tuple[npt.NDArray[np.uint8], Floats]:
@@ -143,14 +174,15 @@ def surprise(
     *,
     season: int,
     start: int,
-    own: bool,
-    limit: Floats | None = None,
+    half: float | None,
+    limit: float | None = None,
     everywhere: bool = False,
 ) -> Surprise:
     """How surprising the columns `y` (S, T) are, whose forecasts are `expected` and `scale` (S, members, T).
 
     A deviation upwards is no surprise downwards. Tables are renewed at the first column of each season from what came before, where the
-    series learns from its own past (`own`). Limits are computed for the points that reach `limit` (S,), or for all (`everywhere`)."""
+    series learns from its own past (`half` is not None, see `blend`). Limits are computed for the points that reach `limit`, or for
+    all (`everywhere`)."""
     n, _, columns = expected.shape
     z = (y[:, None] - expected) / scale
     interval, place = intervals_of(z)
@@ -158,12 +190,12 @@ def surprise(
     sides = np.empty((2, n, columns))
     bounds = np.full((2, n, columns), np.nan)
     counts, pending, table = memory.counts, memory.pending, memory.table
-    boundaries = np.nonzero((start + np.arange(columns)) % season == 0)[0].tolist() if own else []
+    boundaries = np.nonzero((start + np.arange(columns)) % season == 0)[0].tolist() if half is not None else []
     edges = [0, *boundaries, columns]
     for number, (first, last) in enumerate(pairwise(edges)):
         if number:
             counts, pending = (1.0 - FORGETTING) * counts + pending, np.zeros_like(pending)
-            table = blend(counts, pooled)
+            table = blend(counts, pooled, half or 0.0)
         if last == first:
             continue
         at, share, part = lower[..., first:last], place[..., first:last], z[..., first:last]
@@ -174,12 +206,12 @@ def surprise(
             sides[side, :, first:last] = _mean_of_members(np.where(np.isnan(part), np.nan, h))
         if limit is not None:
             judged = np.isfinite(sides[0, :, first:last])
-            wanted = judged if everywhere else judged & (sides[:, :, first:last].max(axis=0) >= limit[:, None])
+            wanted = judged if everywhere else judged & (sides[:, :, first:last].max(axis=0) >= limit)
             rows, at_column = np.nonzero(wanted)
             if len(rows):
                 where = (rows, slice(None), first + at_column)
-                bounds[:, rows, first + at_column] = limits(table[rows], expected[where], scale[where], limit[rows])
-        if own:
+                bounds[:, rows, first + at_column] = limits(table[rows], expected[where], scale[where], limit)
+        if half is not None:
             pending = pending + _histogram(interval[..., first:last])
     return Surprise(sides[0], sides[1], bounds[0], bounds[1], Memory(counts, pending, table))
 
@@ -201,8 +233,8 @@ def _histogram(interval: npt.NDArray[np.uint8]) -> Floats:
     return np.bincount(flat, minlength=n * members * BINS).reshape(n, members, BINS).astype(np.float64)
 
 
-def limits(table: Floats, expected: Floats, scale: Floats, limit: Floats) -> Floats:
-    """The values below and above (2, P) at which the mean surprise reaches `limit` (P,); infinite where it never does.
+def limits(table: Floats, expected: Floats, scale: Floats, limit: float) -> Floats:
+    """The values below and above (2, P) at which the mean surprise reaches `limit`; infinite where it never does.
 
     `table` (P, 2, members, knots), `expected` and `scale` (P, members) belong to P points. Found between what is expected by the member
     nearest and the last knot of the farthest, by the Illinois form of false position (Dowell and Jarratt 1971)."""
@@ -210,7 +242,7 @@ def limits(table: Floats, expected: Floats, scale: Floats, limit: Floats) -> Flo
     for side, sign in ((0, -1.0), (1, 1.0)):
         own = table[:, side]
         near, far = (sign * expected).min(axis=-1), (sign * expected + KNOTS[-1] * scale).max(axis=-1)
-        under = -limit
+        under = np.full(len(table), -limit)
         over = _side_surprise(own, sign * far[:, None] - expected, scale, sign) - limit
         never = over < 0
         last = np.zeros(len(table))

@@ -165,41 +165,45 @@ class Tails:
 
 @dataclass(frozen=True, slots=True)
 class Calibration:
-    """Survival function of the ensemble's surprise, per metric and over all: from "mean of -log10 p" to a p-value.
+    """Survival function of the ensemble's surprise: from "mean of -log10 p" to a p-value.
 
-    The members agree to a degree that only the data know, so their mean is calibrated again. Where little was seen, 10 ** -surprise is
-    believed, which is right for members that always agree."""
+    The members agree to a degree that only the data know, so their mean is calibrated again, over all metrics, because each metric's own
+    tails are in the members' p-values already. Where little was seen, 10 ** -surprise is believed, which is right for members that always
+    agree."""
 
-    pooled: Tail
-    by_metric: Mapping[str, Tail]
+    tail: Tail
+
+    # The learned tail weighs as much as the belief when it rests on this many surprises.
+    _HALF = 100.0
 
     @classmethod
-    def of(cls, surprise: Mapping[str, Floats]) -> Self:
-        """Learn from the surprises of each metric."""
-        every = np.concatenate([np.empty(0), *(surprise[name] for name in sorted(surprise))])
-        return cls(Tail.of(every), {name: Tail.of(values) for name, values in sorted(surprise.items())})
+    def of(cls, surprise: Floats) -> Self:
+        """Learn from surprises that were mostly normal."""
+        return cls(Tail.of(surprise))
 
-    def __call__(self, metric: str, surprise: Floats) -> Floats:
+    def __call__(self, surprise: Floats) -> Floats:
         """P(a surprise is at least this large), in (0, 1]; NaN for NaN."""
-        belief = np.minimum(10.0**-surprise, 1.0)
-        for tail, half in ((self.pooled, Tails._POOLED_HALF), (self.by_metric.get(metric), Tails._OWN_HALF)):
-            if tail is not None and tail.n >= _FEWEST:
-                belief = (tail.n * tail(surprise) + half * belief) / (tail.n + half)
-        return belief
+        belief: Floats = np.minimum(10.0**-surprise, 1.0)
+        n = float(self.tail.n)
+        return belief if n < _FEWEST else (n * self.tail(surprise) + self._HALF * belief) / (n + self._HALF)
 
-    def limit(self, metric: str, p: float) -> float:
-        """The surprise from which the p-value is at most `p`."""
+    def limit(self, p: float) -> float:
+        """The surprise from which the p-value is at most `p`.
+
+        >>> round(Calibration.of(np.empty(0)).limit(0.001), 6)
+        3.0
+        """
         near, far = 0.0, 50.0
         for _ in range(60):
             middle = 0.5 * (near + far)
-            near, far = (near, middle) if float(self(metric, np.array([middle]))[0]) <= p else (middle, far)
+            near, far = (near, middle) if float(self(np.array([middle]))[0]) <= p else (middle, far)
         return far
 
     def to_dict(self) -> dict[str, Any]:
-        """Plain values for JSON."""
-        return {"pooled": self.pooled.to_dict(), "by_metric": {name: tail.to_dict() for name, tail in self.by_metric.items()}}
+        """Plain numbers for JSON."""
+        return self.tail.to_dict()
 
     @classmethod
     def from_dict(cls, values: Mapping[str, Any]) -> Self:
         """The calibration that `to_dict` wrote."""
-        return cls(Tail.from_dict(values["pooled"]), {name: Tail.from_dict(tail) for name, tail in values["by_metric"].items()})
+        return cls(Tail.from_dict(values))
