@@ -31,10 +31,11 @@ SMOOTH = 10
 VUS_WINDOW = 24
 ROUNDS = 2000
 PUBLISHED = (
-    "Published by NAB for realAdExchange with its own thresholds (standard / low false positive): numenta 76.9 / 67.7, ARTime\n"
-    "75.1 / 70.8, contextOSE 72.0 / 70.4, htmjava 71.2, knncad 71.0, randomCutForest 62.8, windowedGaussian 56.9; with thresholds from NAB's other\n"
-    "groups: htmjava 71.2, knncad 71.0, numenta 70.6, ARTime 61.9. Those are six series, of which these are a part. VUS-PR of all six:\n"
-    "numenta .227, k nearest neighbours with a 24 h mean .403, randomCutForest with a 24 h likelihood .437."
+    "Published by NAB for realAdExchange with its own thresholds (standard / low false positive): numenta 76.9 / 67.7,\n"
+    "ARTime 75.1 / 70.8, contextOSE 72.0 / 70.4, htmjava 71.2, knncad 71.0, randomCutForest 62.8, windowedGaussian 56.9;\n"
+    "with thresholds from NAB's other groups: htmjava 71.2, knncad 71.0, numenta 70.6, ARTime 61.9. Those are six series, of\n"
+    "which these are a part. VUS-PR of all six: numenta .227, k nearest neighbours with a 24 h mean .403, randomCutForest with\n"
+    "a 24 h likelihood .437."
 )
 Scores = tuple[np.ndarray, np.ndarray]
 

@@ -53,9 +53,9 @@ def test_the_same_randomness_gives_the_same_evaluation() -> None:
 class Deaf(AnomalyDetector):
     """Scores every value alike."""
 
-    def score_series(self, frame: pl.DataFrame) -> pl.DataFrame:
+    def score_series(self, frame: pl.DataFrame, *, limits: bool = True) -> pl.DataFrame:
         """No alarm, ever."""
-        return super().score_series(frame).with_columns(p_value=pl.lit(0.6), alarm=pl.lit(False))
+        return super().score_series(frame, limits=limits).with_columns(p_value=pl.lit(0.6), alarm=pl.lit(False))
 
 
 def test_a_constant_detector_finds_nothing_and_loses() -> None:

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Collection, Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, Self
 
@@ -12,6 +13,9 @@ import polars as pl
 
 from within_pipelines.exceptions import NotFittedError, SampleError
 from within_pipelines.prediction.anomaly.bank import Bank, Blank, Layer, SeriesKey, layers, stacked
+from within_pipelines.prediction.anomaly.calendar import Calendar
+from within_pipelines.prediction.anomaly.cause import PARTS, Cause, Level, decompose
+from within_pipelines.prediction.anomaly.feeds import FeedProblem, feed_problems
 from within_pipelines.prediction.anomaly.forecast import LOGARITHMIC, MEMBERS, Forecasts, Windows
 from within_pipelines.prediction.anomaly.series import MATURE, Bools, Floats, Ints, Observations, Rhythm, observations
 from within_pipelines.prediction.anomaly.stream import NEVER, Columns, State, advance, predicted
@@ -30,6 +34,9 @@ _FOLDS = 5
 # Money that one day's deviation moved; a ratio's deviation is no amount.
 _AMOUNTS = ("spend", "revenue", "cost", "impressions", "clicks", "conversions")
 _MONEY = ("spend", "revenue", "cost")
+_TOTALS = ("spend", "impressions", "clicks", "conversions", "revenue")
+# Share of a late total that must be known before it may count as a cause.
+_KNOWN = 0.5
 _NUMBERS = ("expected", "low", "high", "z", "p_value", "severity")
 
 
@@ -44,6 +51,20 @@ class Fitted:
     calibration: Calibration
     extremal_index: float
     banks: dict[int, Bank]
+
+
+@dataclass(frozen=True, slots=True)
+class Judgement:
+    """What `AnomalyDetector.judge` says: stopped feeds, alarms, and what a calendar explains (each with its `reason`)."""
+
+    feeds: tuple[dict[str, Any], ...]
+    findings: tuple[dict[str, Any], ...]
+    suppressed: tuple[dict[str, Any], ...]
+
+    @property
+    def suppressed_by_reason(self) -> dict[str, int]:
+        """How many alarms each reason kept back."""
+        return dict(sorted(Counter(str(finding["reason"]) for finding in self.suppressed).items()))
 
 
 class AnomalyDetector:
@@ -175,41 +196,58 @@ class AnomalyDetector:
         Series that `fit` knew continue from there; others warm up from their own rows."""
         return self._score(frame, limits="all" if limits else "none")[0]
 
-    def detect(self, new: Any) -> list[dict[str, Any]]:
-        """Alarms in `new`, in the order of time, as dicts of plain Python values.
+    def detect(self, new: Any, *, calendar: Calendar | None = None) -> list[dict[str, Any]]:
+        """What is wrong in `new`, as dicts of plain Python values: stopped feeds first, then alarms in the order of time.
 
-        Keys: the id columns given, `metric`, `timestamp` (as given: date, datetime or text), `value`, `expected`, `low`, `high`, `score`
-        (-log10 of `p_value`), `severity`, `direction`, `p_value`; for metrics that add up (spend, revenue, clicks, ...) `impact` =
-        |value - expected| in metric units; `currency` where given and the impact is money. After an alarm a series stays silent for 36
-        hours, at least 3 points."""
-        return self._findings(*self._score(new, limits="alarms"))
+        Every dict has the id columns given, `metric`, `timestamp` (as given: date, datetime or text), `value` and `kind`. An "anomaly" has
+        `expected`, `low`, `high`, `score` (-log10 of `p_value`), `severity`, `direction`, `p_value`; for metrics that add up (spend,
+        revenue, clicks, ...) `impact` = |value - expected| in metric units; `currency` where given and the impact is money; `cause` where
+        the table has the metric's totals (see `cause.decompose`): its change in logarithms by total and by campaign. "missing" and
+        "stalled" (see `feeds`) have `points`, the points since the last trustworthy value, which is theirs; repeated values of a stalled
+        feed raise no alarm. After an alarm a series stays silent for 36 hours, at least 3 points.
 
-    def update(self, new: Any) -> list[dict[str, Any]]:
-        """What `detect` says about `new`, and remember it: the next call goes on from here.
+        What `calendar` explains is left out; `judge` lists it."""
+        judged = self.judge(new, calendar=calendar)
+        return [*judged.feeds, *judged.findings]
+
+    def judge(self, new: Any, *, calendar: Calendar | None = None) -> Judgement:
+        """`detect`, with what the calendar explains beside it and counted by reason."""
+        scored, observed, excused = self._score(new, limits="alarms", calendar=calendar)
+        problems, repeats = feed_problems(observed)
+        feeds = tuple(_feed_finding(problem, scored, observed) for problem in problems)
+        findings = _findings(scored.with_columns(alarm=pl.col("alarm") & ~pl.Series(repeats)), observed)
+        explained = _findings(scored.with_columns(alarm=pl.Series([reason is not None for reason in excused], dtype=pl.Boolean)), observed)
+        reasons = _in_time(observed, np.array([reason is not None for reason in excused], dtype=bool))
+        return Judgement(feeds, findings, tuple(f | {"reason": excused[row]} for f, row in zip(explained, reasons, strict=True)))
+
+    def update(self, new: Any, *, calendar: Calendar | None = None) -> list[dict[str, Any]]:
+        """The alarms in `new`, as `detect` gives them, and remember `new`: the next call goes on from here.
 
         Rows that reach back replace what was remembered of those days. A series that comes for the first time warms up. An update with
-        one point after another, saved and loaded in between or not, gives bit for bit what one update with all of them gives."""
-        return self._findings(*self._score(new, limits="alarms", remember=True))
+        one point after another, saved and loaded in between or not, gives bit for bit what one update with all of them gives; that is why
+        stopped feeds, which only a longer table shows, are not looked for."""
+        scored, observed, _ = self._score(new, limits="alarms", remember=True, calendar=calendar)
+        return list(_findings(scored, observed))
 
-    def _findings(self, scored: pl.DataFrame, observed: Observations) -> list[dict[str, Any]]:
-        alarms = scored.with_row_index("row").filter("alarm")
-        order = np.argsort(observed.time[alarms["row"].to_numpy()], kind="stable")
-        return [_finding(row, observed.ids) for row in alarms[order.tolist()].iter_rows(named=True)]
-
-    def _score(self, frame: Any, *, limits: str, remember: bool = False) -> tuple[pl.DataFrame, Observations]:
+    def _score(
+        self, frame: Any, *, limits: str, remember: bool = False, calendar: Calendar | None = None
+    ) -> tuple[pl.DataFrame, Observations, list[str | None]]:
+        """The table of `score_series`, what was observed, and per row the reason that explains what would have been an alarm."""
         fitted = self._require()
         observed = observations(frame, what="The new data")
         n = len(observed.value)
+        reasons = calendar.reasons(observed.keys.to_dicts(), observed.time) if calendar is not None and n else [None] * n
+        excused = np.array([reason is not None for reason in reasons], dtype=bool)
         numbers = {name: np.full(n, np.nan) for name in _NUMBERS}
-        alarm, up = np.zeros(n, dtype=bool), np.zeros(n, dtype=bool)
+        alarm, up, explained = (np.zeros(n, dtype=bool) for _ in range(3))
         blank = Blank(fitted.laws, len(MEMBERS[self.kind]))
         moved: list[tuple[Layer, State]] = []
         for layer in layers(observed, fitted.banks, blank, logarithm=self.kind in LOGARITHMIC) if n else ():
-            judged, state, raised, p = self._judge(layer, fitted, blank, limits)
+            judged, state, raised, p = self._judge(layer, fitted, blank, limits, excused)
             place, rows = (layer.series, layer.columns), layer.rows
             back = layer.back
             for name, values in (
-                ("expected", back(judged.expected)),
+                ("expected", _from(back(judged.expected), layer.judged_from)),
                 ("low", back(judged.surprise.low)),
                 ("high", back(judged.surprise.high)),
                 ("z", (layer.working() - judged.expected) / judged.scale),
@@ -217,18 +255,23 @@ class AnomalyDetector:
                 ("severity", _from(judged.severity, layer.judged_from)),
             ):
                 numbers[name][rows] = values[place]
-            alarm[rows], up[rows] = raised[place], (judged.surprise.above >= judged.surprise.below)[place]
+            alarm[rows], up[rows] = raised[0][place], (judged.surprise.above >= judged.surprise.below)[place]
+            explained[rows] = raised[1][place]
             if remember:
                 moved.append((layer, state))
         for layer, state in moved:
             state = layer.waiting(state)
             bank = fitted.banks.get(layer.step)
             fitted.banks[layer.step] = bank.written(layer, state) if bank is not None else stacked([(layer, state)])[layer.step]
-        return _table(observed, numbers, alarm, up), observed
+        because = [reason if which else None for reason, which in zip(reasons, explained, strict=True)]
+        return _table(observed, numbers, alarm, up), observed, because
 
-    def _judge(self, layer: Layer, fitted: Fitted, blank: Blank, limits: str) -> tuple[Columns, State, Bools, Floats]:
-        """Columns, the state behind them, alarms and p-values of one layer."""
+    def _judge(
+        self, layer: Layer, fitted: Fitted, blank: Blank, limits: str, excused: Bools
+    ) -> tuple[Columns, State, tuple[Bools, Bools], Floats]:
+        """Columns, the state behind them, alarms (to be raised, explained by the calendar) and p-values of one layer."""
         y = layer.working()
+        quiet = layer.rhythm.refractory
         limit = fitted.calibration.limit(self._p_limit(layer.rhythm, fitted.extremal_index))
         forecasts = predicted(layer.state, y, kind=self.kind, rhythm=layer.rhythm, start=layer.start)
         judged, state = advance(
@@ -244,9 +287,13 @@ class AnomalyDetector:
             everywhere=limits == "all",
         )
         size = _from(judged.surprise.size, layer.judged_from)
-        raised, last = _silenced(size >= limit, layer.start, layer.state.last_alarm, layer.rhythm.refractory)
-        p = fitted.calibration(size)
-        return judged, State(state.past, state.memory, state.energy, last), raised, p
+        planned = np.zeros(size.shape, dtype=bool)
+        planned[layer.series, layer.columns] = excused[layer.rows]
+        exceeds = size >= limit
+        # What was planned does not silence what follows it.
+        raised, last = _silenced(exceeds & ~planned, layer.start, layer.state.last_alarm, quiet)
+        explained, _ = _silenced(exceeds & planned, layer.start, np.full(len(size), NEVER), quiet)
+        return judged, State(state.past, state.memory, state.energy, last), (raised, explained), fitted.calibration(size)
 
     def save(self, folder: str | Path) -> str:
         """Write the fitted detector to `folder`; returns `model_sha256`. Raises `NotFittedError` when there is nothing to write."""
@@ -367,8 +414,8 @@ def _table(observed: Observations, numbers: dict[str, Floats], alarm: Bools, up:
     judged = np.isfinite(numbers["p_value"])
     for name in ("low", "high"):
         numbers[name][np.isinf(numbers[name])] = np.nan
-    for values in numbers.values():
-        values[~judged] = np.nan
+    for name in _NUMBERS[1:]:  # what was expected stands also where nothing came
+        numbers[name][~judged] = np.nan
     state = np.where(np.isnan(observed.value), "missing", np.where(observed.maturity < MATURE, "immature", "warming_up"))
     direction = np.where(judged, np.where(up, "up", "down"), None)  # type: ignore[call-overload]
     table = observed.keys.select(*observed.ids, "metric").with_columns(
@@ -384,11 +431,74 @@ def _table(observed: Observations, numbers: dict[str, Floats], alarm: Bools, up:
     return table.with_columns(pl.col(pl.Float64).fill_nan(None))
 
 
-def _finding(row: dict[str, Any], ids: Sequence[str]) -> dict[str, Any]:
+def _in_time(observed: Observations, which: Bools) -> Ints:
+    """Rows of `which` in the order of time."""
+    rows = np.nonzero(which)[0]
+    ordered: Ints = rows[np.argsort(observed.time[rows], kind="stable")]
+    return ordered
+
+
+def _findings(scored: pl.DataFrame, observed: Observations) -> tuple[dict[str, Any], ...]:
+    """The alarms of a scored table with their causes, in the order of time."""
+    rows = _in_time(observed, scored["alarm"].to_numpy())
+    if not len(rows):
+        return ()
+    around = _surroundings(scored, observed, rows)
+    return tuple(
+        _finding(row, observed.ids, around.get((*(row[name] for name in _place(observed)), row["timestamp"]), []))
+        for row in scored[rows.tolist()].iter_rows(named=True)
+    )
+
+
+def _place(observed: Observations) -> list[str]:
+    """The id columns that name an account rather than a part of it."""
+    return [name for name in observed.ids if name != "campaign_id"]
+
+
+def _surroundings(scored: pl.DataFrame, observed: Observations, rows: Ints) -> dict[tuple[Any, ...], list[dict[str, Any]]]:
+    """All totals at the account and time of each alarm."""
+    place = [*_place(observed), "timestamp"]
+    known = scored.with_columns(maturity=pl.Series(observed.maturity)).filter(pl.col("metric").is_in(_TOTALS))
+    near = known.join(scored[rows.tolist()].select(place).unique(), on=place, how="semi", nulls_equal=True)
+    found: dict[tuple[Any, ...], list[dict[str, Any]]] = {}
+    for row in near.iter_rows(named=True):
+        found.setdefault(tuple(row[name] for name in place), []).append(row)
+    return found
+
+
+def _finding(row: dict[str, Any], ids: Sequence[str], around: Sequence[dict[str, Any]]) -> dict[str, Any]:
     names = (*ids, "metric", "timestamp", "value", "expected", "low", "high", "score", "severity", "direction", "p_value")
-    finding = {name: row[name] for name in names}
+    finding = {"kind": "anomaly", **{name: row[name] for name in names}}
     if row["metric"] in _AMOUNTS:
         finding["impact"] = abs(row["value"] - row["expected"])
     if row["currency"] is not None and row["metric"] in _MONEY:
         finding["currency"] = row["currency"]
+    cause = _cause(row, around)
+    if cause is not None:
+        finding["cause"] = asdict(cause)
     return finding
+
+
+def _cause(row: dict[str, Any], around: Sequence[dict[str, Any]]) -> Cause | None:
+    """The cause of an alarm from the totals of the same unit, and of its campaigns where the unit is an account."""
+    own = row.get("campaign_id") or ""
+    totals: dict[str, Level] = {}
+    segments: dict[str, dict[str, Level]] = {}
+    for other in around:
+        # A late total is brought to its final size; of one that is hardly known nothing can be said.
+        if other["value"] is None or other["expected"] is None or other["maturity"] < _KNOWN:
+            continue
+        level = Level(other["value"] / min(other["maturity"], 1.0), other["expected"])
+        name = other.get("campaign_id") or ""
+        if name == own:
+            totals[other["metric"]] = level
+        elif not own:
+            segments.setdefault(name, {})[other["metric"]] = level
+    if row["metric"] not in PARTS or (len(PARTS[row["metric"]]) == 1 and not segments):
+        return None
+    return decompose(row["metric"], totals, segments)
+
+
+def _feed_finding(problem: FeedProblem, scored: pl.DataFrame, observed: Observations) -> dict[str, Any]:
+    row = scored.row(problem.row, named=True)
+    return {"kind": problem.kind, **{name: row[name] for name in (*observed.ids, "metric", "timestamp", "value")}, "points": problem.points}
