@@ -10,8 +10,8 @@ import polars as pl
 
 from within_pipelines.exceptions import SchemaError
 from within_pipelines.prediction.anomaly.forecast import Transform, Windows, learn_transform
-from within_pipelines.prediction.anomaly.series import KEY, MATURE, Bools, Floats, Ints, Observations, Rhythm, positions, rhythm
-from within_pipelines.prediction.anomaly.stream import NEVER, State, joined
+from within_pipelines.prediction.anomaly.series import KEY, MATURE, Bools, Floats, Ints, Observations, Rhythm, name_of, positions, rhythm
+from within_pipelines.prediction.anomaly.stream import State, joined
 
 SeriesKey = tuple[str, ...]
 # Numbers in the largest working array, so that memory stays near 100 MB whatever the number of series.
@@ -173,7 +173,7 @@ def layers(observed: Observations, banks: dict[int, Bank], blank: Blank, *, loga
                     "times the same way, best in UTC."
                 )
             rate, kind, start = Rhythm(bank.step, int(bank.phase[row])), "goes on", int(bank.end[row])
-        at = positions(times, rate, name=name_of(key))
+        at = positions(times, rate, key=key)
         last = int(at[-1])
         if bank is not None and (not bank.known[row] or at[0] < start):
             # What is remembered of later days stays remembered.
@@ -284,11 +284,6 @@ def _remembered(values: Floats, y: Floats, end: Ints, start: int, known: Bools, 
             values[i, low - start : high - start] = Transform(bool(logarithm[i]), float(offset[i])).back(part) if known[i] else part
 
 
-def name_of(key: SeriesKey) -> str:
-    """A series in words: "google_ads/123/spend"."""
-    return "/".join(part for part in key if part)
-
-
 def _zone(aware: bool) -> str:
     return "with a time zone" if aware else "without a time zone"
 
@@ -311,6 +306,3 @@ def stacked(parts: list[tuple[Layer, State]]) -> dict[int, Bank]:
         arrays |= {f"state.{name}": part for name, part in state.arrays().items()}
         banks[step] = bank_of(step, [key for layer, _ in mine for key in layer.keys], arrays)
     return banks
-
-
-__all__ = ["NEVER", "Bank", "Blank", "Layer", "SeriesKey", "bank_of", "layers", "name_of", "stacked"]

@@ -28,7 +28,7 @@ _REACH = 100.0
 # tails of series differ; that belief counts as much as so many series; and the share of residuals that series are compared by.
 _HALF, _BELIEF, _SHARE = 50.0, 8.0, 0.1
 _LARGEST_HALF = 100_000.0
-_STEPS, _HALVINGS = 24, 4
+_STEPS = 34
 
 
 @dataclass(frozen=True, slots=True)
@@ -236,28 +236,19 @@ def _histogram(interval: npt.NDArray[np.uint8]) -> Floats:
 def limits(table: Floats, expected: Floats, scale: Floats, limit: float) -> Floats:
     """The values below and above (2, P) at which the mean surprise reaches `limit`; infinite where it never does.
 
-    `table` (P, 2, members, knots), `expected` and `scale` (P, members) belong to P points. Found between what is expected by the member
-    nearest and the last knot of the farthest, by the Illinois form of false position (Dowell and Jarratt 1971)."""
+    `table` (P, 2, members, knots), `expected` and `scale` (P, members) belong to P points. Bisection between the nearest and the farthest
+    of the knots around which the members alone reach it."""
     found = np.empty((2, len(table)))
     for side, sign in ((0, -1.0), (1, 1.0)):
         own = table[:, side]
-        near, far = (sign * expected).min(axis=-1), (sign * expected + KNOTS[-1] * scale).max(axis=-1)
-        under = np.full(len(table), -limit)
-        over = _side_surprise(own, sign * far[:, None] - expected, scale, sign) - limit
-        never = over < 0
-        last = np.zeros(len(table))
-        for step in range(_STEPS):
-            # The last steps halve, so that one end cannot stay put.
-            share = np.where(never, 0.5, under / np.where(never, 1.0, under - over)) if step < _STEPS - _HALVINGS else 0.5
-            middle = near + np.clip(share, 0.0, 1.0) * (far - near)
-            value = _side_surprise(own, sign * middle[:, None] - expected, scale, sign) - limit
-            reached = value >= 0
-            under, over = (
-                np.where(reached, np.where(last > 0, 0.5 * under, under), np.where(never, -1.0, value)),
-                np.where(reached, value, np.where(last < 0, 0.5 * over, over)),
-            )
+        knot = np.where(own[..., -1] >= limit, np.argmax(own >= limit, axis=-1), BINS - 1)
+        near = (sign * expected + KNOTS[np.maximum(knot - 1, 0)] * scale).min(axis=-1)
+        far = (sign * expected + KNOTS[knot] * scale).max(axis=-1)
+        never = _side_surprise(own, sign * far[:, None] - expected, scale, sign) < limit
+        for _ in range(_STEPS):
+            middle = 0.5 * (near + far)
+            reached = _side_surprise(own, sign * middle[:, None] - expected, scale, sign) >= limit
             near, far = np.where(reached, near, middle), np.where(reached, middle, far)
-            last = np.where(reached, 1.0, -1.0)
         found[side] = np.where(never, sign * np.inf, sign * far)
     return found
 
