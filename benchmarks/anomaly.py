@@ -376,10 +376,55 @@ def cost(seed: int) -> dict[str, float]:
     return metrics
 
 
+def _laws(rng: np.random.Generator, series: int, days: int) -> dict[str, np.ndarray]:
+    """Normal days of several kinds, log scale, spread 1."""
+    shocks = rng.normal(size=(series, days))
+    memory = shocks.copy()
+    for day in range(1, days):
+        memory[:, day] = 0.5 * memory[:, day - 1] + shocks[:, day]
+    rhythm = 3 * rng.normal(size=(series, 7))
+    wander = np.cumsum(0.15 * rng.normal(size=(series, days)), axis=1)
+    return {
+        "independent": shocks,
+        "autoregressive": memory,
+        "heavy_tails": rng.standard_t(3, size=(series, days)),
+        "weekly": shocks + rhythm[:, np.arange(days) % 7],
+        "wandering_level": shocks + wander,
+        "mixed_spread": shocks * rng.lognormal(0, 0.7, size=(series, 1)),
+    }
+
+
+def false_alarms(seed: int) -> dict[str, float]:
+    """Stated against realised false alarms on days without incidents, fitted on the days before; mean of three simulations."""
+    series, train, test, rounds, sensitivities = 150, 200, 100, 3, (0.9, 0.95, 0.99)
+    found: dict[tuple[str, float], list[float]] = {}
+    cut = pl.lit(datetime(2026, 1, 1) + timedelta(days=train))  # noqa: DTZ001
+    for number in range(rounds):
+        for law, noise in _laws(np.random.default_rng([seed, 2, number]), series, train + test).items():
+            frame = _noise(series, train + test, timedelta(days=1), seed).with_columns(value=pl.Series(np.exp(0.15 * noise).ravel()))
+            detector = AnomalyDetector().fit(frame.filter(pl.col("timestamp") < cut))
+            for sensitivity in sensitivities:
+                detector.sensitivity = sensitivity
+                alarms = len(detector.detect(frame.filter(pl.col("timestamp") >= cut)))
+                realised = alarms / (series * test / 30)
+                found.setdefault((law, sensitivity), []).append(realised / detector.expected_false_alarms_per_month)
+    laws = list(dict.fromkeys(law for law, _ in found))
+
+    def cell(values: list[float]) -> str:
+        return f"{np.mean(values):.2f} [{min(values):.2f}, {max(values):.2f}]"
+
+    rows = [[law, *(cell(found[law, s]) for s in sensitivities)] for law in laws]
+    title = f"False alarms, realised over stated (range of {rounds} simulations of {series} daily series x {test} days)"
+    stated = [f"{s:g}: {AnomalyDetector(s).expected_false_alarms_per_month:.2f} a month" for s in sensitivities]
+    show(title, ["noise", *stated], rows)
+    return {f"false_alarm_ratio_{law}_{s:g}": float(np.mean(values)) for (law, s), values in found.items()}
+
+
 def main() -> None:
     """Run everything."""
     options = arguments(__doc__).parse_args()
     metrics = accuracy(options.data, options.test_data, options.seed)
+    metrics |= false_alarms(options.seed)
     metrics |= cost(options.seed)
     write_json(options.json, metrics)
 

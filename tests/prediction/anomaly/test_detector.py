@@ -339,3 +339,35 @@ def test_findings_can_be_written_as_json() -> None:
     findings = detector.detect(frame)
     assert findings
     assert json.loads(json.dumps(findings, default=str))[0]["metric"] == "spend"
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_an_explanation_adds_up_to_the_surprise_that_orders_the_p_values(kind: str) -> None:
+    detector, frame = fitted(kind=kind)
+    told, scored = detector.explain(frame), detector.score_series(frame, limits=False)
+    parts = [name for name in told.columns if name.endswith("_surprise")]
+    assert len(parts) == (4 if kind == "ensemble_tail" else 1)
+    assert told.select(pl.mean_horizontal(parts)).to_series().to_list() == pytest.approx(told["surprise"].to_list())
+    by_surprise = told.with_columns(p_value=scored["p_value"]).sort("surprise", descending=True)["p_value"].to_numpy()
+    assert np.all(np.diff(by_surprise) >= 0)
+    assert (told["surprise"] > 0).all()
+    assert detector.explain(frame.clear()).is_empty()
+
+
+def test_limits_left_out_change_nothing_else() -> None:
+    detector, frame = fitted()
+    without = detector.score_series(frame, limits=False)
+    assert without["low"].null_count() == without.height
+    assert_frame_equal(without.drop("low", "high"), detector.score_series(frame).drop("low", "high"), check_exact=True)
+
+
+def test_a_severity_is_what_is_usual_until_something_goes_on_for_days() -> None:
+    detector, frame = fitted()
+    during = pl.col("timestamp").is_between(SPLIT + timedelta(days=20), SPLIT + timedelta(days=24))
+    scored = detector.score_series(frame.with_columns(value=pl.when(during).then(300.0).otherwise("value")))
+    severity = dict(scored.group_by("timestamp").agg(pl.col("severity").median()).iter_rows())
+    quiet = [severity[SPLIT + timedelta(days=day)] for day in range(10, 20)]
+    assert 0.5 < np.median(quiet) < 2
+    rising = [severity[SPLIT + timedelta(days=day)] for day in (20, 22, 24)]
+    assert rising[0] > 3 * max(quiet)
+    assert severity[SPLIT + timedelta(days=38)] < rising[-1] / 3

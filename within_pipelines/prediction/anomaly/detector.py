@@ -100,6 +100,15 @@ class AnomalyDetector:
         self.kind = kind
         self._fitted: Fitted | None = None
 
+    def __repr__(self) -> str:
+        """Sensitivity, kind and what the sensitivity costs.
+
+        >>> AnomalyDetector(0.9)
+        <AnomalyDetector ensemble_tail, sensitivity 0.9: 0.09 false alarms per series and 30 days expected>
+        """
+        cost = f"{self.expected_false_alarms_per_month:.3g} false alarms per series and 30 days expected"
+        return f"<AnomalyDetector {self.kind}, sensitivity {self.sensitivity:g}: {cost}>"
+
     @property
     def model_kind(self) -> str:
         """The kind under which this model is registered."""
@@ -174,7 +183,7 @@ class AnomalyDetector:
             second.append(
                 (layer, _from(judged.surprise.size, layer.judged_from), State(state.past, memory, state.energy, state.last_alarm))
             )
-        calibration = Calibration.of(np.concatenate([size[np.isfinite(size)] for _, size, _ in second]))
+        calibration = Calibration.of(np.concatenate([_ripe(row) for _, size, _ in second for row in size]))
         index = _extremal_index([(layer, size) for layer, size, _ in second], calibration)
 
         placed = []
@@ -195,6 +204,51 @@ class AnomalyDetector:
 
         Series that `fit` knew continue from there; others warm up from their own rows."""
         return self._score(frame, limits="all" if limits else "none")[0]
+
+    def explain(self, frame: Any) -> pl.DataFrame:
+        """Why each row of `frame` is as surprising as it is: ids, `metric`, `timestamp`, `value`, then
+
+        for each forecaster `<member>_expected` (metric units) and `<member>_surprise` (-log10 of its p-value on the side of `direction`),
+        and `surprise`, their mean, from which `p_value` is calibrated. Null where the row is not judged. Why a metric moved, by totals and
+        campaigns, is the `cause` of `detect`."""
+        fitted = self._require()
+        observed = observations(frame, what="The new data")
+        members = MEMBERS[self.kind]
+        n = len(observed.value)
+        columns = {f"{member}_{what}": np.full(n, np.nan) for member in members for what in ("expected", "surprise")}
+        total = np.full(n, np.nan)
+        blank = Blank(fitted.laws, len(members))
+        for layer in layers(observed, fitted.banks, blank, logarithm=self.kind in LOGARITHMIC) if n else ():
+            y, pooled = layer.working(), blank.pooled(layer.metrics)
+            forecasts = predicted(layer.state, y, kind=self.kind, rhythm=layer.rhythm, start=layer.start)
+            judged, _ = advance(
+                layer.state,
+                forecasts,
+                y,
+                pooled,
+                layer.logarithm,
+                half=fitted.half,
+                rhythm=layer.rhythm,
+                start=layer.start,
+                by_member=True,
+            )
+            found = judged.surprise
+            size = _from(found.size, layer.judged_from)
+            place = (layer.series, layer.columns)
+            total[layer.rows] = size[place]
+            for m, member in enumerate(members):
+                below, above = found.by_member[:, :, m] if found.by_member is not None else (size, size)
+                side = np.where(found.above >= found.below, above, below)
+                expected = layer.back(forecasts.expected[:, m])
+                for what, values in (("expected", expected), ("surprise", side)):
+                    columns[f"{member}_{what}"][layer.rows] = np.where(np.isfinite(size), values, np.nan)[place]
+        table = observed.keys.select(*observed.ids, "metric").with_columns(
+            timestamp=observed.original,
+            value=pl.Series(observed.value),
+            **{name: pl.Series(values) for name, values in columns.items()},
+            surprise=pl.Series(total),
+        )
+        return table.with_columns(pl.col(pl.Float64).fill_nan(None))
 
     def detect(self, new: Any, *, calendar: Calendar | None = None) -> list[dict[str, Any]]:
         """What is wrong in `new`, as dicts of plain Python values: stopped feeds first, then alarms in the order of time.
@@ -330,6 +384,12 @@ class _Forecast:
     z: Floats
 
 
+def _ripe(series: Floats) -> Floats:
+    """The second half of a series' judged points: early forecasts rest on few cycles, stray further, and are not what is to come."""
+    there = series[np.isfinite(series)]
+    return there[len(there) // 2 :]
+
+
 def _folds(keys: Sequence[SeriesKey]) -> dict[SeriesKey, int]:
     """A fold for each series, all metrics of an account in one; with a single account the metrics are told apart."""
     units = sorted({key[:-1] for key in keys})
@@ -347,7 +407,7 @@ def _laws(parts: Sequence[_Forecast], members: int, *, without: Collection[Serie
     for member in range(members):
         residuals: dict[str, list[Floats]] = {}
         for z, key in kept:
-            residuals.setdefault(key[-1], []).append(z[member][np.isfinite(z[member])])
+            residuals.setdefault(key[-1], []).append(_ripe(z[member]))
         laws.append(Tails.of({metric: np.concatenate(rows) for metric, rows in residuals.items()}))
     return tuple(laws)
 

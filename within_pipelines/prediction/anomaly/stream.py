@@ -96,6 +96,7 @@ def advance(
     start: int,
     limit: float | None = None,
     everywhere: bool = False,
+    by_member: bool = False,
 ) -> tuple[Columns, State]:
     """Judge the columns `y` (S, T) by `forecasts` and move the state behind them (`last_alarm` is left to the caller)."""
     precision = 1.0 / forecasts.scale
@@ -113,6 +114,7 @@ def advance(
         half=half,
         limit=limit,
         everywhere=everywhere,
+        by_member=by_member,
     )
     # A rise counts by its multiple and a fall by its logarithm: ten times as much and a tenth are both far out.
     deviation = y - expected

@@ -151,13 +151,14 @@ class Surprise:
     """Mean over members of -log10 p of a deviation below and above the expected value (S, T each, NaN where a member has no forecast).
 
     `low` and `high` (S, T) are the values in working units at which it reaches the limit, infinite where it never does, NaN where they
-    were not asked for."""
+    were not asked for. `by_member` (2, S, members, T) are the parts of the two means, below and above, where asked for."""
 
     below: Floats
     above: Floats
     low: Floats
     high: Floats
     memory: Memory
+    by_member: Floats | None = None
 
     @property
     def size(self) -> Floats:
@@ -177,6 +178,7 @@ def surprise(
     half: float | None,
     limit: float | None = None,
     everywhere: bool = False,
+    by_member: bool = False,
 ) -> Surprise:
     """How surprising the columns `y` (S, T) are, whose forecasts are `expected` and `scale` (S, members, T).
 
@@ -189,6 +191,7 @@ def surprise(
     lower = np.minimum(interval, BINS - 2).astype(np.intp)
     sides = np.empty((2, n, columns))
     bounds = np.full((2, n, columns), np.nan)
+    parts = np.empty((2, *expected.shape)) if by_member else None
     counts, pending, table = memory.counts, memory.pending, memory.table
     boundaries = np.nonzero((start + np.arange(columns)) % season == 0)[0].tolist() if half is not None else []
     edges = [0, *boundaries, columns]
@@ -203,7 +206,10 @@ def surprise(
             low = np.take_along_axis(table[:, side], at, axis=-1)
             high = np.take_along_axis(table[:, side], at + 1, axis=-1)
             h = np.where(sign * part > 0, low + share * (high - low), 0.0)
-            sides[side, :, first:last] = _mean_of_members(np.where(np.isnan(part), np.nan, h))
+            h = np.where(np.isnan(part), np.nan, h)
+            sides[side, :, first:last] = _mean_of_members(h)
+            if parts is not None:
+                parts[side, ..., first:last] = h
         if limit is not None:
             judged = np.isfinite(sides[0, :, first:last])
             wanted = judged if everywhere else judged & (sides[:, :, first:last].max(axis=0) >= limit)
@@ -213,7 +219,7 @@ def surprise(
                 bounds[:, rows, first + at_column] = limits(table[rows], expected[where], scale[where], limit)
         if half is not None:
             pending = pending + _histogram(interval[..., first:last])
-    return Surprise(sides[0], sides[1], bounds[0], bounds[1], Memory(counts, pending, table))
+    return Surprise(sides[0], sides[1], bounds[0], bounds[1], Memory(counts, pending, table), parts)
 
 
 def _mean_of_members(h: Floats) -> Floats:
