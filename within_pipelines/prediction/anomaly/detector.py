@@ -386,8 +386,9 @@ class _Forecast:
 
 def _ripe(series: Floats) -> Floats:
     """The second half of a series' judged points: early forecasts rest on few cycles, stray further, and are not what is to come."""
-    there = series[np.isfinite(series)]
-    return there[len(there) // 2 :]
+    there: Floats = series[np.isfinite(series)]
+    ripe: Floats = there[len(there) // 2 :]
+    return ripe
 
 
 def _folds(keys: Sequence[SeriesKey]) -> dict[SeriesKey, int]:

@@ -11,7 +11,7 @@ import numpy as np
 import numpy.typing as npt
 
 from within_pipelines.prediction.anomaly.forecast import FORGETTING
-from within_pipelines.prediction.anomaly.series import Floats
+from within_pipelines.prediction.anomaly.series import Floats, Ints
 from within_pipelines.prediction.anomaly.tail import Tails
 
 # |z| is counted between these knots; beyond the last one rarity no longer grows.
@@ -29,6 +29,8 @@ _REACH = 100.0
 _HALF, _BELIEF, _SHARE = 50.0, 8.0, 0.1
 _LARGEST_HALF = 100_000.0
 _STEPS = 34
+# Limits of so many points are sought at a time: their tables take 80 MB.
+_POINTS = 20_000
 
 
 @dataclass(frozen=True, slots=True)
@@ -192,6 +194,7 @@ def surprise(
     sides = np.empty((2, n, columns))
     bounds = np.full((2, n, columns), np.nan)
     parts = np.empty((2, *expected.shape)) if by_member else None
+    asked: list[tuple[Ints, Ints, Floats]] = []
     counts, pending, table = memory.counts, memory.pending, memory.table
     boundaries = np.nonzero((start + np.arange(columns)) % season == 0)[0].tolist() if half is not None else []
     edges = [0, *boundaries, columns]
@@ -214,9 +217,12 @@ def surprise(
             judged = np.isfinite(sides[0, :, first:last])
             wanted = judged if everywhere else judged & (sides[:, :, first:last].max(axis=0) >= limit)
             rows, at_column = np.nonzero(wanted)
-            if len(rows):
-                where = (rows, slice(None), first + at_column)
-                bounds[:, rows, first + at_column] = limits(table[rows], expected[where], scale[where], limit)
+            asked.append((rows, first + at_column, table[rows]))
+            if sum(len(found) for found, *_ in asked) > _POINTS or last == columns:
+                rows, at_column, tables = (np.concatenate(found) for found in zip(*asked, strict=True))
+                where = (rows, slice(None), at_column)
+                bounds[:, rows, at_column] = limits(tables, expected[where], scale[where], limit)
+                asked = []
         if half is not None:
             pending = pending + _histogram(interval[..., first:last])
     return Surprise(sides[0], sides[1], bounds[0], bounds[1], Memory(counts, pending, table), parts)
