@@ -242,8 +242,10 @@ class Result:
         return float(np.nanmean(np.array(self.vus)[rows]))
 
     def standard(self, rows: np.ndarray, profile: str) -> float:
-        """Normalised score of some series."""
+        """Normalised score of some series; NaN where none of them has a labelled window."""
         weights = PROFILES[profile]
+        if not any(self.series[i].sweep.n_windows for i in rows):
+            return float("nan")
         return nab_score([self.raw[profile][i] for i in rows], [self.series[i].sweep for i in rows], weights)
 
 

@@ -14,6 +14,7 @@ from hypothesis import strategies as st
 from polars.testing import assert_frame_equal
 
 from tests.prediction.anomaly.metrics import FIRST, daily, hourly, steady
+from within_pipelines.exceptions import SampleError, SchemaError
 from within_pipelines.prediction.anomaly import AnomalyDetector
 
 KINDS = ("ensemble_tail", "trailing_z")
@@ -153,3 +154,34 @@ def test_a_time_far_ahead_starts_afresh() -> None:
     detector = AnomalyDetector().fit(frame)
     later = frame.with_columns(pl.col("timestamp") + timedelta(days=900))
     assert detector.score_series(later)["state"].to_list()[:20] == ["warming_up"] * 20
+
+
+def test_what_is_refused_is_not_remembered_and_nothing_is_remembered_of_nothing() -> None:
+    frame = gappy(10)
+    old, new = frame.filter(pl.col("timestamp") < NEW), frame.filter(pl.col("timestamp") >= NEW)
+    detector, untouched = AnomalyDetector().fit(old), AnomalyDetector().fit(old)
+    assert detector.update(new.clear()) == []
+    with pytest.raises(SampleError, match="infinite values"):
+        detector.update(new.with_columns(value=pl.lit(float("inf"))))
+    noon = new.filter(pl.col("account_id") == "account-000").with_columns(pl.col("timestamp").cast(pl.Datetime("us")) + timedelta(hours=1))
+    twice = pl.concat([new.with_columns(pl.col("timestamp").cast(pl.Datetime("us"))), noon])
+    with pytest.raises(SampleError, match="fall between steps"):
+        detector.update(twice)
+    with pytest.raises(SchemaError, match="comes with a time zone"):
+        detector.update(new.with_columns(pl.col("timestamp").cast(pl.Datetime("us")).dt.replace_time_zone("UTC")))
+    assert_same(detector, untouched)
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_a_constant_or_missing_column_and_three_rows_have_a_stated_state(kind: str) -> None:
+    frame = daily(np.full((1, 100), 7.0))
+    detector = AnomalyDetector(kind=kind).fit(frame)
+    again = daily(np.full((1, 3), 7.0), first=NEW)
+    assert detector.update(again) == []
+    missing = detector.score_series(daily(np.full((1, 2), np.nan), first=NEW + timedelta(days=3)))
+    assert missing["state"].to_list() == ["missing"] * 2
+    assert missing["p_value"].null_count() == 2
+    assert missing["expected"].to_list() == pytest.approx([7.0, 7.0])
+    few = daily(np.array([[1.0, 2.0, 3.0]]), metric="revenue")
+    assert detector.update(few) == []
+    assert detector.score_series(few)["state"].to_list() == ["warming_up"] * 3

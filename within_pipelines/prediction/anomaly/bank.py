@@ -12,6 +12,8 @@ from within_pipelines.exceptions import SchemaError
 from within_pipelines.prediction.anomaly.forecast import Transform, Windows, learn_transform
 from within_pipelines.prediction.anomaly.series import KEY, MATURE, Bools, Floats, Ints, Observations, Rhythm, name_of, positions, rhythm
 from within_pipelines.prediction.anomaly.stream import State, joined
+from within_pipelines.prediction.anomaly.surprise import BINS, pooled_tables
+from within_pipelines.prediction.anomaly.tail import Tails
 
 SeriesKey = tuple[str, ...]
 # Numbers in the largest working array, so that memory stays near 100 MB whatever the number of series.
@@ -191,18 +193,14 @@ def layers(observed: Observations, banks: dict[int, Bank], blank: Blank, *, loga
 
 @dataclass(frozen=True, slots=True)
 class Blank:
-    """Makes states of series of which nothing is known."""
+    """Makes states of series of which nothing is known, under the members' laws over all series (none before `fit` has learned them)."""
 
-    laws: Sequence[object]
+    laws: Sequence[Tails]
     members: int
 
     def pooled(self, metrics: Sequence[str]) -> Floats:
         """Tables by the laws over all series; zeros before there are laws."""
-        from within_pipelines.prediction.anomaly.surprise import BINS, pooled_tables
-
-        if not self.laws:
-            return np.zeros((len(metrics), 2, self.members, BINS))
-        return pooled_tables(self.laws, metrics)  # type: ignore[arg-type]
+        return pooled_tables(self.laws, metrics) if self.laws else np.zeros((len(metrics), 2, self.members, BINS))
 
     def state(self, windows: Windows, metrics: Sequence[str]) -> State:
         """Empty states."""
