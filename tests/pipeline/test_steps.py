@@ -128,3 +128,20 @@ def test_the_face_answers_with_the_champions(agency: Agency, monkeypatch: pytest
         assert scores[0].score > scores[1].score
     finally:
         set_champion_source(None)
+
+
+def test_stored_metrics_say_how_severe_they_are_and_why_they_moved(agency: Agency) -> None:
+    from within_pipelines.database import PerformanceMetricRepository
+
+    with Workspace.open(agency.settings) as ws:
+        repository = PerformanceMetricRepository(ws.database)
+        rows = [row for back in range(14) for row in repository.on(LAST_DAY - timedelta(days=back)).to_dicts()]
+    scored = [row["metadata"] for row in rows if row["metadata"]["state"] == "scored"]
+    assert scored
+    assert all(said["severity"] >= 0 for said in scored)
+    ratios = [row for row in rows if row["is_anomaly"] and row["metric_name"] in ("cpc", "ctr", "cpm") and row["metric_value"] > 0]
+    for row in ratios:
+        cause = row["metadata"]["cause"]
+        assert sum(cause["by_total"].values()) == cause["log_change"]
+        assert (cause["log_change"] > 0) == (row["metadata"]["direction"] == "up")
+    assert not any(row["metadata"]["cause"] for row in rows if not row["is_anomaly"])

@@ -225,6 +225,8 @@ def find_anomalies(ws: Workspace, pin: Pin, day: date, known_at: datetime) -> pl
         return pl.DataFrame()
     scored = detector.score_series(series).filter(pl.col("timestamp") > day - timedelta(days=_KEPT_DAYS))
     kept = scored.filter(pl.col("value").is_finite())
+    place = ("platform", "account_id", "metric", "timestamp")
+    causes = {tuple(finding[name] for name in place): finding.get("cause") for finding in detector.judge(series).findings}
     number: Callable[[Any], float | None] = lambda x: None if x is None or x != x else float(x)
     stored = pl.DataFrame(
         [
@@ -243,6 +245,8 @@ def find_anomalies(ws: Workspace, pin: Pin, day: date, known_at: datetime) -> pl
                     "low": number(row["low"]),
                     "high": number(row["high"]),
                     "direction": row["direction"],
+                    "severity": number(row["severity"]),
+                    "cause": causes.get(tuple(row[name] for name in place)),
                     "currency": row["currency"],
                     "model_sha256": version.model_sha256,
                     "model_version": version.version,

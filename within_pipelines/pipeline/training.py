@@ -32,7 +32,7 @@ MODELS: tuple[str, ...] = ("ad_score", "account_health", "anomaly")
 KINDS: Mapping[str, tuple[str, str]] = {
     "ad_score": ("stack", "longer_headline"),
     "account_health": ("logistic_xgboost", "persistence"),
-    "anomaly": ("seasonal_tail", "trailing_z"),
+    "anomaly": ("ensemble_tail", "trailing_z"),
 }
 
 

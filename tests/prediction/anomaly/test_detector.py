@@ -18,7 +18,7 @@ from within_pipelines.prediction.anomaly import AnomalyDetector
 from within_pipelines.prediction.champion import set_champion_source
 
 SPLIT = FIRST + timedelta(days=120)
-KINDS = ("seasonal_tail", "trailing_z")
+KINDS = ("ensemble_tail", "trailing_z")
 
 
 def old(frame: pl.DataFrame) -> pl.DataFrame:
@@ -79,7 +79,7 @@ def test_an_alarm_is_a_value_outside_its_limits() -> None:
     detector, frame = fitted(sensitivity=0.99)
     scored = detector.score_series(frame)
     outside = scored.filter((pl.col("value") < pl.col("low")) | (pl.col("value") > pl.col("high")))
-    limit = detector.p_limit(next(iter(detector._require().memories.values())).rhythm)
+    limit = detector.p_limit(next(iter(detector._require().banks.values())).rhythm)
     assert outside.height > 0
     assert_frame_equal(outside, scored.filter(pl.col("p_value") <= limit))
     assert set(scored.filter("alarm").rows()) <= set(outside.rows())
@@ -131,7 +131,7 @@ def test_one_incident_is_one_alarm_until_the_silence_ends() -> None:
     first = SPLIT + timedelta(days=10)
     during = pl.col("timestamp").is_between(first, first + timedelta(days=3)) & (pl.col("account_id") == "account-000")
     found = detector.detect(frame.with_columns(value=pl.when(during).then(5.0).otherwise("value")))
-    days = [f["timestamp"] for f in found if f["account_id"] == "account-000" and f["direction"] == "down"]
+    days = [f["timestamp"] for f in found if f["account_id"] == "account-000" and f["value"] == 5.0]
     assert days == [first, first + timedelta(days=3)]
 
 
@@ -224,7 +224,7 @@ def test_a_saved_detector_answers_the_same_and_saves_to_the_same_bytes(kind: str
 def test_a_changed_or_foreign_artifact_is_refused(tmp_path: Path) -> None:
     detector, _ = fitted()
     detector.save(tmp_path / "model")
-    (tmp_path / "model" / "values.npy").write_bytes(b"0")
+    (tmp_path / "model" / "detector.json").write_bytes(b"0")
     with pytest.raises(ArtifactError, match="was changed after it was written"):
         AnomalyDetector.load(tmp_path / "model")
     from within_pipelines.prediction.artifact import write_artifact
@@ -339,3 +339,35 @@ def test_findings_can_be_written_as_json() -> None:
     findings = detector.detect(frame)
     assert findings
     assert json.loads(json.dumps(findings, default=str))[0]["metric"] == "spend"
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_an_explanation_adds_up_to_the_surprise_that_orders_the_p_values(kind: str) -> None:
+    detector, frame = fitted(kind=kind)
+    told, scored = detector.explain(frame), detector.score_series(frame, limits=False)
+    parts = [name for name in told.columns if name.endswith("_surprise")]
+    assert len(parts) == (4 if kind == "ensemble_tail" else 1)
+    assert told.select(pl.mean_horizontal(parts)).to_series().to_list() == pytest.approx(told["surprise"].to_list())
+    by_surprise = told.with_columns(p_value=scored["p_value"]).sort("surprise", descending=True)["p_value"].to_numpy()
+    assert np.all(np.diff(by_surprise) >= 0)
+    assert (told["surprise"] > 0).all()
+    assert detector.explain(frame.clear()).is_empty()
+
+
+def test_limits_left_out_change_nothing_else() -> None:
+    detector, frame = fitted()
+    without = detector.score_series(frame, limits=False)
+    assert without["low"].null_count() == without.height
+    assert_frame_equal(without.drop("low", "high"), detector.score_series(frame).drop("low", "high"), check_exact=True)
+
+
+def test_a_severity_is_what_is_usual_until_something_goes_on_for_days() -> None:
+    detector, frame = fitted()
+    during = pl.col("timestamp").is_between(SPLIT + timedelta(days=20), SPLIT + timedelta(days=24))
+    scored = detector.score_series(frame.with_columns(value=pl.when(during).then(300.0).otherwise("value")))
+    severity = dict(scored.group_by("timestamp").agg(pl.col("severity").median()).iter_rows())
+    quiet = [severity[SPLIT + timedelta(days=day)] for day in range(10, 20)]
+    assert 0.5 < np.median(quiet) < 2
+    rising = [severity[SPLIT + timedelta(days=day)] for day in (20, 22, 24)]
+    assert rising[0] > 3 * max(quiet)
+    assert severity[SPLIT + timedelta(days=38)] < rising[-1] / 3

@@ -14,7 +14,7 @@ from within_pipelines.prediction.anomaly import AnomalyDetector
 SERIES, TRAIN, TEST = 150, 200, 100
 
 
-@pytest.mark.parametrize("kind", ["seasonal_tail", "trailing_z"])
+@pytest.mark.parametrize("kind", ["ensemble_tail", "trailing_z"])
 @pytest.mark.parametrize("law", ["normal", "heavy", "weekly"])
 @pytest.mark.parametrize("sensitivity", [0.9, 0.97])
 def test_false_alarms_of_daily_series_are_those_stated(kind: str, law: str, sensitivity: float) -> None:

@@ -122,7 +122,7 @@ def evaluate_anomaly(
 
 
 def _score(detector: AnomalyDetector, table: pl.DataFrame) -> pl.DataFrame:
-    return detector.score_series(table)
+    return detector.score_series(table, limits=False)
 
 
 def _times(table: pl.DataFrame) -> npt.NDArray[np.int64]:

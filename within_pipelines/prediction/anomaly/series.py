@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -165,15 +166,20 @@ def rhythm(times: Ints, fallback: Rhythm | None) -> Rhythm:
     return Rhythm(step, int(times[0]) % step)
 
 
-def positions(times: Ints, found: Rhythm, *, name: str) -> Ints:
-    """Grid positions of `times`.
+def positions(times: Ints, found: Rhythm, *, key: Sequence[str]) -> Ints:
+    """Grid positions of rising `times`.
 
     Raises `SampleError` when two times fall on one position, because the series is not regular."""
     at: Ints = np.rint((times - found.phase) / found.step).astype(np.int64)
-    if len(np.unique(at)) < len(at):
-        hours = found.step / HOUR_US
+    between = len(at) - 1 - int(np.count_nonzero(np.diff(at)))
+    if between > 0:
         raise SampleError(
-            f"The series {name} has a median step of {hours:g} h but {len(at) - len(np.unique(at))} of {len(at)} values fall between "
+            f"The series {name_of(key)} has a median step of {found.step / HOUR_US:g} h but {between} of {len(at)} values fall between "
             "steps; resample it to a regular step first."
         )
     return at
+
+
+def name_of(key: Sequence[str]) -> str:
+    """A series in words: "google_ads/123/spend"."""
+    return "/".join(part for part in key if part)

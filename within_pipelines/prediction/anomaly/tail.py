@@ -161,3 +161,49 @@ class Tails:
             return Tail.from_dict(found[0]), Tail.from_dict(found[1])
 
         return cls(pair(values["pooled"]), {name: pair(found) for name, found in values["by_metric"].items()})
+
+
+@dataclass(frozen=True, slots=True)
+class Calibration:
+    """Survival function of the ensemble's surprise: from "mean of -log10 p" to a p-value.
+
+    The members agree to a degree that only the data know, so their mean is calibrated again, over all metrics, because each metric's own
+    tails are in the members' p-values already. Where little was seen, 10 ** -surprise is believed, which is right for members that always
+    agree."""
+
+    tail: Tail
+
+    # The learned tail weighs as much as the belief when it rests on this many surprises.
+    _HALF = 100.0
+
+    @classmethod
+    def of(cls, surprise: Floats) -> Self:
+        """Learn from surprises that were mostly normal."""
+        return cls(Tail.of(surprise))
+
+    def __call__(self, surprise: Floats) -> Floats:
+        """P(a surprise is at least this large), in (0, 1]; NaN for NaN."""
+        belief: Floats = np.minimum(10.0**-surprise, 1.0)
+        n = float(self.tail.n)
+        return belief if n < _FEWEST else (n * self.tail(surprise) + self._HALF * belief) / (n + self._HALF)
+
+    def limit(self, p: float) -> float:
+        """The surprise from which the p-value is at most `p`.
+
+        >>> round(Calibration.of(np.empty(0)).limit(0.001), 6)
+        3.0
+        """
+        near, far = 0.0, 50.0
+        for _ in range(60):
+            middle = 0.5 * (near + far)
+            near, far = (near, middle) if float(self(np.array([middle]))[0]) <= p else (middle, far)
+        return far
+
+    def to_dict(self) -> dict[str, Any]:
+        """Plain numbers for JSON."""
+        return self.tail.to_dict()
+
+    @classmethod
+    def from_dict(cls, values: Mapping[str, Any]) -> Self:
+        """The calibration that `to_dict` wrote."""
+        return cls(Tail.from_dict(values))

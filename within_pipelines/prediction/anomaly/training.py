@@ -33,7 +33,7 @@ def split_anomaly(training_set: pl.DataFrame) -> tuple[pl.DataFrame, pl.DataFram
     return training_set.filter(older), training_set.clear(), training_set.filter(~older)
 
 
-def train_anomaly(training_set: pl.DataFrame, *, seed: int = 7, kind: str = "seasonal_tail", sensitivity: float = 0.95) -> AnomalyDetector:
+def train_anomaly(training_set: pl.DataFrame, *, seed: int = 7, kind: str = "ensemble_tail", sensitivity: float = 0.95) -> AnomalyDetector:
     """Fit a detector on the older part of `training_set`; the newest 30 % stay unseen for `evaluate_anomaly`.
 
     Fitting draws nothing at random, so `seed` changes nothing; it is there because every model is trained with one."""

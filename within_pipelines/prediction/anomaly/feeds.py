@@ -1,0 +1,61 @@
+"""Data that stopped coming: said before anything is said about the values."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+import polars as pl
+
+from within_pipelines.prediction.anomaly.series import KEY, Bools, Observations, rhythm
+
+# So many equal values in a row are suspicious, if the series hardly ever repeated one before.
+_STUCK = 4
+_RARELY = 0.02
+_FEWEST = 20
+
+
+@dataclass(frozen=True, slots=True)
+class FeedProblem:
+    """One series whose data stopped: `kind` is "missing" (no value although others of the account go on) or "stalled" (the same value).
+
+    `row` is the row of the table with the last trustworthy value, `points` how many points are missing or repeated since."""
+
+    kind: str
+    row: int
+    points: int
+
+
+def feed_problems(observed: Observations, quiet: int | None = None) -> tuple[list[FeedProblem], Bools]:
+    """Series that stopped, in the order of the table, and which rows are no measurement (the repeats).
+
+    *missing*: the newest `quiet` points or more (default: 36 hours, at least 3 points) have no value, while another series of the same
+    account, or without accounts any series, has one. *stalled*: the last 4 or more values are equal and not zero, and of at least 20
+    steps before hardly any (2 %) repeated a value."""
+    repeats = np.zeros(len(observed.value), dtype=bool)
+    if not len(repeats):
+        return [], repeats
+    numbered = observed.keys.with_row_index("row").with_columns(t=pl.Series(observed.time), value=pl.Series(observed.value))
+    account = ["platform", "account_id"]
+    latest = numbered.filter(pl.col("value").is_not_nan()).group_by(account).agg(newest=pl.col("t").max())
+    series = numbered.sort(*KEY, "t").group_by(KEY, maintain_order=True).agg("row", "t", "value")
+    series = series.join(latest, on=account, how="left", maintain_order="left")
+    problems = []
+    for rows, times, values, newest in series.select("row", "t", "value", "newest").iter_rows():
+        value, time = np.array(values), np.array(times, dtype=np.int64)
+        there = np.nonzero(np.isfinite(value))[0]
+        if not len(there) or newest is None:
+            continue
+        last = int(there[-1])
+        rate = rhythm(time, None)
+        absent = round((newest - int(time[last])) / rate.step)
+        if len(there) > 1 and absent >= (quiet or rate.refractory):
+            problems.append(FeedProblem("missing", rows[last], absent))
+        known = value[there]
+        same = np.concatenate([[False], known[1:] == known[:-1]])
+        run = len(same) - 1 - int(np.nonzero(~same)[0][-1])
+        before = same[1 : len(same) - run]
+        if run + 1 >= _STUCK and known[-1] != 0 and len(before) >= _FEWEST and before.mean() <= _RARELY:
+            problems.append(FeedProblem("stalled", rows[int(there[len(there) - 1 - run])], run))
+            repeats[[rows[int(i)] for i in there[len(there) - run :]]] = True
+    return sorted(problems, key=lambda problem: problem.row), repeats
