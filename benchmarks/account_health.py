@@ -9,6 +9,7 @@ folder; a test unit's features use its own history (and what `--data` knows of t
 
 from __future__ import annotations
 
+import calendar
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from datetime import UTC, date, datetime, timedelta
@@ -34,8 +35,7 @@ HORIZON = 7
 # About one click a day. Below that, a week's ratio is noise; at this volume calibrated persistence is about as good as it is known to be.
 MINIMUM_CLICKS = 30.0
 ENTITY = ("platform", "account_id", "campaign_id")
-MONTHS = {name: number for number, name in enumerate(
-    "January February March April May June July August September October November December".split(), 1)}  # fmt: skip
+MONTHS = {name: number for number, name in enumerate(calendar.month_name) if name}
 RESAMPLES = 200
 # A week with fewer rows says too little about coverage.
 LEAST_IN_WEEK = 30
@@ -101,12 +101,13 @@ def online(folder: Path, *, engagement: bool) -> pl.DataFrame:
     return daily_facts(frame.with_columns(platform=pl.lit("display"), account_id="campaign_number", campaign_id=unit))
 
 
+_DAILY = (("ctr", "ctr", 0.2), ("clicks", "clicks", 0.3))
+_SALES = (("cpa", "conversions_per_cost", 0.2), ("roas", "revenue_per_cost", 0.2))
 PANELS = (
-    Panel("adwords", adwords, (("ctr", "ctr", 0.2), ("clicks", "clicks", 0.3)), 28, 3, 28, 126),
-    Panel("online", lambda f: online(f, engagement=False), (("cpa", "conversions_per_cost", 0.2), ("roas", "revenue_per_cost", 0.2)), 14, 1, 7, 21),
-    Panel("online_engagement", lambda f: online(f, engagement=True), (
-        ("cpa", "conversions_per_cost", 0.2), ("roas", "revenue_per_cost", 0.2)), 14, 1, 7, 21),
-)  # fmt: skip
+    Panel("adwords", adwords, _DAILY, usual_days=28, step=3, fold=28, warm_up=126),
+    Panel("online", lambda f: online(f, engagement=False), _SALES, usual_days=14, step=1, fold=7, warm_up=21),
+    Panel("online_engagement", lambda f: online(f, engagement=True), _SALES, usual_days=14, step=1, fold=7, warm_up=21),
+)
 
 
 def labelled(facts: pl.DataFrame, panel: Panel, target: str, drop: float, *, first: date | None = None) -> pl.DataFrame:

@@ -67,10 +67,10 @@ def account_labels(
 ) -> pl.DataFrame:
     """One row per (entity, origin): efficiency over the `horizon` days after the origin against the level usual on the origin.
 
-    The target and the shrunken baseline (of the last `usual_days`) are those of `account_features`, from knowledge at the origin; the future is taken as known at
-    `as_of` and corrected by `maturity`. `log_ratio` = log((e r + 1/2) / (e + 1/2)) with r = future over baseline and e =
-    `expected_events`, which keeps a week without conversions finite; `degraded` = `log_ratio < log(1 - drop)`. Both are null when
-    fewer than 5 events were expected, when nothing was delivered, or when the unit had no baseline.
+    The target and the shrunken baseline (of the last `usual_days`) are those of `account_features`, from knowledge at the origin; the
+    future is taken as known at `as_of` and corrected by `maturity`. `log_ratio` = log((e r + 1/2) / (e + 1/2)) with r = future over
+    baseline and e = `expected_events`, which keeps a week without conversions finite; `degraded` = `log_ratio < log(1 - drop)`. Both are
+    null when fewer than 5 events were expected, when nothing was delivered, or when the unit had no baseline.
     `mature` says whether the whole horizon was knowable at `as_of`, the account's feed has reached its last day, and at least 90 % of that
     day's conversions are expected to be in: train only on mature rows.
     `stopped` says of a unit that delivered within the last 7 days whether it delivered nothing on all `horizon` days; null for one that

@@ -118,7 +118,8 @@ class Baseline:
     """A ratio's sums per window, the unit's long level and its shrunken level of the usual days (all with the axes unit, origin).
 
     `level` = q r + (1 - q) `long`, r the ratio of the usual days (28), q = E / (E + k), E the events that the long level expects of
-    their denominator: the posterior mean of a Gamma prior worth k events. `long` is the 112-day ratio shrunk the same way to the ratio of the whole account.
+    their denominator: the posterior mean of a Gamma prior worth k events.
+    `long` is the 112-day ratio shrunk the same way to the ratio of the whole account.
     `event_rate` is events per denominator at the long level."""
 
     numerator: dict[int, Floats]

@@ -15,6 +15,8 @@ Floats = NDArray[np.float64]
 
 # Newest scores kept. Older ones describe a world that has gone; fewer make the far quantiles rough.
 MEMORY = 4000
+# Share of a day's surprise by which the miss rate moves.
+RATE = 0.1
 # Never aim below this share of misses: the largest score seen is the widest band that the data can support.
 _FINEST = 1e-3
 # Of a horizon's worth of days that agree, the miss rate may follow at most this far from where it should be.
@@ -44,8 +46,11 @@ class AdaptiveConformal:
     days: int = 0
 
     @classmethod
-    def start(cls, scores: Floats, *, level: float, rate: float = 0.05) -> AdaptiveConformal:
+    def start(cls, scores: Floats, *, level: float, rate: float = RATE, blocks: int | None = None) -> AdaptiveConformal:
         """Begin with calibration `scores`, oldest first.
+
+        `blocks` is the number of independent stretches (weeks) that they come from. Scores of one week move together, so few weeks say
+        little about the next one: the miss rate starts at (1 - level) blocks / (blocks + 1), the rate of n exchangeable cases.
 
         Raises `SampleError` for a level outside (0, 1), a negative rate, scores that are not finite, and fewer scores than a band of this
         level needs."""
@@ -55,7 +60,7 @@ class AdaptiveConformal:
         needed = int(np.ceil(level / (1 - level) - 1e-9))
         if kept.size < needed:
             raise SampleError(f"{kept.size} calibration cases cannot support {level:.0%} intervals; at least {needed} are needed.")
-        return cls(level, rate, 1 - level, kept[-MEMORY:])
+        return cls(level, rate, (1 - level) * (1.0 if blocks is None else blocks / (blocks + 1)), kept[-MEMORY:])
 
     def quantile(self) -> float:
         """The score that the next truth should stay below: the ceil((n + 1) (1 - miss))-th smallest, at most the largest one seen."""

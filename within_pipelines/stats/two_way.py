@@ -70,5 +70,7 @@ def two_way_bootstrap(
     defined = draws[np.isfinite(draws)]
     n = min(len(np.unique(np.asarray(units))), len(np.unique(np.asarray(moments))))
     if len(defined) < (1 - MOST_UNDEFINED) * n_resamples:
-        raise SampleError(f"The statistic is undefined on {n_resamples - len(defined)} of {n_resamples} resamples; the sample is too small.")
+        raise SampleError(
+            f"The statistic is undefined on {n_resamples - len(defined)} of {n_resamples} resamples; the sample is too small."
+        )
     return _interval(value, defined, n, level)

@@ -208,7 +208,7 @@ def test_without_the_continuous_label_there_is_no_band(health_rows: pl.DataFrame
 
 
 def test_too_few_known_ratios_make_no_band(health_rows: pl.DataFrame) -> None:
-    sparse = health_rows.with_columns(log_ratio=pl.when(pl.col("origin") < FIRST + timedelta(days=60)).then("log_ratio"))
+    sparse = health_rows.with_columns(log_ratio=pl.when(pl.col("origin") < FIRST + timedelta(days=27)).then("log_ratio"))
     assert AccountHealthPredictor().fit(sparse).band(health_rows) is None
 
 
@@ -245,11 +245,12 @@ def late(frame: pl.DataFrame) -> date:
         (lambda f: f, np.full(960, 0.5), SampleError, "labels hold values other than 0 and 1; give True where efficiency fell"),
         (lambda f: f, np.r_[np.nan, np.ones(959)], SampleError, "labels holds 1 of 960 values that are missing or not finite"),
         (lambda f: f, np.ones(3), SampleError, "labels holds 3 values for 960 rows"),
-        (lambda f: f.drop("degraded"), None, SchemaError, "The table lacks degraded; give labels, or the label column"),
+        (lambda f: f.drop("degraded", "log_ratio"), None, SchemaError, "The table lacks degraded; give labels, or the label column"),
         (lambda f: f.drop("silence"), None, SchemaError, "The table lacks silence; give whole rows"),
         (lambda f: daily_rows(2, days=50), np.ones(100), SampleError, "labels belong to feature rows; daily facts make their own"),
-        (lambda f: f.filter(pl.col("origin") == FIRST).vstack(f.filter(pl.col("origin") == FIRST)).vstack(
-            f.filter(pl.col("origin") == FIRST)), None, SampleError, "The fitting part holds 0 rows"),
+        (lambda f: feature_rows(70, origins=1), None, SampleError, "The fitting part holds 0 rows"),
+        (lambda f: f.vstack(f.head(3)), None, SampleError,
+         "3 of 963 feature rows repeat the platform, account_id, campaign_id, origin of another row; keep one of each"),
     ],
 )  # fmt: skip
 def test_unusable_training_data_are_refused(health_rows: pl.DataFrame, change: Any, labels: Any, error: type[Exception], told: str) -> None:

@@ -38,10 +38,12 @@ LEAN: tuple[str, ...] = (
     "slope_efficiency_28",
 )
 PERSISTENCE: tuple[str, ...] = ("log_efficiency_7",)
-# Shares of the richer parts that are tried; the rest is the lean part's.
-SHARES: tuple[float, ...] = (0.0, 0.5, 1.0)
 # Penalties in rows whose labels share no days; overlapping labels multiply them.
-_LEAN_RIDGE, _WIDE_RIDGE, _LEAN_SCALE_RIDGE, _WIDE_SCALE_RIDGE, _WIDE_LOCATION_RIDGE = 3.0, 100.0, 30.0, 100.0, 30.0
+# The band's scale is a unit's own predicted scatter plus this many usual ones (Papadopoulos, Vovk and Gammerman 2011): shocks that all
+# units share move large ones as far as small ones, beyond what their own noise would let one expect.
+_SHARED_SCATTER = 2.0
+_LEAN_RIDGE, _LEAN_LOCATION_RIDGE, _LEAN_SCALE_RIDGE = 3.0, 100.0, 100.0
+_WIDE_RIDGE, _WIDE_LOCATION_RIDGE, _WIDE_SCALE_RIDGE = 100.0, 30.0, 100.0
 
 
 @dataclass(frozen=True)
@@ -113,12 +115,10 @@ class HealthBlend:
         return self.narrow is not None
 
     def location_and_scale(self, x: Floats) -> tuple[Floats, Floats]:
-        """Predicted log ratio and its typical distance from the truth."""
-        if self.share > 0 and self.spread is not None:
-            return self.spread.location(x), self.spread.scale(x)
-        assert self.narrow is not None
-        lean = x[:, self._columns]
-        return self.narrow.location(lean), self.narrow.scale(lean)
+        """Predicted log ratio, and the unit of the distance at which the truth may lie."""
+        part, seen = (self.spread, x) if self.share > 0 and self.spread is not None else (self.narrow, x[:, self._columns])
+        assert part is not None
+        return part.location(seen), part.scale(seen) + _SHARED_SCATTER * part.typical_scale
 
     def to_dict(self) -> dict[str, Any]:
         """Everything but the trees as plain values for JSON."""
@@ -173,7 +173,7 @@ def fit_blend(
     if log_ratio is not None and known.any():
         narrow = fit_location_scale(
             lean_x[known], log_ratio[known], outcome[known], threshold=threshold,
-            ridge=_LEAN_RIDGE * overlap, scale_ridge=_LEAN_SCALE_RIDGE * overlap,
+            ridge=_LEAN_LOCATION_RIDGE * overlap, scale_ridge=_LEAN_SCALE_RIDGE * overlap,
         )  # fmt: skip
         blend = replace(blend, narrow=narrow)
     if not rich:

@@ -108,7 +108,8 @@ def feature_rows(data: Any, *, origins: list[date] | None = None, usual_days: in
 def labelled_rows(data: Any, *, horizon: int, drop: float = 0.2, usual_days: int = 28) -> pl.DataFrame:
     """Feature rows with labels from daily facts: every third day that has 28 days before it and `horizon` days after it.
 
-    Units that stopped have no `degraded` and no `log_ratio`; their rows are kept for the column `stopped`."""
+    Units that stopped, or for which too little was to be expected, have no `degraded` and no `log_ratio`; their rows are kept for the
+    column `stopped`."""
     from datetime import timedelta
 
     from within_pipelines.features import account_features, account_labels
@@ -129,5 +130,5 @@ def labelled_rows(data: Any, *, horizon: int, drop: float = 0.2, usual_days: int
     labels = account_labels(facts, origins=origins, entity=entity, horizon=horizon, as_of=as_of, drop=drop, usual_days=usual_days)
     joined = rows.join(labels, on=[*entity, "origin"], how="inner", suffix="_label")
     return joined.with_columns(campaign_id=pl.lit("")).filter(
-        pl.col("mature") & (pl.col("degraded").is_not_null() | pl.col("stopped").fill_null(False))
+        pl.col("mature") & (pl.col("degraded").is_not_null() | pl.col("stopped").is_not_null())
     )

@@ -41,6 +41,11 @@ class LocationScale:
         result: Floats = np.exp(np.clip(self.log_scale(x), self.lowest, self.highest))
         return result
 
+    @property
+    def typical_scale(self) -> float:
+        """The scale of the usual unit."""
+        return float(np.exp(np.clip(self.log_scale.intercept, self.lowest, self.highest)))
+
     def log_odds(self, x: Floats) -> Floats:
         """Log-odds of a log ratio below the threshold."""
         result: Floats = self.intercept + self.slope * (self.threshold - self.location(x)) / self.scale(x)

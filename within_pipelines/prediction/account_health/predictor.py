@@ -13,7 +13,7 @@ import polars as pl
 from numpy.typing import NDArray
 
 from within_pipelines.exceptions import ArtifactError, NotFittedError, SampleError, SchemaError, SettingsError
-from within_pipelines.prediction.account_health.blend import LEAN, PERSISTENCE, SHARES, HealthBlend, fit_blend
+from within_pipelines.prediction.account_health.blend import LEAN, PERSISTENCE, HealthBlend, fit_blend
 from within_pipelines.prediction.account_health.groups import group_of, recommendation
 from within_pipelines.prediction.account_health.inputs import (
     checked_features,
@@ -181,9 +181,9 @@ class AccountHealthPredictor:
                 raise SchemaError(f"The table lacks log_ratio, from which a drop of {self.drop} is told; give it, or labels.")
             frame = frame.with_columns(_y=pl.col("degraded").cast(pl.Float64, strict=False))
             if "stopped" in frame.columns:
-                # Units that stopped have no label of efficiency; they teach the second head only.
-                stopped = frame["stopped"].fill_null(False) & frame["_y"].is_null()
-                as_vector(frame.filter(~stopped)["_y"], rows=int((~stopped).sum()), what="labels")
+                # Rows without a label of efficiency, but known to have stopped or not, teach the second head only.
+                only_second = frame["stopped"].is_not_null() & frame["_y"].is_null()
+                as_vector(frame.filter(~only_second)["_y"], rows=int((~only_second).sum()), what="labels")
                 self._refuse_other_values(frame["_y"].drop_nulls().to_numpy())
                 return frame
             labels = frame["_y"]
@@ -220,12 +220,12 @@ class AccountHealthPredictor:
 
         blocks = [(fitted(older, rich=rich), block) for older, block in later_blocks(days, y, horizon=self.horizon)]
         later = np.concatenate([np.flatnonzero(block) for _, block in blocks])
-        mixes = {
-            share: np.concatenate([blend.with_share(share).log_odds(x[block]) for blend, block in blocks])
-            for share in (SHARES if rich else (0.0,))
-        }
-        share = earned_share(mixes, y[later], days[later])
-        self._platt = fit_platt(mixes[share], y[later], ridge=_PLATT_RIDGE * overlap)
+        lean, full = (np.concatenate([blend.with_share(share).log_odds(x[block]) for blend, block in blocks]) for share in (0.0, 1.0))
+        # The first quarter's fit has too little to learn the richer parts from; what it says of them holds for no later fit.
+        newer = days[later] >= np.median(np.unique(days))
+        share = earned_share(lean[newer], full[newer], y[later][newer], days[later][newer]) if rich and newer.any() else 0.0
+        mixed = (1 - share) * lean + share * full
+        self._platt = fit_platt(mixed, y[later], ridge=_PLATT_RIDGE * overlap)
         if self._platt.slope <= 0:
             # Later days contradict the ranking by chance; turning it round would be worse than saying little.
             self._platt = PlattScaling(fit_platt(np.zeros(later.size), y[later], ridge=1e-6).intercept, 0.0)
@@ -252,11 +252,13 @@ class AccountHealthPredictor:
         if ratio is None:
             return None
         by_day: list[Floats] = []
+        seen: list[int] = []
         for blend, block in blocks:
             known = np.flatnonzero(block & np.isfinite(ratio))
             if blend.has_band and known.size:
                 scores = _scores(blend, x[known], ratio[known])
                 by_day += [scores[days[known] == day] for day in np.unique(days[known])]
+                seen += np.unique(days[known]).tolist()
         n = sum(day.size for day in by_day)
         if n < self.level / (1 - self.level) or not self._fitted_blend().has_band:
             return None
@@ -264,7 +266,9 @@ class AccountHealthPredictor:
         half = int(np.searchsorted(np.cumsum([day.size for day in by_day]), n / 2)) + 1
         while sum(day.size for day in by_day[:half]) < self.level / (1 - self.level):
             half += 1
-        return AdaptiveConformal.start(np.concatenate(by_day[:half]), level=self.level).learn(by_day[half:])
+        started = np.concatenate(by_day[:half])
+        weeks = max(1, int(np.ptp([int(d) for d in seen[:half]]) // 7) + 1)
+        return AdaptiveConformal.start(started, level=self.level, blocks=weeks).learn(by_day[half:])
 
     def update(self, data: Any) -> Self:
         """Learn from outcomes that have become known since `fit` or the last `update`: the band follows them, day by day.
@@ -283,7 +287,9 @@ class AccountHealthPredictor:
         days = rows["origin"].to_physical().to_numpy().astype(np.int64)
         if self._learned_until is not None and days.min() <= self._learned_until:
             old = int((days <= self._learned_until).sum())
-            raise SampleError(f"{old} of {len(days)} rows have origins up to {self.learned_until}, which were learned from already; give later ones.")
+            raise SampleError(
+                f"{old} of {len(days)} rows have origins up to {self.learned_until}, which were learned from already; give later ones."
+            )
         if self._band is not None:
             scores = _scores(blend, matrix(rows, blend.features), matrix(rows, ("log_ratio",))[:, 0])
             self._band = self._band.learn([scores[days == day] for day in np.unique(days)])

@@ -29,11 +29,12 @@ class RiskFactor:
 class AccountHealth:
     """Health of one account (or campaign) on one day.
 
-    `score` is 100 (1 - `probability`), where `probability` is the calibrated probability that efficiency over the next
-    `horizon` days falls by at least `drop` (a fifth) below the unit's own usual level. `log_ratio` is the predicted logarithm of that ratio with a conformal band.
-    `stop_probability` is the probability that it delivers nothing in those days (None when the model was not taught); `probability` holds
-    for a unit that goes on. `state` is "insufficient_data" (and every number None) below the stated volume. `money_at_risk` is the spend of the horizon times the
-    probability times `drop`, in `currency`. Recommendations are things to look at, with the evidence beside each, and claim no cause."""
+    `score` is 100 (1 - `probability`), where `probability` is the calibrated probability that efficiency over the next `horizon` days
+    falls by at least `drop` (a fifth) below the unit's own usual level, given that it goes on. `stop_probability` is the probability that
+    it delivers nothing in those days (None when the model was not taught). `log_ratio` is the predicted logarithm of the ratio with a
+    conformal band. `state` is "insufficient_data" (and every number None) below the stated volume. `money_at_risk` is the spend of the
+    horizon times the probability times `drop`, in `currency`. Recommendations are things to look at, with the evidence beside each, and
+    claim no cause."""
 
     platform: str
     account_id: str
