@@ -63,6 +63,9 @@ def daily_facts(data: Any) -> pl.DataFrame:
     bad = frame["event_date"].null_count()
     if bad:
         raise SampleError(f"{bad} of {frame.height} rows have no usable day; write days as YYYY-MM-DD.")
+    unnamed = frame["account_id"].null_count()
+    if unnamed:
+        raise SampleError(f"{unnamed} of {frame.height} rows have no account_id; name the account, because its rows make its history.")
     key = [name for name in (*ENTITY, "ad_group_id", "ad_id", "breakdown", "attribution", "grain", "event_date") if name in frame.columns]
     repeated = frame.height - frame.n_unique(key)
     if repeated:
@@ -70,6 +73,7 @@ def daily_facts(data: Any) -> pl.DataFrame:
             f"{repeated} of {frame.height} rows repeat the {', '.join(key)} of another row; add them up, or give the campaign_id, "
             "ad_group_id and ad_id that tell them apart."
         )
+    _refuse_unusable_amounts(frame)
     if "grain" not in frame.columns:
         frame = frame.with_columns(grain=pl.lit("ad"))
     for micros, units in (("spend_micros", "spend"), ("revenue_micros", "revenue")):
@@ -86,6 +90,22 @@ def daily_facts(data: Any) -> pl.DataFrame:
     return frame.select(pl.col(name).cast(dtype) for name, dtype in schema.items()).with_columns(
         ingested_at=pl.col("as_of"), commit_seq=pl.lit(1, pl.Int64)
     )
+
+
+def _refuse_unusable_amounts(frame: pl.DataFrame) -> None:
+    """Raise `SampleError` for counts and amounts that are no numbers, infinite or below 0; null means not reported and is allowed."""
+    for name in ("impressions", "clicks", "conversions", "spend", "revenue", "spend_micros", "revenue_micros"):
+        if name not in frame.columns:
+            continue
+        number = pl.col(name).cast(pl.Float64, strict=False)
+        told = frame.select(
+            text=(number.is_null() & pl.col(name).is_not_null()).sum(), infinite=number.is_infinite().sum(), negative=(number < 0).sum()
+        ).row(0, named=True)
+        bad = {kind: count for kind, count in told.items() if count}
+        if bad:
+            what = {"text": "no number", "infinite": "infinite", "negative": "below 0"}
+            found = ", ".join(f"{count} of {frame.height} values are {what[kind]}" for kind, count in bad.items())
+            raise SampleError(f"{name}: {found}; correct them, or leave them empty where nothing was reported.")
 
 
 def feature_rows(data: Any, *, origins: list[date] | None = None, usual_days: int = 28) -> pl.DataFrame:

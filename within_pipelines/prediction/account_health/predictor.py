@@ -40,6 +40,9 @@ Ints = NDArray[np.int64]
 HEALTH_KINDS: tuple[str, ...] = ("logistic_xgboost", "persistence")
 # Below this many clicks in 28 days there is too little to say anything.
 MINIMUM_CLICKS = 100.0
+# Fewer days than this make no usual level, whatever their volume.
+MINIMUM_DAYS = 14
+_HISTORY_DAYS = 112  # what history_share is a share of
 _MINIMUM_ROWS = 60
 _CALIBRATION_SHARE = 0.25
 _TIERS: tuple[tuple[float, str], ...] = ((80.0, "healthy"), (60.0, "watch"), (40.0, "at risk"), (0.0, "critical"))
@@ -356,7 +359,8 @@ class AccountHealthPredictor:
             centre, scale = blend.location_and_scale(x)
             reach = scale * self._band.quantile()
         stop = sigmoid(self._stopping(matrix(rows, STOPPING))) if self._stopping is not None else unknown
-        usable = (rows["clicks_28"].cast(pl.Float64).fill_null(0.0) >= self.minimum_clicks).to_numpy() & np.isfinite(x).any(axis=1)
+        enough = (rows["clicks_28"].cast(pl.Float64).fill_null(0.0) >= self.minimum_clicks) & ~_short(rows["history_share"])
+        usable = enough.to_numpy() & np.isfinite(x).any(axis=1)
         spend = matrix(rows, ("spend_28",))[:, 0]
         numbers = {
             "score": 100 * (1 - probability),
@@ -481,7 +485,11 @@ class AccountHealthPredictor:
     def _insufficient(self, row: dict[str, Any]) -> AccountHealth:
         clicks = row.get("clicks_28") or 0.0
         few = f"{clicks:.0f} clicks in 28 days are fewer than {self.minimum_clicks:.0f}"
-        reason = few if clicks < self.minimum_clicks else "no feature of the account is known on this day"
+        reason = "no feature of the account is known on this day"
+        if clicks < self.minimum_clicks:
+            reason = few
+        elif _short(pl.Series([row["history_share"]], dtype=pl.Float64))[0]:
+            reason = f"{_HISTORY_DAYS * row['history_share']:.0f} days of history are fewer than {MINIMUM_DAYS}"
         return AccountHealth(
             **_identity(row), state="insufficient_data", score=None, probability=None, log_ratio=None, log_ratio_low=None,
             log_ratio_high=None, stop_probability=None, horizon=self.horizon, drop=self.drop, interval_level=self.level, tier=None,
@@ -530,6 +538,11 @@ class AccountHealthPredictor:
 
     def _become(self, other: Self) -> None:
         self.__dict__.update(other.__dict__)
+
+
+def _short(history_share: pl.Series) -> pl.Series:
+    """Whether fewer than 14 days of the unit's history are known; unknown counts as long."""
+    return (history_share.cast(pl.Float64, strict=False) * _HISTORY_DAYS < MINIMUM_DAYS - 1e-9).fill_null(False)
 
 
 def _scores(blend: HealthBlend, x: Floats, ratio: Floats) -> Floats:
