@@ -130,7 +130,7 @@ def test_contributions_add_up_to_the_prediction(health_rows: pl.DataFrame, kind:
 
 
 def test_risk_factors_are_the_groups_that_raise_the_risk(health_predictor: AccountHealthPredictor, health_rows: pl.DataFrame) -> None:
-    usual = health_rows.head(1).with_columns(pl.lit(0.0).alias(name) for name in ACCOUNT_FEATURES.columns)
+    usual = health_rows.head(1).with_columns(pl.lit(0.0).alias(name) for name in ACCOUNT_FEATURES.columns if name != "history_share")
     sunk = usual.with_columns(slope_cvr_28=-0.9, log_efficiency_7=-0.2, log_cpc_7=0.1)
     calm, worse = health_predictor.predict(usual)[0], health_predictor.predict(sunk)[0]
     assert worse.probability is not None

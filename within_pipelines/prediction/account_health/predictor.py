@@ -26,7 +26,7 @@ from within_pipelines.prediction.account_health.inputs import (
 from within_pipelines.prediction.account_health.model import LinearPart
 from within_pipelines.prediction.account_health.report import AccountHealth, AccountHealthReports, RiskFactor
 from within_pipelines.prediction.account_health.rolling import earned_share, later_blocks, overlap_of
-from within_pipelines.prediction.account_health.stability import STABLE, group_stability, refit_samples
+from within_pipelines.prediction.account_health.stability import STABLE, group_stability, split_halves
 from within_pipelines.prediction.account_health.stopping import STOPPING, fit_stopping
 from within_pipelines.prediction.adaptive_conformal import AdaptiveConformal
 from within_pipelines.prediction.artifact import read_artifact, write_artifact
@@ -48,8 +48,8 @@ _CALIBRATION_SHARE = 0.25
 _TIERS: tuple[tuple[float, str], ...] = ((80.0, "healthy"), (60.0, "watch"), (40.0, "at risk"), (0.0, "critical"))
 # Keeps calibration near what the parts say when few later rows speak against it.
 _PLATT_RIDGE = 3.0
-_REFITS = 4
-# Refits are compared on this many rows at most.
+# Pairs of fits on halves of the accounts, compared on this many rows at most.
+_SPLITS = 5
 _COMPARED = 1500
 
 
@@ -140,12 +140,12 @@ class AccountHealthPredictor:
 
     @property
     def group_stability(self) -> dict[str, float]:
-        """Per group of features the share of its contributions that keeps its sign when the model is fitted on other accounts."""
+        """Per group of features the share of its contributions on which fits that share no account agree in sign."""
         return dict(self._stability)
 
     @property
     def published_groups(self) -> tuple[str, ...]:
-        """Groups that may be named as risk factors: those with a stability of at least 0.8."""
+        """Groups that may be named as risk factors: those with a stability of at least 0.9."""
         return tuple(group for group, stability in sorted(self._stability.items()) if stability >= STABLE)
 
     def fit(self, data: Any, labels: Any = None, *, seed: int = 7, threads: int = 1) -> Self:
@@ -214,7 +214,7 @@ class AccountHealthPredictor:
         self._refuse_one_sided(days, y)
         overlap = overlap_of(days, horizon=self.horizon)
 
-        def fitted(chosen: NDArray[Any], *, rich: bool, share: float = 0.0, seed: int = seed) -> HealthBlend:
+        def fitted(chosen: NDArray[Any], *, rich: bool, share: float = 0.0) -> HealthBlend:
             return fit_blend(
                 x[chosen], y[chosen], None if ratio is None else ratio[chosen], features=features,
                 lean_features=LEAN if self.kind == "logistic_xgboost" else PERSISTENCE, rich=rich, threshold=float(np.log1p(-self.drop)),
@@ -241,12 +241,13 @@ class AccountHealthPredictor:
             clusters = (rows["account_id"] + "/" + rows.get_column("campaign_id", default=pl.Series([""])).fill_null("")).to_numpy()
         compared = x[np.unique(np.linspace(0, len(x) - 1, min(len(x), _COMPARED)).astype(np.int64))]
         rng = np.random.default_rng([seed, 41])
-        refits = [
-            fitted(chosen, rich=rich and share > 0, share=share, seed=seed + 1 + number).contributions(compared)
-            for number, chosen in enumerate(refit_samples(clusters, refits=_REFITS, rng=rng))
-            if np.ptp(y[chosen]) > 0
+        halves = [
+            [fitted(half, rich=rich and share > 0, share=share).contributions(compared) for half in pair]
+            for pair in split_halves(clusters, splits=_SPLITS, rng=rng)
+            if all(half.size >= _MINIMUM_ROWS / 2 and np.ptp(y[half]) > 0 for half in pair)
         ]
-        self._stability = group_stability(self._blend.contributions(compared), refits, features) if refits else {}
+        pairs = [(first, second) for first, second in halves]
+        self._stability = group_stability(self._blend.contributions(compared), pairs, features) if pairs else {}
 
     def _started_band(
         self, blocks: list[tuple[HealthBlend, NDArray[Any]]], x: Floats, ratio: Floats | None, days: Ints

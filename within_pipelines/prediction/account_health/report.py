@@ -16,7 +16,7 @@ class RiskFactor:
 
     `log_odds` is how much the group adds to the log-odds of a drop (contributions of all groups and the intercept add up to the
     prediction), `leading_feature` the group's strongest feature, `value` that feature's value. `stability` is the share of the group's
-    contributions that keeps its sign when the model is fitted on other accounts: groups below 0.8 are not published."""
+    contributions on which fits that share no account agree in sign: groups below 0.9 are not published."""
 
     group: str
     log_odds: float

@@ -11,8 +11,8 @@ from within_pipelines.prediction.account_health.groups import group_of
 
 Floats = NDArray[np.float64]
 
-# A group is published when at least this share of what it says keeps its sign in refits.
-STABLE = 0.8
+# A group is published when fits on other accounts give at least this share of what it says the same sign.
+STABLE = 0.9
 
 
 def grouped(contributions: Floats, features: Sequence[str]) -> tuple[list[str], Floats]:
@@ -24,30 +24,38 @@ def grouped(contributions: Floats, features: Sequence[str]) -> tuple[list[str], 
     return names, sums
 
 
-def refit_samples(clusters: NDArray[np.generic], *, refits: int, rng: np.random.Generator) -> Iterator[NDArray[np.intp]]:
-    """Row numbers of `refits` samples of whole clusters (accounts), drawn with replacement."""
+def split_halves(
+    clusters: NDArray[np.generic], *, splits: int, rng: np.random.Generator
+) -> Iterator[tuple[NDArray[np.intp], NDArray[np.intp]]]:
+    """Row numbers of `splits` pairs of halves that share no cluster (account). Halves that shared some, as bootstrap samples do, would
+    agree on what chance did to those they share."""
     _, code = np.unique(clusters, return_inverse=True)
-    rows_of = [np.flatnonzero(code == c) for c in range(code.max() + 1)]
-    for _ in range(refits):
-        yield np.sort(np.concatenate([rows_of[c] for c in rng.integers(len(rows_of), size=len(rows_of))]))
+    n = int(code.max()) + 1
+    for _ in range(splits):
+        first = np.zeros(n, dtype=bool)
+        first[rng.permutation(n)[: n // 2]] = True
+        yield np.flatnonzero(first[code]), np.flatnonzero(~first[code])
 
 
-def group_stability(own: Floats, refits: Sequence[Floats], features: Sequence[str]) -> Mapping[str, float]:
-    """Per group the share of |contribution| that has the same sign in the refits; 1 is perfect, 0.5 is what chance gives.
+def group_stability(own: Floats, pairs: Sequence[tuple[Floats, Floats]], features: Sequence[str]) -> Mapping[str, float]:
+    """Per group the share of its |contribution| on which two fits that share no account give the same sign: 1 is perfect, 0.5 is what
+    chance gives.
 
-    `own` and each of `refits` are contributions of the same rows (columns `features`, then the intercept). A group that says nothing has
-    stability 0: there is nothing to publish.
+    `own` and both of each pair are contributions to the same rows (columns `features`, then the intercept); `own` says how much each row
+    counts. Halves know less than the whole, so the share is on the low side. A group that says nothing has stability 0: there is nothing
+    to publish.
 
     >>> own = np.array([[1.0, -2.0, 0.0], [1.0, 2.0, 0.0]])
-    >>> again = np.array([[0.5, 2.0, 0.0], [0.7, 2.0, 0.0]])
-    >>> dict(group_stability(own, [again], ["log_ctr_7", "silence"]))
+    >>> one, two = np.array([[0.5, 2.0, 0.0], [0.7, 2.0, 0.0]]), np.array([[0.9, -1.0, 0.0], [0.1, 3.0, 0.0]])
+    >>> dict(group_stability(own, [(one, two)], ["log_ctr_7", "silence"]))
     {'tracking': 0.5, 'traffic': 1.0}
     """
     names, sums = grouped(own, features)
     agreed = np.zeros(len(names))
-    for other in refits:
-        agreed += np.sum(np.abs(sums) * (np.sign(sums) == np.sign(grouped(other, features)[1])), axis=0)
-    said = len(refits) * np.abs(sums).sum(axis=0)
+    for first, second in pairs:
+        same = np.sign(grouped(first, features)[1]) * np.sign(grouped(second, features)[1]) > 0
+        agreed += np.sum(np.abs(sums) * same, axis=0)
+    said = len(pairs) * np.abs(sums).sum(axis=0)
     return {name: float(agreed[i] / said[i]) if said[i] > 0 else 0.0 for i, name in enumerate(names)}
 
 
