@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from within_pipelines.prediction.account_health.rolling import earned_share, later_blocks, overlap_of
+from within_pipelines.prediction.account_health.rolling import calibrated, earned_share, later_blocks, overlap_of
 
 
 @settings(max_examples=50, deadline=None)
@@ -61,3 +61,25 @@ def test_daily_origins_of_weekly_labels_say_a_seventh_each() -> None:
     assert overlap_of(np.arange(30), horizon=7) == 7.0
     assert overlap_of(np.array([5, 5, 5]), horizon=7) == 1.0
     assert overlap_of(np.array([0, 3, 6, 40, 43]), horizon=7) == pytest.approx(7 / 3)
+
+
+def test_calibration_changes_nothing_without_evidence_and_follows_much_of_it() -> None:
+    rng = np.random.default_rng(6)
+    raw = rng.normal(-0.5, 1, 20_000)
+    y = (rng.random(raw.size) < 1 / (1 + np.exp(-(0.4 + 2 * raw)))).astype(float)
+    few = calibrated(raw[:20], y[:20], overlap=7.0)
+    assert (few.intercept, few.slope) == (pytest.approx(0, abs=0.1), pytest.approx(1, abs=0.1))
+    much = calibrated(raw, y, overlap=1.0)
+    assert (much.intercept, much.slope) == (pytest.approx(0.4, abs=0.08), pytest.approx(2, abs=0.08))
+    # The level is held back more than the spread.
+    some = calibrated(raw[:800], y[:800], overlap=2.0)
+    assert some.slope > 1.6
+
+
+def test_a_ranking_that_later_days_contradict_is_not_turned_round() -> None:
+    rng = np.random.default_rng(7)
+    raw = rng.normal(size=3000)
+    y = (rng.random(raw.size) < 1 / (1 + np.exp(1 + 2 * raw))).astype(float)
+    found = calibrated(raw, y, overlap=1.0)
+    assert found.slope == 0
+    assert 1 / (1 + np.exp(-found.intercept)) == pytest.approx(y.mean())

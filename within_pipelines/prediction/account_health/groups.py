@@ -43,7 +43,7 @@ ADVICE: Mapping[str, str] = {
     "volatility": "Daily results swing more than usual: a longer window or fewer edits make them readable.",
     "portfolio": "Results rest on few campaigns or ads: see how the others could carry more.",
     "siblings": "Other campaigns of the account moved: look for a cause that they share.",
-    "volume": "Little volume stands behind the numbers: gather more before acting on them.",
+    "volume": "The volume behind the numbers carries part of the risk: see how many events there are before acting on them.",
     "tracking": "Days are missing or silent: check the feed and the tracking first.",
     "season": "The weekday carries part of the risk: compare with the same weekday of earlier weeks.",
 }

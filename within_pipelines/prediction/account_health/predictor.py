@@ -25,12 +25,12 @@ from within_pipelines.prediction.account_health.inputs import (
 )
 from within_pipelines.prediction.account_health.model import LinearPart
 from within_pipelines.prediction.account_health.report import AccountHealth, AccountHealthReports, RiskFactor
-from within_pipelines.prediction.account_health.rolling import earned_share, later_blocks, overlap_of
+from within_pipelines.prediction.account_health.rolling import calibrated, earned_share, later_blocks, overlap_of
 from within_pipelines.prediction.account_health.stability import STABLE, group_stability, split_halves
 from within_pipelines.prediction.account_health.stopping import STOPPING, fit_stopping
 from within_pipelines.prediction.adaptive_conformal import AdaptiveConformal
 from within_pipelines.prediction.artifact import read_artifact, write_artifact
-from within_pipelines.prediction.calibration import PlattScaling, fit_platt, sigmoid
+from within_pipelines.prediction.calibration import PlattScaling, sigmoid
 from within_pipelines.prediction.champion import champion_folder
 from within_pipelines.prediction.frames import as_polars, as_vector, matrix, require
 
@@ -46,8 +46,6 @@ _HISTORY_DAYS = 112  # what history_share is a share of
 _MINIMUM_ROWS = 60
 _CALIBRATION_SHARE = 0.25
 _TIERS: tuple[tuple[float, str], ...] = ((80.0, "healthy"), (60.0, "watch"), (40.0, "at risk"), (0.0, "critical"))
-# Keeps calibration near what the parts say when few later rows speak against it.
-_PLATT_RIDGE = 3.0
 # Pairs of fits on halves of the accounts, compared on this many rows at most.
 _SPLITS = 5
 _COMPARED = 1500
@@ -228,10 +226,7 @@ class AccountHealthPredictor:
         newer = days[later] >= np.median(np.unique(days))
         share = earned_share(lean[newer], full[newer], y[later][newer], days[later][newer]) if rich and newer.any() else 0.0
         mixed = (1 - share) * lean + share * full
-        self._platt = fit_platt(mixed, y[later], ridge=_PLATT_RIDGE * overlap)
-        if self._platt.slope <= 0:
-            # Later days contradict the ranking by chance; turning it round would be worse than saying little.
-            self._platt = PlattScaling(fit_platt(np.zeros(later.size), y[later], ridge=1e-6).intercept, 0.0)
+        self._platt = calibrated(mixed, y[later], overlap=overlap)
         self._blend = fitted(np.arange(len(x)), rich=rich and share > 0, share=share)
         self._band = self._started_band([(blend.with_share(share), block) for blend, block in blocks], x, ratio, days)
         self._learned_until = int(days.max())
@@ -476,7 +471,8 @@ class AccountHealthPredictor:
         for group in self.published_groups:
             members = by_group[group]
             total = float(contributions[members].sum())
-            leading = max(members, key=lambda index: float(contributions[index]))
+            # What is missing can raise the risk, but cannot be shown; a known feature leads where there is one.
+            leading = max(members, key=lambda index: (bool(np.isfinite(x[index])), float(contributions[index])))
             if total > 0:
                 value = float(x[leading])
                 known = value if np.isfinite(value) else None
