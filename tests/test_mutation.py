@@ -88,6 +88,20 @@ def law_interval_of_clusters(mean) -> None:
     assert np.mean(width) < 2  # covering by being useless does not count
 
 
+def law_two_way_interval(mean) -> None:
+    rng = np.random.default_rng(31)
+    unit, week = np.repeat(np.arange(12), 10), np.tile(np.arange(10), 12)
+    covered = []
+    for trial in range(60):
+        # Now units share the most, now weeks do: both must count.
+        of_unit, of_week = (1.5, 0.3) if trial % 2 else (0.3, 1.5)
+        values = of_unit * rng.normal(size=12)[unit] + of_week * rng.normal(size=10)[week] + 0.3 * rng.normal(size=120)
+        found = mean(values, unit, week, rng)
+        covered.append(found.low <= 0 <= found.high)
+        assert found.high - found.low < 6
+    assert np.mean(covered) >= 0.9
+
+
 def law_wilson(interval) -> None:
     rng = np.random.default_rng(4)
     ends = [interval(int(k), 60) for k in rng.binomial(60, 0.03, 600)]
@@ -227,6 +241,18 @@ def general_bootstrap(values, labels, rng) -> Estimate:
     return stats.cluster_bootstrap(lambda rows: float(values[rows].mean()), labels, rng=rng, n_resamples=200)
 
 
+def two_way(values, unit, week, rng):
+    return stats.two_way_bootstrap(lambda rows: float(values[rows].mean()), unit, week, rng=rng, n_resamples=120)
+
+
+def units_only(values, unit, week, rng):
+    return stats.cluster_mean(values, unit, rng=rng, n_resamples=200)
+
+
+def weeks_only(values, unit, week, rng):
+    return stats.cluster_mean(values, week, rng=rng, n_resamples=200)
+
+
 def fast_bootstrap(values, labels, rng) -> Estimate:
     return stats.cluster_mean(values, labels, rng=rng, n_resamples=200)
 
@@ -271,6 +297,7 @@ CASES: dict[str, tuple[Callable[..., None], Callable[..., Any], list[Callable[..
     "holm": (law_holm, stats.holm, adjusters),
     "cluster_bootstrap": (law_interval_of_clusters, general_bootstrap, [always(Estimate(3, -9, 9, n=12)), always(Estimate(0, 0, 0, n=12))]),
     "cluster_mean": (law_interval_of_clusters, fast_bootstrap, [rows_as_clusters, always(Estimate(3, -9, 9, n=12))]),
+    "two_way_bootstrap": (law_two_way_interval, two_way, [units_only, weeks_only, always(Estimate(0, -9, 9, n=10))]),
     "wilson_interval": (law_wilson, stats.wilson_interval, [always(Estimate(0.5, 0, 1, n=60)), always(Estimate(0, 0, 0.1, n=60))]),
     "judge_at_least": (law_judge_at_least, stats.judge_at_least, verdicts()),
     "kolmogorov_smirnov": (law_kolmogorov_smirnov, monitoring.kolmogorov_smirnov, states()),
@@ -311,10 +338,10 @@ def test_a_mutant_breaks_the_law(name: str, number: int) -> None:
 
 
 def test_every_gate_and_test_of_significance_has_a_law() -> None:
-    covered = {real for _, real, _ in CASES.values()} | {stats.cluster_bootstrap, stats.cluster_mean}
+    covered = {real for _, real, _ in CASES.values()} | {stats.cluster_bootstrap, stats.cluster_mean, stats.two_way_bootstrap}
     # Not judges themselves: they prepare, describe, or are built from what is covered.
     exempt = {
-        stats: {"paired_difference", "permute_clusters", "resampled_rows"},
+        stats: {"paired_difference", "permute_clusters", "resampled_rows", "two_way_rows"},
         monitoring: {"alert_for_check", "alert_for_drift", "alert_for_run", "alert_for_verdict", "kolmogorov_smirnov_distance"},
         validation: {"load_golden", "record_golden"},
         fairness: {"demographic_parity_ratio", "group_means"},

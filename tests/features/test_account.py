@@ -55,6 +55,33 @@ def test_a_week_of_half_the_conversions_agrees_with_a_hand_calculation() -> None
     assert row["slope_efficiency_28"] == pytest.approx(np.polyfit(-np.arange(28) / 7, daily, 1)[0])
 
 
+def test_the_path_of_weeks_agrees_with_a_hand_calculation() -> None:
+    # Weeks back from the newest: 10, 5, 10, 10, ... conversions a day, for 16 weeks.
+    rows = [fact(i, conversions=5.0 if 98 <= i < 105 else 10.0) for i in range(112)]
+    row = only(account_features(history(rows), origins=[day(111)]))
+    level, rate = row["baseline_efficiency"], (105 * 10 + 7 * 5) / 11200  # conversions per unit of spend over the 112 days
+    expected = 700 * rate
+
+    def log_ratio(seen: float, usual: float) -> float:
+        return math.log((expected * seen / usual + 5) / (expected + 5))
+
+    assert row["log_efficiency_week_2"] == pytest.approx(log_ratio(0.05, level))  # type: ignore[arg-type]
+    assert row["log_efficiency_week_3"] == pytest.approx(log_ratio(0.10, level))  # type: ignore[arg-type]
+    # Against the four weeks before: the newest against (5, 10, 10, 10), the fallen one against four of 10, the other ten against theirs.
+    changes = [log_ratio(0.1, 0.0875), log_ratio(0.05, 0.1)] + [0.0] * 10
+    assert row["volatility_weekly_112"] == pytest.approx(np.std(changes, ddof=1))
+    centred = np.array(changes) - np.mean(changes)
+    assert row["reversal_weekly_112"] == pytest.approx(np.mean(centred[1:] * centred[:-1]))
+    assert row["drop_share_112"] == pytest.approx((1 + 0.5) / (12 + 2))
+    assert row["volume_events_28"] == pytest.approx(math.log(1 + 21 * 10 + 7 * 5))
+
+
+def test_a_young_unit_has_no_path_of_weeks_yet() -> None:
+    row = only(account_features(history(fact(i) for i in range(14)), origins=[day(13)]))
+    assert (row["volatility_weekly_112"], row["reversal_weekly_112"]) == (None, None)
+    assert row["drop_share_112"] == pytest.approx(0.5 / 3)  # one week with one before it, and a prior of two
+
+
 future_facts = st.lists(
     st.tuples(
         st.sampled_from([("google_ads", "A", "EUR"), ("meta_ads", "B", "USD")]),

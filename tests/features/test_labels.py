@@ -8,7 +8,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from tests.features.ledger import HalfAtFirst, day, exported, fact, history, random_history
-from within_pipelines.exceptions import SampleError
+from within_pipelines.exceptions import SampleError, SchemaError
 from within_pipelines.features import account_features, account_labels
 from within_pipelines.lake.knowledge import knowledge_time
 
@@ -83,3 +83,31 @@ def test_impossible_questions_are_refused() -> None:
         account_labels(facts, origins=[day(0)], horizon=0, as_of=LATER)
     with pytest.raises(SampleError, match="has no time zone"):
         account_labels(facts, origins=[day(0)], as_of=datetime(2027, 1, 1))  # noqa: DTZ001
+
+
+def test_a_unit_stops_once_and_only_when_its_silence_is_known() -> None:
+    rows = [*(fact(i) for i in range(30)), *(fact(i, campaign_id="c2") for i in range(60))]
+    table = account_labels(
+        history(rows),
+        origins=[day(i) for i in (20, 28, 29, 33, 36, 52, 53, 54)],
+        entity=("platform", "account_id", "campaign_id"),
+        as_of=LATER,
+    )
+    told = {campaign: part.select("origin", "stopped").rows() for (campaign,), part in table.group_by("campaign_id")}
+    assert [stopped for _, stopped in told["c2"]] == [False] * 6 + [None] * 2  # the feed ends on day 59
+    # Delivering until day 29: on day 28 one more day comes, on day 36 it has been silent for a week already.
+    assert [stopped for _, stopped in told["c1"]] == [False, False, True, True, None, None, None, None]
+    assert table.filter("stopped")["degraded"].null_count() == 2
+
+
+def test_the_usual_level_can_be_that_of_two_weeks() -> None:
+    rows = history(fact(i, conversions=20.0 if i >= 46 else 10.0) for i in range(70))
+    month, fortnight = (account_labels(rows, origins=[day(59)], as_of=LATER, usual_days=n).to_dicts()[0] for n in (28, 14))
+    assert fortnight["baseline_efficiency"] > month["baseline_efficiency"]
+    assert fortnight["log_ratio"] == pytest.approx(0, abs=0.03)
+    assert month["log_ratio"] > 0.2
+    features = account_features(rows, origins=[day(59)], usual_days=14)
+    assert features["baseline_efficiency"].to_list() == [fortnight["baseline_efficiency"]]
+    assert features["log_efficiency_7"][0] == pytest.approx(0, abs=0.03)
+    with pytest.raises(SchemaError, match="usual_days=3 is no length of the usual level; give 7 to 112 days"):
+        account_labels(rows, origins=[day(59)], as_of=LATER, usual_days=3)

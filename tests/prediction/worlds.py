@@ -51,6 +51,7 @@ def feature_rows(n_accounts: int = 24, *, origins: int = 40, seed: int = 3, stre
     rng = np.random.default_rng(seed)
     n = n_accounts * origins
     columns = {name: 0.3 * rng.standard_normal(n) for name in ACCOUNT_FEATURES.columns}
+    columns["history_share"] = np.ones(n)
     signal = columns["log_efficiency_7"] + columns["slope_cvr_28"] - 0.7 * columns["log_cpc_7"]
     log_ratio = -0.05 + strength * 0.5 * signal + 0.2 * rng.standard_normal(n)
     account, origin = np.divmod(np.arange(n), origins)

@@ -18,12 +18,14 @@ from within_pipelines.features.targets import (
     BASELINE_PRIOR,
     ENOUGH_CONVERSIONS,
     LONG,
+    USUAL,
     WINDOWS,
     Baseline,
     Ratio,
     baseline,
     check_entity,
     check_target,
+    check_usual_days,
     chosen_target,
     divide,
     pooled,
@@ -44,6 +46,10 @@ WINDOW_PRIOR = 5.0
 LEVEL_FLOOR = 0.05
 _MINIMUM_DAYS = 5
 _CONVERSIONS_HALF, _CLICKS_HALF, _SILENCE_HALF = 30.0, 300.0, 7.0
+# Weeks before the newest one (week 1), each compared with the usual level: the path that led here.
+EARLIER_WEEKS: tuple[int, ...] = (2, 3, 4)
+# A past week fell when it lay this far below the four weeks before it; its share starts at a quarter, worth two weeks.
+PAST_DROP, _PRIOR_DROPS, _PRIOR_WEEKS = 0.2, 0.5, 2.0
 INFORMATION: tuple[str, ...] = ("spend_28", "clicks_28", "conversions_28", "baseline_efficiency", "recent_efficiency")
 
 
@@ -52,12 +58,14 @@ def _columns() -> tuple[str, ...]:
     names += [f"volatility_{m}_28" for m in _VOLATILE] + [f"slope_{m}_28" for m in _SLOPES]
     names += ["share_of_account_28", "log_share_of_account_7", "concentration_28", "log_siblings_efficiency_7"]
     names += ["reliability_conversions_28", "reliability_clicks_28", "active_share_28", "history_share"]
-    return (*names, "silence", "gap_share_7", "gap_share_28", "weekday_sin", "weekday_cos")
+    names += ["silence", "gap_share_7", "gap_share_28", "weekday_sin", "weekday_cos"]
+    names += [f"log_efficiency_week_{week}" for week in EARLIER_WEEKS]
+    return (*names, "volatility_weekly_112", "reversal_weekly_112", "drop_share_112", "volume_events_28")
 
 
 ACCOUNT_FEATURES = FeatureSpec(
     name="account_features",
-    version=1,
+    version=2,
     entity=("platform", "account_id"),
     windows=WINDOWS,
     measures=(*_RATIOS, *_LEVELS),
@@ -72,6 +80,9 @@ ACCOUNT_FEATURES = FeatureSpec(
         ("conversions_half", _CONVERSIONS_HALF),
         ("clicks_half", _CLICKS_HALF),
         ("silence_half", _SILENCE_HALF),
+        ("past_drop", PAST_DROP),
+        ("prior_drops", _PRIOR_DROPS),
+        ("prior_weeks", _PRIOR_WEEKS),
     ),
 )
 
@@ -84,6 +95,7 @@ def account_features(
     maturity: MaturityCurve | None = None,
     spec: FeatureSpec = ACCOUNT_FEATURES,
     target: str = "auto",
+    usual_days: int = USUAL,
 ) -> pl.DataFrame:
     """One row per (entity, origin) of which anything was known on that origin, sorted.
 
@@ -95,12 +107,17 @@ def account_features(
     Columns: the entity, `origin`, `spec.columns` (Float64, all free of scale: multiplying every amount of money by a constant changes
     none; null where nothing can be said), then for information `spend_28` (currency units), `clicks_28`, `conversions_28`,
     `baseline_efficiency` and `recent_efficiency` (last 7 days) of `target`, `target`, `currency`. Ratios `log_x_w` are natural
-    logarithms of the last w days over the unit's own shrunken 28-day level (for w = 28: over its 112-day level); `slope_x_28` is
-    per week, `volatility_x_28` a standard deviation of daily logarithms; shares and reliabilities lie in [0, 1].
+    logarithms of the last w days over the unit's own shrunken level of the last `usual_days` (for w = 28: over its 112-day level);
+    `slope_x_28` is per week, `volatility_x_28` a standard deviation of daily logarithms; shares and reliabilities lie in [0, 1].
+    `log_efficiency_week_k` is the k-th newest week alone. Of up to 12 past weeks, each against the four before it,
+    `volatility_weekly_112` is the spread of the log ratios, `reversal_weekly_112` the mean of each one's product with the next (below 0:
+    what falls comes back) and `drop_share_112` the shrunken share that fell by a fifth. `volume_events_28` = log(1 + events of the
+    target in 28 days).
 
     Raises `SchemaError` (missing columns, mixed grains, unknown entity or target) and `MixedCurrencyError`."""
     check_target(target)
     check_entity(entity)
+    check_usual_days(usual_days)
     if spec.columns != ACCOUNT_FEATURES.columns or spec.parameters != ACCOUNT_FEATURES.parameters:
         raise SchemaError(f"The spec {spec.name} version {spec.version} differs from what this code computes; use ACCOUNT_FEATURES.")
     one_grain(history)
@@ -114,7 +131,7 @@ def account_features(
     for chosen, block in replay.windows(days, LONG):
         origin_days = np.array(days[chosen])
         known = known_measures(block, replay.units, days[chosen], maturity, feed)
-        columns, names = _features(known, origin_days, target)
+        columns, names = _features(known, origin_days, target, usual_days)
         columns["concentration_28"] = concentration[:, chosen]
         columns["history_share"] = np.clip(origin_days[None] - replay.first_day_of[:, None] + 1, 0, LONG) / LONG
         frames.append(_table(columns, names, replay, origin_days))
@@ -136,10 +153,12 @@ def _empty(units: pl.DataFrame) -> pl.DataFrame:
     return pl.DataFrame(schema={**units.schema, "origin": pl.Date, **floats, "target": pl.String})
 
 
-def _features(known: Known, origins: npt.NDArray[np.int64], target: str) -> tuple[dict[str, Floats], npt.NDArray[np.object_]]:
+def _features(
+    known: Known, origins: npt.NDArray[np.int64], target: str, usual_days: int
+) -> tuple[dict[str, Floats], npt.NDArray[np.object_]]:
     parts, names = chosen_target(known, target)
     ratios: dict[str, Ratio] = {"efficiency": parts, **{name: ratio(known, name) for name in _RATIOS[1:]}}
-    usual = {name: baseline(r, known.account) for name, r in ratios.items()}
+    usual = {name: baseline(r, known.account, usual_days=usual_days) for name, r in ratios.items()}
     columns: dict[str, Floats] = {}
     daily: dict[str, Floats] = {}
     for name, base in usual.items():
@@ -161,6 +180,7 @@ def _features(known: Known, origins: npt.NDArray[np.int64], target: str) -> tupl
         columns[f"volatility_{name}_28"] = _deviation(daily[name])
     for name in _SLOPES:
         columns[f"slope_{name}_28"] = _weekly_slope(daily[name])
+    columns.update(_path(ratios["efficiency"], usual["efficiency"]))
     columns.update(_place_in_account(known, usual["efficiency"]))
     columns.update(_volume(known, running))
     weekday = 2 * np.pi * ((origins + 3) % 7) / 7  # 1970-01-01 was a Thursday; Monday is 0
@@ -214,6 +234,33 @@ def _centred(daily: Floats) -> tuple[Floats, Floats]:
     filled = np.where(there, daily, 0.0)
     mean = filled.sum(axis=-1) / np.maximum(n, 1)
     return n, np.where(there, filled - mean[..., None], 0.0)
+
+
+def _path(efficiency: Ratio, base: Baseline) -> dict[str, Floats]:
+    """How the unit's weeks followed one another, and how often a week fell below the four before it: its own rate of drops."""
+    weeks = efficiency.numerator.shape[-1] // 7
+    numerator, denominator = (daily[..., : 7 * weeks].reshape(*daily.shape[:2], weeks, 7).sum(axis=-1) for daily in (
+        efficiency.numerator, efficiency.denominator))  # fmt: skip
+    columns = {
+        f"log_efficiency_week_{week}": _log_ratio(numerator[..., week - 1], denominator[..., week - 1], base.level, base.event_rate)
+        for week in EARLIER_WEEKS
+    }
+    before = [np.lib.stride_tricks.sliding_window_view(sums, 4, axis=-1).sum(axis=-1)[..., 1:] for sums in (numerator, denominator)]
+    steps = before[0].shape[-1]
+    rate = base.event_rate[..., None]
+    change = _log_ratio(numerator[..., :steps], denominator[..., :steps], divide(*before), rate)
+    there = np.isfinite(change)
+    n = there.sum(axis=-1)
+    _, centred = _centred(change)
+    both = there[..., 1:] & there[..., :-1]
+    product = np.where(both, centred[..., 1:] * centred[..., :-1], 0.0).sum(axis=-1)
+    fell = (np.where(there, change, 0.0) < np.log1p(-PAST_DROP)).sum(axis=-1)
+    enough = n >= 3
+    columns["volatility_weekly_112"] = np.where(enough, np.sqrt(np.sum(centred**2, axis=-1) / np.maximum(n - 1, 1)), np.nan)
+    columns["reversal_weekly_112"] = np.where(enough, product / np.maximum(both.sum(axis=-1), 1), np.nan)
+    columns["drop_share_112"] = (fell + _PRIOR_DROPS) / (n + _PRIOR_WEEKS)
+    columns["volume_events_28"] = np.log1p(base.events[28])
+    return columns
 
 
 def _place_in_account(known: Known, efficiency: Baseline) -> dict[str, Floats]:

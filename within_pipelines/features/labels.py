@@ -15,7 +15,18 @@ import polars as pl
 from within_pipelines.exceptions import SampleError
 from within_pipelines.features.knowledge import EPOCH, Floats, Ints, Replay, as_origins, currencies, known_changes, one_grain
 from within_pipelines.features.measures import Feed, Known, known_measures
-from within_pipelines.features.targets import LONG, TARGETS, baseline, check_entity, check_target, chosen_target, divide, ratio
+from within_pipelines.features.targets import (
+    LONG,
+    TARGETS,
+    USUAL,
+    baseline,
+    check_entity,
+    check_target,
+    check_usual_days,
+    chosen_target,
+    divide,
+    ratio,
+)
 from within_pipelines.lake.knowledge import knowledge_time
 
 if TYPE_CHECKING:
@@ -26,6 +37,9 @@ MINIMUM_EXPECTED = 5.0
 # A label counts once this share of its youngest day's conversions is expected to be known.
 MATURE_SHARE = 0.9
 _PSEUDO_EVENTS = 0.5
+# A unit that delivered nothing for this long had stopped before; it cannot stop again.
+RECENT_DAYS = 7
+_DELIVERED = "delivered"
 _LATE_OF_TARGET = {"conversions_per_cost": "conversions", "revenue_per_cost": "revenue_micros"}
 _COLUMNS = {
     "baseline_efficiency": pl.Float64,
@@ -34,6 +48,7 @@ _COLUMNS = {
     "log_ratio": pl.Float64,
     "degraded": pl.Boolean,
     "mature": pl.Boolean,
+    "stopped": pl.Boolean,
     "target": pl.String,
 }
 
@@ -48,15 +63,19 @@ def account_labels(
     as_of: datetime,
     maturity: MaturityCurve | None = None,
     drop: float = 0.2,
+    usual_days: int = USUAL,
 ) -> pl.DataFrame:
     """One row per (entity, origin): efficiency over the `horizon` days after the origin against the level usual on the origin.
 
-    The target and the shrunken baseline are those of `account_features`, from knowledge at the origin; the future is taken as known at
-    `as_of` and corrected by `maturity`. `log_ratio` = log((e r + 1/2) / (e + 1/2)) with r = future over baseline and e =
-    `expected_events`, which keeps a week without conversions finite; `degraded` = `log_ratio < log(1 - drop)`. Both are null when
-    fewer than 5 events were expected, when nothing was delivered, or when the unit had no baseline.
+    The target and the shrunken baseline (of the last `usual_days`) are those of `account_features`, from knowledge at the origin; the
+    future is taken as known at `as_of` and corrected by `maturity`. `log_ratio` = log((e r + 1/2) / (e + 1/2)) with r = future over
+    baseline and e = `expected_events`, which keeps a week without conversions finite; `degraded` = `log_ratio < log(1 - drop)`. Both are
+    null when fewer than 5 events were expected, when nothing was delivered, or when the unit had no baseline.
     `mature` says whether the whole horizon was knowable at `as_of`, the account's feed has reached its last day, and at least 90 % of that
     day's conversions are expected to be in: train only on mature rows.
+    `stopped` says of a unit that delivered within the last 7 days whether it delivered nothing on all `horizon` days; null for one that
+    was silent already and on rows that are not mature. A unit that stops has no `degraded`: nobody knows how it would have done, so the
+    drop's probability holds for units that go on, and stopping is a risk of its own.
 
     Raises `SampleError` for a horizon below 1 or above 112 days or a drop outside (0, 1), and what `account_features` raises."""
     if not 1 <= horizon <= LONG or not 0 < drop < 1:
@@ -65,6 +84,7 @@ def account_labels(
         raise SampleError(f"as_of {as_of.isoformat()} has no time zone; give an aware datetime, e.g. with tzinfo=UTC.")
     check_target(target)
     check_entity(entity)
+    check_usual_days(usual_days)
     one_grain(history)
     known_history = history.filter(pl.col("as_of") <= as_of)
     days = as_origins(origins)
@@ -80,7 +100,7 @@ def account_labels(
     for chosen, block in replay.windows(days, LONG):
         origin_days = days[chosen]
         known = known_measures(block, replay.units, origin_days, maturity, feed)
-        columns = _labels(known, futures, replay, origin_days, target)
+        columns = _labels(known, futures, replay, origin_days, target, usual_days)
         last_days = np.array(origin_days) + horizon
         knowable = np.array([as_of >= knowledge_time(EPOCH + timedelta(days=int(day))) for day in last_days])
         complete = _complete(columns["target"], replay.units, feed, as_of, last_days, maturity)
@@ -90,10 +110,16 @@ def account_labels(
         frame = replay.units[unit.tolist()].with_columns(
             origin=pl.Series(np.array(origin_days)[origin].astype(np.int32)).cast(pl.Date),
             **{name: pl.Series(columns[name][unit, origin].tolist(), dtype=kind) for name, kind in _COLUMNS.items()},
+            running=pl.Series(columns["running"][unit, origin]),
         )
         numbers = [name for name, kind in _COLUMNS.items() if kind == pl.Float64]
         frame = frame.with_columns(pl.col(numbers).fill_nan(None))
-        frames.append(frame.with_columns(degraded=pl.when(pl.col("log_ratio").is_not_null()).then("degraded")))
+        frames.append(
+            frame.with_columns(
+                degraded=pl.when(pl.col("log_ratio").is_not_null()).then("degraded"),
+                stopped=pl.when("mature", "running").then("stopped"),
+            ).drop("running")
+        )
     return pl.concat(frames).join(money, on=list(entity), how="left", maintain_order="left").sort(*entity, "origin")
 
 
@@ -117,12 +143,21 @@ def _futures(replay: Replay, maturity: MaturityCurve | None, feed: Feed, horizon
         return sums
 
     parts = {name: ratio(known, name) for name in TARGETS}
-    return {name: _Future(ahead(part.numerator), ahead(part.denominator)) for name, part in parts.items()}
+    futures = {name: _Future(ahead(part.numerator), ahead(part.denominator)) for name, part in parts.items()}
+    delivered = ahead(_delivered(known).astype(np.float64))
+    return {**futures, _DELIVERED: _Future(delivered, delivered)}
 
 
-def _labels(known: Known, futures: dict[str, _Future], replay: Replay, origins: Sequence[int], target: str) -> dict[str, Any]:
+def _delivered(known: Known) -> npt.NDArray[np.bool_]:
+    result: npt.NDArray[np.bool_] = (known.values["impressions"] > 0) | (known.values["spend"] > 0)
+    return result
+
+
+def _labels(
+    known: Known, futures: dict[str, _Future], replay: Replay, origins: Sequence[int], target: str, usual_days: int
+) -> dict[str, Any]:
     parts, names = chosen_target(known, target)
-    base = baseline(parts, known.account)
+    base = baseline(parts, known.account, usual_days=usual_days)
     numerator, denominator = np.zeros(names.shape), np.zeros(names.shape)
     starts = np.array(origins) + 1 - replay.first_day
     for name, future in futures.items():
@@ -131,6 +166,8 @@ def _labels(known: Known, futures: dict[str, _Future], replay: Replay, origins: 
         at = np.clip(starts, 0, future.numerator.shape[1] - 1)
         numerator = np.where(chosen, future.numerator[:, at], numerator)
         denominator = np.where(chosen, future.denominator[:, at], denominator)
+        if name == _DELIVERED:
+            stopped = ~(inside[None] & (future.numerator[:, at] > 0))
     expected = denominator * base.event_rate
     efficiency = divide(numerator, denominator)
     with np.errstate(invalid="ignore", divide="ignore"):
@@ -141,6 +178,8 @@ def _labels(known: Known, futures: dict[str, _Future], replay: Replay, origins: 
         "future_efficiency": efficiency,
         "expected_events": expected,
         "log_ratio": np.where(usable, change, np.nan),
+        "stopped": stopped,
+        "running": _delivered(known)[..., :RECENT_DAYS].any(axis=-1),
         "target": names,
     }
 

@@ -13,6 +13,8 @@ from within_pipelines.features.knowledge import Floats, Ints
 from within_pipelines.features.measures import Known
 
 WINDOWS: tuple[int, ...] = (1, 3, 7, 28)
+# The days that make a unit's usual level; two weeks serve where less than a quarter of a year is known.
+USUAL = 28
 LONG = 112  # days of the unit's own longer history
 TARGETS: tuple[str, ...] = ("conversions_per_cost", "revenue_per_cost", "clicks_per_cost", "ctr", "clicks")
 _AUTOMATIC = ("conversions_per_cost", "clicks_per_cost", "ctr")
@@ -113,10 +115,11 @@ def ratio(known: Known, name: str) -> Ratio:
 
 @dataclass(frozen=True, slots=True)
 class Baseline:
-    """A ratio's sums per window, the unit's long level and its shrunken 28-day level (all with the axes unit, origin).
+    """A ratio's sums per window, the unit's long level and its shrunken level of the usual days (all with the axes unit, origin).
 
-    `level` = q r28 + (1 - q) `long`, q = E / (E + k), E the events that the long level expects of 28 days' denominator: the posterior
-    mean of a Gamma prior worth k events. `long` is the 112-day ratio shrunk the same way to the ratio of the whole account.
+    `level` = q r + (1 - q) `long`, r the ratio of the usual days (28), q = E / (E + k), E the events that the long level expects of
+    their denominator: the posterior mean of a Gamma prior worth k events.
+    `long` is the 112-day ratio shrunk the same way to the ratio of the whole account.
     `event_rate` is events per denominator at the long level."""
 
     numerator: dict[int, Floats]
@@ -127,16 +130,23 @@ class Baseline:
     event_rate: Floats
 
 
-def baseline(parts: Ratio, account: Ints) -> Baseline:
-    """The usual level of a ratio, as known on each origin; NaN where not even the account has one."""
-    n, d, e = window_sums(parts.numerator), window_sums(parts.denominator), window_sums(parts.events)
+def check_usual_days(usual_days: int) -> None:
+    """Raise `SchemaError` unless `usual_days` lies between a week and `LONG`."""
+    if not 7 <= usual_days <= LONG:
+        raise SchemaError(f"usual_days={usual_days} is no length of the usual level; give 7 to {LONG} days.")
+
+
+def baseline(parts: Ratio, account: Ints, *, usual_days: int = USUAL) -> Baseline:
+    """The usual level of a ratio over the trailing `usual_days`, as known on each origin; NaN where not even the account has one."""
+    windows = sorted({*WINDOWS, usual_days, LONG})
+    n, d, e = (window_sums(part, windows) for part in (parts.numerator, parts.denominator, parts.events))
     pool_d = pooled(d[LONG], account)
     pool, pool_events = divide(pooled(n[LONG], account), pool_d), divide(pooled(e[LONG], account), pool_d)
     trust = shrinkage(d[LONG] * pool_events)
     long = np.where(d[LONG] > 0, trust * divide(n[LONG], d[LONG]) + (1 - trust) * pool, pool)
     event_rate = np.where(d[LONG] > 0, trust * divide(e[LONG], d[LONG]) + (1 - trust) * pool_events, pool_events)
-    recent = shrinkage(d[28] * event_rate)
-    level = np.where(d[28] > 0, recent * divide(n[28], d[28]) + (1 - recent) * long, long)
+    recent = shrinkage(d[usual_days] * event_rate)
+    level = np.where(d[usual_days] > 0, recent * divide(n[usual_days], d[usual_days]) + (1 - recent) * long, long)
     return Baseline(n, d, e, long, level, event_rate)
 
 

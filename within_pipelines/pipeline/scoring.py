@@ -16,7 +16,7 @@ from within_pipelines.pipeline.training import load_version
 from within_pipelines.pipeline.workspace import Pin, Workspace
 
 if TYPE_CHECKING:
-    from within_pipelines.prediction import AccountHealthPredictor, AdScorePredictor, AnomalyDetector
+    from within_pipelines.prediction import AccountHealth, AccountHealthPredictor, AdScorePredictor, AnomalyDetector
     from within_pipelines.registry import ModelVersion
 
 # The detector looks back this far to know each series' weekdays and spread.
@@ -181,7 +181,7 @@ def score_accounts(ws: Workspace, pin: Pin, day: date, known_at: datetime) -> pl
                 "risk_factors": [asdict(factor) for factor in report.risk_factors],
                 "optimization_suggestions": list(report.recommendations),
                 "historical_performance": {"scores": earlier.get((report.platform, report.account_id, report.campaign_id), [])},
-                "spend_efficiency": report.evidence,
+                "spend_efficiency": report.evidence | _outlook(report),
             }
             for report, row in zip(reports, rows.iter_rows(named=True), strict=True)
         ],
@@ -193,6 +193,16 @@ def score_accounts(ws: Workspace, pin: Pin, day: date, known_at: datetime) -> pl
 
 
 _HEALTH_JSON = ("engagement_trends", "risk_factors", "optimization_suggestions", "historical_performance", "spend_efficiency")
+
+
+def _outlook(report: AccountHealth) -> dict[str, float | None]:
+    """The predicted log ratio with its band, and the probability that the unit stops delivering."""
+    return {
+        "log_ratio": report.log_ratio,
+        "log_ratio_low": report.log_ratio_low,
+        "log_ratio_high": report.log_ratio_high,
+        "stop_probability": report.stop_probability,
+    }
 
 
 def _trends(row: dict[str, Any]) -> dict[str, float]:

@@ -196,7 +196,8 @@ def build_training_set(ws: Workspace, pin: Pin, model: str) -> Table:
             labels = _account_history(ws, pin, labels_of)
             return (
                 features.join(labels, on=[*HEALTH_ENTITY, "origin"], how="inner", suffix="_label")
-                .filter(pl.col("mature") & pl.col("degraded").is_not_null())
+                # A unit that stopped has no efficiency to judge; its row is kept beside those that went on, because they teach who stops.
+                .filter(pl.col("mature") & (pl.col("degraded").is_not_null() | pl.col("stopped").is_not_null()))
                 .sort("origin", *HEALTH_ENTITY)
             )
         if model == "ad_score":

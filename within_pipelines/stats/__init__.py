@@ -7,6 +7,7 @@ from within_pipelines.stats.bootstrap import cluster_bootstrap, cluster_mean, pa
 from within_pipelines.stats.multiple import benjamini_hochberg, holm
 from within_pipelines.stats.permutation import PermutationTest, permutation_p_value, permute_clusters, two_sample_permutation
 from within_pipelines.stats.proportions import TwoProportions, two_proportion_z, wilson_interval
+from within_pipelines.stats.two_way import two_way_bootstrap, two_way_rows
 from within_pipelines.stats.verdict import Estimate, Status, Verdict, judge_at_least
 
 __all__ = [
@@ -26,5 +27,7 @@ __all__ = [
     "resampled_rows",
     "two_proportion_z",
     "two_sample_permutation",
+    "two_way_bootstrap",
+    "two_way_rows",
     "wilson_interval",
 ]

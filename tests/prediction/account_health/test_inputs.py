@@ -110,3 +110,30 @@ def test_too_few_days_to_learn_from_are_refused(daily: pl.DataFrame) -> None:
         labelled_rows(daily.filter(pl.col("date") < FIRST + timedelta(days=30)), horizon=7)
     with pytest.raises(SampleError, match="The table holds no days; give daily rows"):
         labelled_rows(daily.head(0), horizon=7)
+
+
+@pytest.mark.parametrize(
+    ("change", "told"),
+    [
+        (lambda f: f.with_columns(clicks=-pl.col("clicks")), "clicks: 180 of 180 values are below 0; correct them"),
+        (lambda f: f.with_columns(conversions=pl.lit(float("inf"))), "conversions: 180 of 180 values are infinite"),
+        (lambda f: f.with_columns(spend=pl.lit("12 EUR")), "spend: 180 of 180 values are no number; correct them, or leave them empty"),
+        (lambda f: f.with_columns(account_id=pl.lit(None, pl.String)), "180 of 180 rows have no account_id; name the account"),
+    ],
+)
+def test_amounts_that_cannot_be_are_refused_with_their_count(daily: pl.DataFrame, change: Any, told: str) -> None:
+    with pytest.raises(SampleError, match=told):
+        daily_facts(change(daily))
+
+
+def test_what_was_not_reported_stays_empty(daily: pl.DataFrame) -> None:
+    facts = daily_facts(daily.with_columns(conversions=pl.lit(None, pl.Float64), spend=pl.lit(float("nan"))))
+    assert facts["conversions"].null_count() == facts["spend_micros"].null_count() == facts.height
+
+
+def test_days_with_and_without_a_time_zone_mean_the_same(daily: pl.DataFrame) -> None:
+    pandas = daily.to_pandas()
+    mixed = [pd.Timestamp(day) if i % 2 else pd.Timestamp(day, tz="UTC") for i, day in enumerate(pandas["date"])]
+    aware = pd.to_datetime(pandas["date"]).dt.tz_localize("America/New_York")
+    for days in (pd.Series(mixed, dtype=object), aware):
+        assert_frame_equal(daily_facts(pandas.assign(date=days)), daily_facts(daily))

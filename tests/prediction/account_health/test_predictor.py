@@ -130,7 +130,7 @@ def test_contributions_add_up_to_the_prediction(health_rows: pl.DataFrame, kind:
 
 
 def test_risk_factors_are_the_groups_that_raise_the_risk(health_predictor: AccountHealthPredictor, health_rows: pl.DataFrame) -> None:
-    usual = health_rows.head(1).with_columns(pl.lit(0.0).alias(name) for name in ACCOUNT_FEATURES.columns)
+    usual = health_rows.head(1).with_columns(pl.lit(0.0).alias(name) for name in ACCOUNT_FEATURES.columns if name != "history_share")
     sunk = usual.with_columns(slope_cvr_28=-0.9, log_efficiency_7=-0.2, log_cpc_7=0.1)
     calm, worse = health_predictor.predict(usual)[0], health_predictor.predict(sunk)[0]
     assert worse.probability is not None
@@ -208,7 +208,7 @@ def test_without_the_continuous_label_there_is_no_band(health_rows: pl.DataFrame
 
 
 def test_too_few_known_ratios_make_no_band(health_rows: pl.DataFrame) -> None:
-    sparse = health_rows.with_columns(log_ratio=pl.when(pl.col("origin") < FIRST + timedelta(days=60)).then("log_ratio"))
+    sparse = health_rows.with_columns(log_ratio=pl.when(pl.col("origin") < FIRST + timedelta(days=27)).then("log_ratio"))
     assert AccountHealthPredictor().fit(sparse).band(health_rows) is None
 
 
@@ -245,11 +245,12 @@ def late(frame: pl.DataFrame) -> date:
         (lambda f: f, np.full(960, 0.5), SampleError, "labels hold values other than 0 and 1; give True where efficiency fell"),
         (lambda f: f, np.r_[np.nan, np.ones(959)], SampleError, "labels holds 1 of 960 values that are missing or not finite"),
         (lambda f: f, np.ones(3), SampleError, "labels holds 3 values for 960 rows"),
-        (lambda f: f.drop("degraded"), None, SchemaError, "The table lacks degraded; give labels, or the label column"),
+        (lambda f: f.drop("degraded", "log_ratio"), None, SchemaError, "The table lacks degraded; give labels, or the label column"),
         (lambda f: f.drop("silence"), None, SchemaError, "The table lacks silence; give whole rows"),
         (lambda f: daily_rows(2, days=50), np.ones(100), SampleError, "labels belong to feature rows; daily facts make their own"),
-        (lambda f: f.filter(pl.col("origin") == FIRST).vstack(f.filter(pl.col("origin") == FIRST)).vstack(
-            f.filter(pl.col("origin") == FIRST)), None, SampleError, "The fitting part holds 0 rows"),
+        (lambda f: feature_rows(70, origins=1), None, SampleError, "The fitting part holds 0 rows"),
+        (lambda f: f.vstack(f.head(3)), None, SampleError,
+         "3 of 963 feature rows repeat the platform, account_id, campaign_id, origin of another row; keep one of each"),
     ],
 )  # fmt: skip
 def test_unusable_training_data_are_refused(health_rows: pl.DataFrame, change: Any, labels: Any, error: type[Exception], told: str) -> None:
@@ -264,3 +265,132 @@ def test_unusable_settings_are_refused() -> None:
         AccountHealthPredictor(level=1.0)
     with pytest.raises(SettingsError, match="horizon=0 is no number of days; give 1 to 112"):
         AccountHealthPredictor(horizon=0)
+    with pytest.raises(SettingsError, match="drop=0 is no share of the usual level; give a number between 0 and 1"):
+        AccountHealthPredictor(drop=0)
+    with pytest.raises(SettingsError, match="usual_days=6 is no length of the usual level; give 7 to 112 days"):
+        AccountHealthPredictor(usual_days=6)
+    with pytest.raises(SettingsError, match="minimum_clicks=nan is no volume; give a number of at least 0"):
+        AccountHealthPredictor(minimum_clicks=float("nan"))
+
+
+def test_the_drop_that_counts_can_be_chosen_and_changes_label_score_and_money(health_rows: pl.DataFrame, tmp_path: Path) -> None:
+    small, large = (AccountHealthPredictor(drop=drop).fit(health_rows) for drop in (0.1, 0.4))
+    unseen = feature_rows(40, seed=8)
+    for drop, fitted in ((0.1, small), (0.4, large)):
+        truth_of = (unseen["log_ratio"] < np.log(1 - drop)).cast(pl.Float64).to_numpy()
+        assert fitted.probability(unseen).mean() == pytest.approx(truth_of.mean(), abs=0.06)
+        assert auroc(truth_of, fitted.probability(unseen)) > 0.7
+    report, row = large.predict(unseen)[0], unseen.row(0, named=True)
+    assert report.drop == 0.4
+    assert report.money_at_risk == pytest.approx(report.probability * 0.4 * row["spend_28"] * 7 / 28)  # type: ignore[operator]
+    large.save(tmp_path / "large")
+    again = AccountHealthPredictor.load(tmp_path / "large")
+    assert (again.drop, again.minimum_clicks, again.usual_days, again.horizon) == (0.4, 100.0, 28, 7)
+    assert again.predict(unseen)[0] == report
+    with pytest.raises(SchemaError, match=r"lacks log_ratio, from which a drop of 0\.4 is told"):
+        AccountHealthPredictor(drop=0.4).fit(health_rows.drop("log_ratio"))
+
+
+def test_daily_rows_are_labelled_with_the_settings_of_the_predictor() -> None:
+    daily = daily_rows()
+    default, other = (
+        AccountHealthPredictor(kind="persistence", **s).fit(daily) for s in ({}, {"usual_days": 14, "horizon": 14, "drop": 0.3})
+    )
+    rare, often = (model.predict(daily) for model in (other, default))
+    assert [r.account_id for r in rare] == [r.account_id for r in often]
+    assert np.mean([r.probability or 0 for r in rare]) < np.mean([r.probability or 0 for r in often])
+    assert {r.horizon for r in rare} == {14}
+
+
+def test_the_stated_volume_can_be_chosen(health_rows: pl.DataFrame) -> None:
+    few = health_rows.with_columns(clicks_28=pl.lit(40.0))
+    fitted = AccountHealthPredictor(kind="persistence", minimum_clicks=30).fit(few)
+    assert fitted.predict(few.head(1))[0].state == "scored"
+    reason = fitted.predict(few.head(1).with_columns(clicks_28=pl.lit(29.0)))[0].evidence["reason"]
+    assert reason == "29 clicks in 28 days are fewer than 30"
+
+
+def test_too_short_a_history_is_a_state(health_predictor: AccountHealthPredictor) -> None:
+    report = health_predictor.predict(daily_rows(1, days=13))[0]
+    assert (report.state, report.score) == ("insufficient_data", None)
+    assert report.evidence["reason"] == "13 days of history are fewer than 14"
+    assert health_predictor.predict(daily_rows(1, days=14))[0].state == "scored"
+
+
+def test_batches_say_what_predict_says_in_bounded_pieces(health_predictor: AccountHealthPredictor, health_rows: pl.DataFrame) -> None:
+    rows = health_rows.with_columns(clicks_28=pl.when(pl.int_range(pl.len()) % 7 == 3).then(5.0).otherwise("clicks_28"))
+    pieces = list(health_predictor.score_batches(rows, rows=250))
+    assert [piece.height for piece in pieces] == [250, 250, 250, 210]
+    columns = [
+        "platform", "account_id", "campaign_id", "origin", "state", "score", "probability", "tier", "log_ratio", "log_ratio_low",
+        "log_ratio_high", "money_at_risk", "currency",
+    ]  # fmt: skip
+    told = health_predictor.predict(rows).to_frame()
+    # The shape of a batch may change the last bit of a sum.
+    assert_frame_equal(pl.concat(pieces).select(columns), told.select(columns), abs_tol=1e-9)
+    streamed = health_predictor.score_batches(part.to_pandas() for part in rows.iter_slices(300))
+    assert_frame_equal(pl.concat(streamed), pl.concat(pieces), abs_tol=1e-9)
+    with pytest.raises(SampleError, match="rows=0 is no batch size; give at least 1"):
+        next(health_predictor.score_batches(rows, rows=0))
+
+
+def test_history_is_what_was_said_with_what_was_known_then(health_predictor: AccountHealthPredictor, health_rows: pl.DataFrame) -> None:
+    daily = daily_rows(2, days=90)
+    past = health_predictor.history(daily, weeks=4)
+    assert past["account_id"].to_list() == ["A00"] * 4 + ["A01"] * 4
+    last = daily["date"].max()
+    assert past["origin"].to_list()[:4] == [last - timedelta(days=back) for back in (21, 14, 7, 0)]  # type: ignore[operator]
+    then = health_predictor.predict(daily.filter(pl.col("date") <= last - timedelta(days=14)))  # type: ignore[operator]
+    assert past["score"][1] == pytest.approx(then[0].score, abs=1e-9)
+    with pytest.raises(SchemaError, match=r"history\(\) takes daily facts; feature rows hold their origins already"):
+        health_predictor.history(health_rows)
+
+
+def later(rows: pl.DataFrame, shift: float) -> pl.DataFrame:
+    """The days after `rows`, in a world whose log ratios have moved by `shift`."""
+    return feature_rows(24, origins=20, seed=31).with_columns(
+        origin=pl.col("origin") + (rows["origin"].max() - FIRST + timedelta(days=3)), log_ratio=pl.col("log_ratio") + shift
+    )
+
+
+def test_an_update_widens_the_band_of_a_world_that_has_moved(health_rows: pl.DataFrame, tmp_path: Path) -> None:
+    def width(model: AccountHealthPredictor) -> float:
+        band = model.band(health_rows)
+        assert band is not None
+        return float(np.mean(band[1] - band[0]))
+
+    calm, moved = (AccountHealthPredictor().fit(health_rows) for _ in range(2))
+    before, probabilities = width(calm), calm.probability(health_rows)
+    new = later(health_rows, 0.8)
+    calm.update(later(health_rows, 0.0))
+    moved.update(new)
+    assert width(calm) == pytest.approx(before, rel=0.15)
+    assert width(moved) > 1.3 * before
+    np.testing.assert_array_equal(moved.probability(health_rows), probabilities)
+    assert moved.learned_until == new["origin"].max()
+    moved.save(tmp_path / "moved")
+    assert width(AccountHealthPredictor.load(tmp_path / "moved")) == width(moved)
+
+
+def test_an_outcome_is_learned_once(health_rows: pl.DataFrame) -> None:
+    fitted = AccountHealthPredictor(kind="persistence").fit(health_rows)
+    with pytest.raises(SampleError, match=r"24 of 24 rows have origins up to 2026-05-02, which were learned from already; give later ones"):
+        fitted.update(health_rows.filter(pl.col("origin") == FIRST))
+    new = later(health_rows, 0.0)
+    assert fitted.update(new.with_columns(log_ratio=pl.lit(None, pl.Float64))).learned_until == health_rows["origin"].max()
+    with pytest.raises(SchemaError, match="lacks log_ratio; the band learns from the log ratios that came about"):
+        fitted.update(new.drop("log_ratio"))
+    assert fitted.update(new).learned_until == new["origin"].max()
+
+
+def test_an_artifact_of_other_parts_is_refused(health_rows: pl.DataFrame, tmp_path: Path) -> None:
+    from within_pipelines.prediction.artifact import write_artifact
+
+    write_artifact(tmp_path / "old", {"model.json": b'{"linear": {}}'}, {"model": "account_health", "kind": "persistence"})
+    with pytest.raises(ArtifactError, match=r"was written by an older version that kept other parts; train the model again"):
+        AccountHealthPredictor.load(tmp_path / "old")
+
+
+def test_the_richer_parts_join_where_they_help_and_stay_out_of_a_short_history(health_predictor: AccountHealthPredictor) -> None:
+    assert health_predictor.share > 0.9  # the planted cvr and cpc are not among the lean features
+    assert AccountHealthPredictor().fit(feature_rows(60, origins=12)).share == 0.0

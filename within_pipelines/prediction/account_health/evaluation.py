@@ -10,7 +10,7 @@ import polars as pl
 from numpy.typing import NDArray
 
 from within_pipelines.exceptions import SampleError
-from within_pipelines.prediction.account_health.predictor import MINIMUM_CLICKS, AccountHealthPredictor
+from within_pipelines.prediction.account_health.predictor import AccountHealthPredictor
 from within_pipelines.prediction.calibration import calibration_slope
 from within_pipelines.prediction.evaluation import Evaluation
 from within_pipelines.prediction.frames import as_polars, matrix
@@ -40,7 +40,7 @@ def train_account_health(
 ) -> AccountHealthPredictor:
     """Fit on the older part of the training set; the newest part stays unseen for `evaluate_account_health`."""
     older, _ = split_account_health(training_set, horizon=horizon)
-    return AccountHealthPredictor(kind=kind, horizon=horizon).fit(older, older["degraded"].cast(pl.Float64), seed=seed, threads=threads)
+    return AccountHealthPredictor(kind=kind, horizon=horizon).fit(older, seed=seed, threads=threads)
 
 
 def evaluate_account_health(
@@ -56,7 +56,7 @@ def evaluate_account_health(
     Brier skill is against the test rows' own rate of drops, so a constant cannot have skill.
 
     Raises `SampleError` when the test rows are too few or hold one outcome only."""
-    rows = as_polars(test).filter(pl.col("clicks_28").fill_null(0) >= MINIMUM_CLICKS)
+    rows = as_polars(test).filter((pl.col("clicks_28").fill_null(0) >= predictor.minimum_clicks) & pl.col("degraded").is_not_null())
     if rows.height < 20 or rows["degraded"].n_unique() < 2:
         raise SampleError(
             f"{rows.height} test rows with {rows['degraded'].sum() or 0} drops cannot be evaluated; both outcomes are needed."

@@ -36,6 +36,14 @@ def checked_features(frame: pl.DataFrame) -> pl.DataFrame:
     return frame.with_columns(pl.col("origin").cast(pl.Date))
 
 
+def refuse_repeated(frame: pl.DataFrame) -> None:
+    """Raise `SampleError` when one unit has two feature rows of one origin, which would count twice."""
+    key = [name for name in (*ENTITY, "origin") if name in frame.columns]
+    repeated = frame.height - frame.n_unique(key)
+    if repeated:
+        raise SampleError(f"{repeated} of {frame.height} feature rows repeat the {', '.join(key)} of another row; keep one of each.")
+
+
 def daily_facts(data: Any) -> pl.DataFrame:
     """Facts with the lake's columns from a plain daily table.
 
@@ -55,6 +63,9 @@ def daily_facts(data: Any) -> pl.DataFrame:
     bad = frame["event_date"].null_count()
     if bad:
         raise SampleError(f"{bad} of {frame.height} rows have no usable day; write days as YYYY-MM-DD.")
+    unnamed = frame["account_id"].null_count()
+    if unnamed:
+        raise SampleError(f"{unnamed} of {frame.height} rows have no account_id; name the account, because its rows make its history.")
     key = [name for name in (*ENTITY, "ad_group_id", "ad_id", "breakdown", "attribution", "grain", "event_date") if name in frame.columns]
     repeated = frame.height - frame.n_unique(key)
     if repeated:
@@ -62,6 +73,7 @@ def daily_facts(data: Any) -> pl.DataFrame:
             f"{repeated} of {frame.height} rows repeat the {', '.join(key)} of another row; add them up, or give the campaign_id, "
             "ad_group_id and ad_id that tell them apart."
         )
+    _refuse_unusable_amounts(frame)
     if "grain" not in frame.columns:
         frame = frame.with_columns(grain=pl.lit("ad"))
     for micros, units in (("spend_micros", "spend"), ("revenue_micros", "revenue")):
@@ -80,7 +92,23 @@ def daily_facts(data: Any) -> pl.DataFrame:
     )
 
 
-def feature_rows(data: Any, *, origins: list[date] | None = None) -> pl.DataFrame:
+def _refuse_unusable_amounts(frame: pl.DataFrame) -> None:
+    """Raise `SampleError` for counts and amounts that are no numbers, infinite or below 0; null means not reported and is allowed."""
+    for name in ("impressions", "clicks", "conversions", "spend", "revenue", "spend_micros", "revenue_micros"):
+        if name not in frame.columns:
+            continue
+        number = pl.col(name).cast(pl.Float64, strict=False)
+        told = frame.select(
+            text=(number.is_null() & pl.col(name).is_not_null()).sum(), infinite=number.is_infinite().sum(), negative=(number < 0).sum()
+        ).row(0, named=True)
+        bad = {kind: count for kind, count in told.items() if count}
+        if bad:
+            what = {"text": "no number", "infinite": "infinite", "negative": "below 0"}
+            found = ", ".join(f"{count} of {frame.height} values are {what[kind]}" for kind, count in bad.items())
+            raise SampleError(f"{name}: {found}; correct them, or leave them empty where nothing was reported.")
+
+
+def feature_rows(data: Any, *, origins: list[date] | None = None, usual_days: int = 28) -> pl.DataFrame:
     """Feature rows for `data`; computed for the newest day of daily facts unless `origins` says otherwise."""
     from within_pipelines.features import account_features
 
@@ -92,12 +120,16 @@ def feature_rows(data: Any, *, origins: list[date] | None = None) -> pl.DataFram
     if facts.is_empty():
         raise SampleError("The table holds no rows; give at least 28 days per account.")
     last: Any = facts["event_date"].max()
-    features = account_features(facts, origins=origins if origins is not None else [last], entity=("platform", "account_id"))
+    entity = ("platform", "account_id")
+    features = account_features(facts, origins=origins if origins is not None else [last], entity=entity, usual_days=usual_days)
     return features.with_columns(campaign_id=pl.lit(""))
 
 
-def labelled_rows(data: Any, *, horizon: int) -> pl.DataFrame:
-    """Feature rows with labels from daily facts: every third day that has 28 days before it and `horizon` days after it."""
+def labelled_rows(data: Any, *, horizon: int, drop: float = 0.2, usual_days: int = 28) -> pl.DataFrame:
+    """Feature rows with labels from daily facts: every third day that has 28 days before it and `horizon` days after it.
+
+    Units that stopped, or for which too little was to be expected, have no `degraded` and no `log_ratio`; their rows are kept for the
+    column `stopped`."""
     from datetime import timedelta
 
     from within_pipelines.features import account_features, account_labels
@@ -114,7 +146,9 @@ def labelled_rows(data: Any, *, horizon: int) -> pl.DataFrame:
     known: Any = facts["as_of"].max()
     as_of: datetime = known + ASSUMED_LAG
     entity = ("platform", "account_id")
-    rows = account_features(facts, origins=origins, entity=entity)
-    labels = account_labels(facts, origins=origins, entity=entity, horizon=horizon, as_of=as_of)
+    rows = account_features(facts, origins=origins, entity=entity, usual_days=usual_days)
+    labels = account_labels(facts, origins=origins, entity=entity, horizon=horizon, as_of=as_of, drop=drop, usual_days=usual_days)
     joined = rows.join(labels, on=[*entity, "origin"], how="inner", suffix="_label")
-    return joined.with_columns(campaign_id=pl.lit("")).filter(pl.col("mature") & pl.col("degraded").is_not_null())
+    return joined.with_columns(campaign_id=pl.lit("")).filter(
+        pl.col("mature") & (pl.col("degraded").is_not_null() | pl.col("stopped").is_not_null())
+    )

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Iterable, Iterator, Mapping
 from datetime import date, timedelta
 from pathlib import Path
 from typing import Any, Self
@@ -11,34 +12,43 @@ import numpy as np
 import polars as pl
 from numpy.typing import NDArray
 
-from within_pipelines.exceptions import ArtifactError, NotFittedError, SampleError, SettingsError
+from within_pipelines.exceptions import ArtifactError, NotFittedError, SampleError, SchemaError, SettingsError
+from within_pipelines.prediction.account_health.blend import LEAN, PERSISTENCE, HealthBlend, fit_blend
 from within_pipelines.prediction.account_health.groups import group_of, recommendation
-from within_pipelines.prediction.account_health.inputs import checked_features, feature_rows, is_feature_table, labelled_rows
-from within_pipelines.prediction.account_health.model import (
-    LinearPart,
-    fit_logistic,
-    fit_ridge,
-    fit_trees,
-    open_trees,
-    tree_contributions,
-    tree_log_odds,
+from within_pipelines.prediction.account_health.inputs import (
+    checked_features,
+    daily_facts,
+    feature_rows,
+    is_feature_table,
+    labelled_rows,
+    refuse_repeated,
 )
+from within_pipelines.prediction.account_health.model import LinearPart
 from within_pipelines.prediction.account_health.report import AccountHealth, AccountHealthReports, RiskFactor
+from within_pipelines.prediction.account_health.rolling import calibrated, earned_share, later_blocks, overlap_of
+from within_pipelines.prediction.account_health.stability import STABLE, group_stability, split_halves
+from within_pipelines.prediction.account_health.stopping import STOPPING, fit_stopping
+from within_pipelines.prediction.adaptive_conformal import AdaptiveConformal
 from within_pipelines.prediction.artifact import read_artifact, write_artifact
-from within_pipelines.prediction.calibration import PlattScaling, fit_platt, sigmoid
+from within_pipelines.prediction.calibration import PlattScaling, sigmoid
 from within_pipelines.prediction.champion import champion_folder
-from within_pipelines.prediction.conformal import conformal_quantile
 from within_pipelines.prediction.frames import as_polars, as_vector, matrix, require
 
 Floats = NDArray[np.float64]
+Ints = NDArray[np.int64]
 
 HEALTH_KINDS: tuple[str, ...] = ("logistic_xgboost", "persistence")
 # Below this many clicks in 28 days there is too little to say anything.
 MINIMUM_CLICKS = 100.0
+# Fewer days than this make no usual level, whatever their volume.
+MINIMUM_DAYS = 14
+_HISTORY_DAYS = 112  # what history_share is a share of
 _MINIMUM_ROWS = 60
 _CALIBRATION_SHARE = 0.25
 _TIERS: tuple[tuple[float, str], ...] = ((80.0, "healthy"), (60.0, "watch"), (40.0, "at risk"), (0.0, "critical"))
-_PERSISTENCE = ("log_efficiency_7",)
+# Pairs of fits on halves of the accounts, compared on this many rows at most.
+_SPLITS = 5
+_COMPARED = 1500
 
 
 def tier_of(score: float) -> str:
@@ -51,208 +61,401 @@ def tier_of(score: float) -> str:
 
 
 class AccountHealthPredictor:
-    """Calibrated probability of an efficiency drop of at least a fifth over the next `horizon` days.
+    """Calibrated probability of a drop in efficiency of at least `drop` over the next `horizon` days.
 
-    `kind="logistic_xgboost"` is the mean of a regularised logistic regression and boosted trees on scale-free account features, calibrated
-    on later days than it was fitted on. `kind="persistence"` is the honest simple rival: the same calibration on the last seven days'
+    `kind="logistic_xgboost"` starts from a lean logistic regression on how the unit has moved against itself and how many events stand
+    behind that. A stiff logistic regression on all features, boosted trees and a location-scale model of the log ratio join it with the
+    share that they earn on later days. `kind="persistence"` is the honest simple rival: the same calibration on the last seven days'
     efficiency against its usual level alone. An unfitted predictor answers with the registered champion.
 
+    `horizon` (days, 1 to 112), `drop` (0 to 1), `usual_days` (the stretch that makes the usual level, 7 to 112) and `minimum_clicks` (in 28
+    days, below which the state is "insufficient_data") say what is predicted, and for whom; `level` is the coverage of the band.
+
     `data` is a pandas or polars table: feature rows (`features.account_features`), the lake's facts, or plain daily rows with
-    `account_id`, `date`, `impressions`, `clicks`, and where known `spend`, `conversions`, `revenue`, `platform`, `currency`."""
+    `account_id`, `date`, `impressions`, `clicks`, and where known `spend`, `conversions`, `revenue`, `platform`, `currency`.
+
+    The probability holds for units that go on spending. One that stops has no efficiency to judge; where the rows tell who stopped (column
+    `stopped`), `stop_probability` is a second answer."""
 
     model = "account_health"
 
-    def __init__(self, *, kind: str = "logistic_xgboost", horizon: int = 7, level: float = 0.9) -> None:
+    def __init__(
+        self,
+        *,
+        kind: str = "logistic_xgboost",
+        horizon: int = 7,
+        level: float = 0.9,
+        drop: float = 0.2,
+        usual_days: int = 28,
+        minimum_clicks: float = MINIMUM_CLICKS,
+    ) -> None:
         if kind not in HEALTH_KINDS:
             raise SettingsError(f"kind={kind!r} is unknown; give one of {', '.join(HEALTH_KINDS)}.")
         if not 0.5 <= level < 1:
             raise SettingsError(f"level={level} is no interval level; give a number from 0.5 up to 1.")
         if not 1 <= horizon <= 112:
             raise SettingsError(f"horizon={horizon} is no number of days; give 1 to 112.")
+        if not 0 < drop < 1:
+            raise SettingsError(f"drop={drop} is no share of the usual level; give a number between 0 and 1.")
+        if not 7 <= usual_days <= 112:
+            raise SettingsError(f"usual_days={usual_days} is no length of the usual level; give 7 to 112 days.")
+        if not minimum_clicks >= 0:
+            raise SettingsError(f"minimum_clicks={minimum_clicks} is no volume; give a number of at least 0.")
         self.kind = kind
         self.horizon = horizon
         self.level = level
-        self._features: list[str] = []
-        self._linear: LinearPart | None = None
-        self._ratio: LinearPart | None = None
-        self._trees: bytes | None = None
-        self._booster: Any = None
+        self.drop = drop
+        self.usual_days = usual_days
+        self.minimum_clicks = float(minimum_clicks)
+        self._blend: HealthBlend | None = None
         self._platt = PlattScaling(0.0, 1.0)
-        self._band = float("nan")
+        self._band: AdaptiveConformal | None = None
+        self._stopping: LinearPart | None = None
+        self._stability: Mapping[str, float] = {}
+        self._learned_until: int | None = None
+
+    @property
+    def _settings(self) -> dict[str, Any]:
+        return {
+            "kind": self.kind, "horizon": self.horizon, "level": self.level, "drop": self.drop, "usual_days": self.usual_days,
+            "minimum_clicks": self.minimum_clicks,
+        }  # fmt: skip
 
     @property
     def fitted(self) -> bool:
         """Whether `fit` or `load` has been called."""
-        return self._linear is not None
+        return self._blend is not None
+
+    @property
+    def share(self) -> float:
+        """Share of the richer parts beside the lean one, from 0 to 1, as earned on later days."""
+        return self._fitted_blend().share
+
+    @property
+    def learned_until(self) -> date | None:
+        """The newest origin whose outcome `fit` or `update` has learned from."""
+        return None if self._learned_until is None else date(1970, 1, 1) + timedelta(days=self._learned_until)
+
+    @property
+    def group_stability(self) -> dict[str, float]:
+        """Per group of features the share of its contributions on which fits that share no account agree in sign."""
+        return dict(self._stability)
+
+    @property
+    def published_groups(self) -> tuple[str, ...]:
+        """Groups that may be named as risk factors: those with a stability of at least 0.9."""
+        return tuple(group for group, stability in sorted(self._stability.items()) if stability >= STABLE)
 
     def fit(self, data: Any, labels: Any = None, *, seed: int = 7, threads: int = 1) -> Self:
-        """Fit on feature rows with `labels` (True where efficiency fell by a fifth), or on daily facts, which make their own labels.
+        """Fit on feature rows with `labels` (True where efficiency fell by `drop`), or on daily facts, which make their own labels.
 
-        The newest quarter of the origins calibrates; an embargo of `horizon` days lies between. Deterministic for a seed.
+        Without `labels`, feature rows bring the column `degraded`; for a `drop` other than 0.2, or when there is no such column, the label
+        is `log_ratio` < log(1 - drop). With the column `log_ratio` there is a band, with `stopped` a probability of stopping.
 
-        Raises `SampleError` for fewer than 60 usable rows, for labels of one class, labels that are not 0/1, and labels beside daily
-        facts; `SchemaError` for feature rows that lack a column."""
-        fresh = type(self)(kind=self.kind, horizon=self.horizon, level=self.level)
+        Quarters of the origins, `horizon` days apart from what was fitted before them, choose the share, calibrate and start the band; then
+        every part is fitted again on all rows. Deterministic for a seed.
+
+        Raises `SampleError` for fewer than 60 usable rows, for repeated rows, labels of one class, labels that are not 0/1, and labels
+        beside daily facts; `SchemaError` for feature rows that lack a column."""
+        fresh = type(self)(**self._settings)
         fresh._fit(data, labels, seed=seed, threads=threads)
         # All at once, so that a refused refit leaves the model as it was.
         self.__dict__.update(fresh.__dict__)
         return self
 
-    def _fit(self, data: Any, labels: Any, *, seed: int, threads: int) -> None:
-        from within_pipelines.features import ACCOUNT_FEATURES
-
+    def _labelled(self, data: Any, labels: Any) -> pl.DataFrame:
+        """Feature rows with the label `_y` (null where unknown)."""
         frame = as_polars(data)
         if is_feature_table(frame):
             frame = checked_features(frame)
+            refuse_repeated(frame)
         elif labels is None:
-            frame = labelled_rows(frame, horizon=self.horizon)
+            frame = labelled_rows(frame, horizon=self.horizon, drop=self.drop, usual_days=self.usual_days)
         else:
             raise SampleError("labels belong to feature rows; daily facts make their own, so give one of the two.")
+        if labels is None and "log_ratio" in frame.columns and (self.drop != 0.2 or "degraded" not in frame.columns):
+            ratio = pl.col("log_ratio").cast(pl.Float64)
+            return frame.with_columns(_y=pl.when(ratio.is_finite()).then((ratio < np.log1p(-self.drop)).cast(pl.Float64)))
         if labels is None:
-            require(frame, ["degraded"], why="give labels, or the label column of features.account_labels.")
-        rows = frame.with_columns(
-            pl.Series("_y", as_vector(frame["degraded"].cast(pl.Float64) if labels is None else labels, rows=frame.height, what="labels"))
-        )
-        if not rows["_y"].is_in([0.0, 1.0]).all():
-            raise SampleError("labels hold values other than 0 and 1; give True where efficiency fell by at least a fifth.")
-        rows = rows.filter(pl.col("clicks_28").fill_null(0) >= MINIMUM_CLICKS).sort("origin", "platform", "account_id")
-        self._refuse_too_few(rows)
-        self._features = list(ACCOUNT_FEATURES.columns if self.kind == "logistic_xgboost" else _PERSISTENCE)
-        older, newer = self._halves(rows)
-        x, y = matrix(older, self._features), older["_y"].to_numpy()
-        self._linear = fit_logistic(x, y, ridge=30.0 if self.kind == "logistic_xgboost" else 1e-3)
-        self._trees = fit_trees(x, y, seed=seed, threads=threads) if self.kind == "logistic_xgboost" else None
-        self._booster = None
-        raw = self._raw(matrix(newer, self._features))
-        self._platt = fit_platt(raw, newer["_y"].to_numpy(), ridge=1.0)
-        self._fit_band(older, newer)
-
-    def _fit_band(self, older: pl.DataFrame, newer: pl.DataFrame) -> None:
-        """The band needs the continuous label; without `log_ratio` in the rows there is none, and the band is stated as missing."""
-        self._ratio, self._band = None, float("nan")
-        if "log_ratio" not in older.columns:
-            return
-        known, later = older.filter(pl.col("log_ratio").is_finite()), newer.filter(pl.col("log_ratio").is_finite())
-        if known.is_empty() or later.height < 1 / (1 - self.level):
-            return
-        self._ratio = fit_ridge(matrix(known, self._features), known["log_ratio"].to_numpy(), ridge=30.0)
-        residuals = np.abs(later["log_ratio"].to_numpy() - self._ratio(matrix(later, self._features)))
-        self._band = conformal_quantile(residuals, level=self.level)
-
-    def _halves(self, rows: pl.DataFrame) -> tuple[pl.DataFrame, pl.DataFrame]:
-        origins = rows["origin"].unique().sort()
-        cut: date = origins[int(len(origins) * (1 - _CALIBRATION_SHARE))]
-        older = rows.filter(pl.col("origin") < cut - timedelta(days=self.horizon))
-        newer = rows.filter(pl.col("origin") >= cut)
-        for name, part in (("fitting", older), ("calibration", newer)):
-            if part.is_empty() or part["_y"].n_unique() < 2:
-                raise SampleError(
-                    f"The {name} part holds {part.height} rows with {int(part['_y'].sum())} drops; both outcomes are needed, "
-                    "so give a longer history or more accounts."
-                )
-        return older, newer
+            require(frame, ["degraded"], why="give labels, or the label column that the training set has.")
+            if self.drop != 0.2:
+                raise SchemaError(f"The table lacks log_ratio, from which a drop of {self.drop} is told; give it, or labels.")
+            frame = frame.with_columns(_y=pl.col("degraded").cast(pl.Float64, strict=False))
+            if "stopped" in frame.columns:
+                # Rows without a label of efficiency, but known to have stopped or not, teach the second head only.
+                only_second = frame["stopped"].is_not_null() & frame["_y"].is_null()
+                as_vector(frame.filter(~only_second)["_y"], rows=int((~only_second).sum()), what="labels")
+                self._refuse_other_values(frame["_y"].drop_nulls().to_numpy())
+                return frame
+            labels = frame["_y"]
+        y = as_vector(labels, rows=frame.height, what="labels")
+        self._refuse_other_values(y)
+        return frame.with_columns(_y=pl.Series(y))
 
     @staticmethod
-    def _refuse_too_few(rows: pl.DataFrame) -> None:
+    def _refuse_other_values(y: Floats) -> None:
+        if not np.isin(y, [0.0, 1.0]).all():
+            raise SampleError("labels hold values other than 0 and 1; give True where efficiency fell and False elsewhere.")
+
+    def _fit(self, data: Any, labels: Any, *, seed: int, threads: int) -> None:
+        from within_pipelines.features import ACCOUNT_FEATURES
+
+        frame = self._labelled(data, labels)
+        enough = frame.filter(pl.col("clicks_28").cast(pl.Float64).fill_null(0.0) >= self.minimum_clicks)
+        rows = enough.filter(pl.col("_y").is_not_null()).sort("origin", "platform", "account_id", maintain_order=True)
+        self._refuse_too_few(rows)
+        rich = self.kind == "logistic_xgboost"
+        features = tuple(ACCOUNT_FEATURES.columns) if rich else PERSISTENCE
+        x, y = matrix(rows, features), rows["_y"].to_numpy()
+        ratio = matrix(rows, ("log_ratio",))[:, 0] if "log_ratio" in rows.columns else None
+        days = rows["origin"].to_physical().to_numpy().astype(np.int64)
+        self._refuse_one_sided(days, y)
+        overlap = overlap_of(days, horizon=self.horizon)
+
+        def fitted(chosen: NDArray[Any], *, rich: bool, share: float = 0.0) -> HealthBlend:
+            return fit_blend(
+                x[chosen], y[chosen], None if ratio is None else ratio[chosen], features=features,
+                lean_features=LEAN if self.kind == "logistic_xgboost" else PERSISTENCE, rich=rich, threshold=float(np.log1p(-self.drop)),
+                overlap=overlap, seed=seed, threads=threads, share=share,
+            )  # fmt: skip
+
+        blocks = [(fitted(older, rich=rich), block) for older, block in later_blocks(days, y, horizon=self.horizon)]
+        later = np.concatenate([np.flatnonzero(block) for _, block in blocks])
+        lean, full = (np.concatenate([blend.with_share(share).log_odds(x[block]) for blend, block in blocks]) for share in (0.0, 1.0))
+        # The first quarter's fit has too little to learn the richer parts from; what it says of them holds for no later fit.
+        newer = days[later] >= np.median(np.unique(days))
+        share = earned_share(lean[newer], full[newer], y[later][newer], days[later][newer]) if rich and newer.any() else 0.0
+        mixed = (1 - share) * lean + share * full
+        self._platt = calibrated(mixed, y[later], overlap=overlap)
+        self._blend = fitted(np.arange(len(x)), rich=rich and share > 0, share=share)
+        self._band = self._started_band([(blend.with_share(share), block) for blend, block in blocks], x, ratio, days)
+        self._learned_until = int(days.max())
+        self._stopping = fit_stopping(frame, overlap=overlap) if rich else None
+        clusters = (rows["platform"] + "/" + rows["account_id"]).to_numpy()
+        if len(np.unique(clusters)) < 8:
+            clusters = (rows["account_id"] + "/" + rows.get_column("campaign_id", default=pl.Series([""])).fill_null("")).to_numpy()
+        compared = x[np.unique(np.linspace(0, len(x) - 1, min(len(x), _COMPARED)).astype(np.int64))]
+        rng = np.random.default_rng([seed, 41])
+        halves = [
+            [fitted(half, rich=rich and share > 0, share=share).contributions(compared) for half in pair]
+            for pair in split_halves(clusters, splits=_SPLITS, rng=rng)
+            if all(half.size >= _MINIMUM_ROWS / 2 and np.ptp(y[half]) > 0 for half in pair)
+        ]
+        pairs = [(first, second) for first, second in halves]
+        self._stability = group_stability(self._blend.contributions(compared), pairs, features) if pairs else {}
+
+    def _started_band(
+        self, blocks: list[tuple[HealthBlend, NDArray[Any]]], x: Floats, ratio: Floats | None, days: Ints
+    ) -> AdaptiveConformal | None:
+        """The band needs the continuous label: without `log_ratio`, or with too few later ones, there is none."""
+        if ratio is None:
+            return None
+        by_day: list[Floats] = []
+        seen: list[int] = []
+        for blend, block in blocks:
+            known = np.flatnonzero(block & np.isfinite(ratio))
+            if blend.has_band and known.size:
+                scores = _scores(blend, x[known], ratio[known])
+                by_day += [scores[days[known] == day] for day in np.unique(days[known])]
+                seen += np.unique(days[known]).tolist()
+        n = sum(day.size for day in by_day)
+        if n < self.level / (1 - self.level) or not self._fitted_blend().has_band:
+            return None
+        # The older half calibrates, the newer half is lived through day by day.
+        half = int(np.searchsorted(np.cumsum([day.size for day in by_day]), n / 2)) + 1
+        while sum(day.size for day in by_day[:half]) < self.level / (1 - self.level):
+            half += 1
+        started = np.concatenate(by_day[:half])
+        weeks = max(1, int(np.ptp([int(d) for d in seen[:half]]) // 7) + 1)
+        return AdaptiveConformal.start(started, level=self.level, blocks=weeks).learn(by_day[half:])
+
+    def update(self, data: Any) -> Self:
+        """Learn from outcomes that have become known since `fit` or the last `update`: the band follows them, day by day.
+
+        `data` are feature rows with `log_ratio`, all of origins later than those learned from. Rows without a known ratio, and units
+        below the stated volume, are left out. The parts of the model stay as they are; fit again to change them.
+
+        Raises `SampleError` for origins that were learned from already, `SchemaError` without the column `log_ratio`."""
+        blend = self._fitted_blend()
+        rows = checked_features(as_polars(data))
+        require(rows, ["log_ratio"], why="the band learns from the log ratios that came about.")
+        refuse_repeated(rows)
+        rows = rows.filter(pl.col("log_ratio").is_finite() & (pl.col("clicks_28").cast(pl.Float64).fill_null(0.0) >= self.minimum_clicks))
+        if rows.is_empty():
+            return self
+        days = rows["origin"].to_physical().to_numpy().astype(np.int64)
+        if self._learned_until is not None and days.min() <= self._learned_until:
+            old = int((days <= self._learned_until).sum())
+            raise SampleError(
+                f"{old} of {len(days)} rows have origins up to {self.learned_until}, which were learned from already; give later ones."
+            )
+        if self._band is not None:
+            scores = _scores(blend, matrix(rows, blend.features), matrix(rows, ("log_ratio",))[:, 0])
+            self._band = self._band.learn([scores[days == day] for day in np.unique(days)])
+        self._learned_until = int(days.max())
+        return self
+
+    def _refuse_one_sided(self, days: Ints, y: Floats) -> None:
+        origins = np.unique(days)
+        cut = int(origins[int(len(origins) * (1 - _CALIBRATION_SHARE))])
+        for name, part in (("fitting", y[days < cut - self.horizon]), ("calibration", y[days >= cut])):
+            if not part.size or np.ptp(part) == 0:
+                raise SampleError(
+                    f"The {name} part holds {part.size} rows with {int(part.sum())} drops; both outcomes are needed, "
+                    "so give a longer history or more accounts."
+                )
+
+    def _refuse_too_few(self, rows: pl.DataFrame) -> None:
         if rows.height < _MINIMUM_ROWS:
             raise SampleError(
-                f"{rows.height} rows with at least {MINIMUM_CLICKS:.0f} clicks in 28 days are too few; give at least {_MINIMUM_ROWS}."
+                f"{rows.height} rows with at least {self.minimum_clicks:.0f} clicks in 28 days are too few; give at least {_MINIMUM_ROWS}."
             )
 
-    def _raw(self, x: Floats) -> Floats:
-        assert self._linear is not None
-        linear = self._linear(x)
-        if self._trees is None:
-            return linear
-        result: Floats = 0.5 * (linear + tree_log_odds(self._boosted(), x))
-        return result
+    def _fitted_blend(self) -> HealthBlend:
+        if self._blend is None:
+            raise NotFittedError("This account_health predictor is not fitted; call fit(), or predict(), which asks for the champion.")
+        return self._blend
 
-    def _boosted(self) -> Any:
-        if self._booster is None:
-            assert self._trees is not None
-            self._booster = open_trees(self._trees)
-        return self._booster
+    def _ready(self) -> HealthBlend:
+        if self._blend is None:
+            self._become(type(self).load(champion_folder(self.model)))
+        return self._fitted_blend()
+
+    def _rows(self, data: Any, origins: list[date] | None = None) -> pl.DataFrame:
+        return feature_rows(data, origins=origins, usual_days=self.usual_days)
 
     def probability(self, rows: pl.DataFrame) -> Floats:
         """Calibrated probability of a drop for feature rows, whatever their volume."""
-        self._refuse_unfitted()
-        return sigmoid(self._platt(self._raw(matrix(rows, self._features))))
-
-    def _refuse_unfitted(self) -> None:
-        if not self.fitted:
-            raise NotFittedError("This account_health predictor is not fitted; call fit(), or predict(), which asks for the champion.")
+        blend = self._fitted_blend()
+        return sigmoid(self._platt(blend.log_odds(matrix(rows, blend.features))))
 
     def predict(self, data: Any) -> AccountHealthReports:
         """The health of each row (feature rows) or of each account on the newest day (daily facts).
 
         Raises `NotFittedError` when this predictor is not fitted and no champion is registered."""
-        if not self.fitted:
-            self._become(type(self).load(champion_folder(self.model)))
-        rows = feature_rows(data)
-        x = matrix(rows, self._features)
-        probability = sigmoid(self._platt(self._raw(x)))
+        blend = self._ready()
+        rows = self._rows(data)
+        x = matrix(rows, blend.features)
+        numbers = self._numbers(rows, x)
         contributions = self.contributions(x)
-        ratio = self._ratio(x) if self._ratio is not None else np.full(len(x), np.nan)
-        usable = (rows["clicks_28"].cast(pl.Float64).fill_null(0.0) >= MINIMUM_CLICKS).to_numpy() & np.isfinite(x).any(axis=1)
         return AccountHealthReports(
             tuple(
-                self._report(row, float(probability[i]), float(ratio[i]), contributions[i], x[i]) if usable[i] else self._insufficient(row)
-                for i, row in enumerate(rows.iter_rows(named=True))
+                self._report(row, answer, contributions[i], x[i]) if answer["state"] == "scored" else self._insufficient(row)
+                for i, (row, answer) in enumerate(zip(rows.iter_rows(named=True), numbers.iter_rows(named=True), strict=True))
             )
         )
 
+    def _numbers(self, rows: pl.DataFrame, x: Floats) -> pl.DataFrame:
+        """Every number of an answer, column by column; null where the state is insufficient."""
+        blend = self._fitted_blend()
+        probability = sigmoid(self._platt(blend.log_odds(x)))
+        unknown = np.full(len(x), np.nan)
+        centre, reach = unknown, unknown
+        if self._band is not None:
+            centre, scale = blend.location_and_scale(x)
+            reach = scale * self._band.quantile()
+        stop = sigmoid(self._stopping(matrix(rows, STOPPING))) if self._stopping is not None else unknown
+        enough = (rows["clicks_28"].cast(pl.Float64).fill_null(0.0) >= self.minimum_clicks) & ~_short(rows["history_share"])
+        usable = enough.to_numpy() & np.isfinite(x).any(axis=1)
+        spend = matrix(rows, ("spend_28",))[:, 0]
+        numbers = {
+            "score": 100 * (1 - probability),
+            "probability": probability,
+            "log_ratio": centre,
+            "log_ratio_low": centre - reach,
+            "log_ratio_high": centre + reach,
+            "stop_probability": stop,
+            "money_at_risk": probability * self.drop * spend * self.horizon / 28,
+        }
+        frame = pl.DataFrame({name: np.where(usable, values, np.nan) for name, values in numbers.items()})
+        tier = pl.lit(_TIERS[-1][1])
+        for floor, name in _TIERS[-2::-1]:
+            tier = pl.when(pl.col("score") >= floor).then(pl.lit(name)).otherwise(tier)
+        return frame.with_columns(pl.all().fill_nan(None)).with_columns(
+            state=pl.when(pl.Series(usable)).then(pl.lit("scored")).otherwise(pl.lit("insufficient_data")),
+            tier=pl.when(pl.col("score").is_not_null()).then(tier),
+        )
+
+    def score_batches(self, data: pl.DataFrame | Iterable[Any], *, rows: int = 50_000) -> Iterator[pl.DataFrame]:
+        """Answers without reasons for many feature rows, `rows` at a time: state, score, probability, tier, log ratio with its band,
+        stop probability, money at risk, after the identity of each row.
+
+        `data` is one table or an iterable of tables (for example the batches of a scan), so memory stays bounded by one batch. The numbers
+        are those of `predict`.
+
+        Raises `SampleError` for a batch size below 1."""
+        if rows < 1:
+            raise SampleError(f"rows={rows} is no batch size; give at least 1.")
+        blend = self._ready()
+        for table in [data] if hasattr(data, "columns") else data:
+            for batch in as_polars(table).iter_slices(rows):
+                features = checked_features(batch)
+                if "campaign_id" not in features.columns:
+                    features = features.with_columns(campaign_id=pl.lit(""))
+                numbers = self._numbers(features, matrix(features, blend.features))
+                identity = features.select("platform", "account_id", "campaign_id", "origin")
+                currency = features["currency"] if "currency" in features.columns else pl.Series([None] * features.height, dtype=pl.String)
+                yield pl.concat([identity, numbers], how="horizontal").with_columns(currency=currency)
+
+    def history(self, data: Any, *, weeks: int = 8, step: int = 7) -> pl.DataFrame:
+        """What this model would have said of each account on earlier days of daily facts: one row per account and origin, oldest first.
+
+        Origins lie `step` days apart, `weeks` weeks back from the newest day; each is answered with what was known then. The model itself
+        may have been fitted on those days, so this shows how the score moved, not how good it was.
+
+        Raises `SchemaError` for feature rows, which hold their origins already (use `predict`)."""
+        if is_feature_table(as_polars(data)):
+            raise SchemaError("history() takes daily facts; feature rows hold their origins already, so give them to predict().")
+        facts = daily_facts(data)
+        if facts.is_empty():
+            raise SampleError("The table holds no rows; give at least 28 days per account.")
+        last: Any = facts["event_date"].max()
+        self._ready()
+        rows = self._rows(facts, [last - timedelta(days=back) for back in range(0, 7 * weeks, step)][::-1])
+        return pl.concat(list(self.score_batches(rows))).sort("platform", "account_id", "origin")
+
     def explain(self, data: Any) -> pl.DataFrame:
         """Contributions to the log-odds of a drop: one column per feature plus `intercept`; they add up to `log_odds`."""
-        if not self.fitted:
-            self._become(type(self).load(champion_folder(self.model)))
-        rows = feature_rows(data)
-        x = matrix(rows, self._features)
-        parts, log_odds = self.contributions(x), self._platt(self._raw(x))
+        blend = self._ready()
+        rows = self._rows(data)
+        x = matrix(rows, blend.features)
+        parts, log_odds = self.contributions(x), self._platt(blend.log_odds(x))
         # XGBoost adds contributions up in single precision; the intercept takes the rounding, so that the sum is exact.
         parts[:, -1] += log_odds - parts.sum(axis=1)
         frame = rows.select("platform", "account_id", "campaign_id", "origin")
-        columns = {name: parts[:, i] for i, name in enumerate([*self._features, "intercept"])}
+        columns = {name: parts[:, i] for i, name in enumerate([*blend.features, "intercept"])}
         return frame.with_columns(**{n: pl.Series(v) for n, v in columns.items()}, log_odds=pl.Series(log_odds))
 
     @property
     def features(self) -> list[str]:
         """Names of the feature columns that the model reads, in its order."""
-        return list(self._features)
+        return list(self._fitted_blend().features)
 
     def band(self, rows: pl.DataFrame) -> tuple[Floats, Floats] | None:
         """Lower and upper end of the conformal band of the log ratio; None when it was fitted without log ratios."""
-        if self._ratio is None:
+        blend = self._fitted_blend()
+        if self._band is None:
             return None
-        centre = self._ratio(matrix(rows, self._features))
-        return centre - self._band, centre + self._band
+        centre, scale = blend.location_and_scale(matrix(rows, blend.features))
+        reach = scale * self._band.quantile()
+        return centre - reach, centre + reach
 
     def contributions(self, x: Floats) -> Floats:
         """Contributions to the log-odds per feature (columns of `x` as in `features`), the last column the intercept."""
-        assert self._linear is not None
-        linear = np.column_stack([self._linear.contributions(x), np.full(len(x), self._linear.intercept)])
-        parts = linear if self._trees is None else 0.5 * (linear + tree_contributions(self._boosted(), x))
-        scaled: Floats = self._platt.slope * parts
+        scaled: Floats = self._platt.slope * self._fitted_blend().contributions(x)
         scaled[:, -1] += self._platt.intercept
         return scaled
 
-    def _report(self, row: dict[str, Any], probability: float, ratio: float, contributions: Floats, x: Floats) -> AccountHealth:
+    def _report(self, row: dict[str, Any], answer: dict[str, Any], contributions: Floats, x: Floats) -> AccountHealth:
         factors = self._risk_factors(contributions, x)
-        spend = row.get("spend_28")
-        known = np.isfinite(ratio)
         evidence = {name: row[name] for name in ("recent_efficiency", "baseline_efficiency", "spend_28", "clicks_28", "conversions_28")}
         usual = {k: float(v) for k, v in evidence.items() if v is not None and k.endswith("efficiency")}
-        score = 100 * (1 - probability)
         return AccountHealth(
             **_identity(row),
-            state="scored",
-            score=score,
-            probability=probability,
-            log_ratio=ratio if known else None,
-            log_ratio_low=ratio - self._band if known else None,
-            log_ratio_high=ratio + self._band if known else None,
+            **answer,
+            horizon=self.horizon,
+            drop=self.drop,
             interval_level=self.level,
-            tier=tier_of(score),
-            money_at_risk=None if spend is None else probability * 0.2 * spend * self.horizon / 28,
             currency=row.get("currency"),
             risk_factors=factors,
             recommendations=tuple(recommendation(factor.group, {factor.leading_feature: factor.value, **usual}) for factor in factors[:1]),
@@ -260,66 +463,90 @@ class AccountHealthPredictor:
         )
 
     def _risk_factors(self, contributions: Floats, x: Floats) -> tuple[RiskFactor, ...]:
+        """Groups that raise the risk and that refits agree on, the strongest first."""
         by_group: dict[str, list[int]] = {}
-        for index, name in enumerate(self._features):
+        for index, name in enumerate(self.features):
             by_group.setdefault(group_of(name), []).append(index)
         factors = []
-        for group, members in by_group.items():
+        for group in self.published_groups:
+            members = by_group[group]
             total = float(contributions[members].sum())
-            leading = max(members, key=lambda index: float(contributions[index]))
+            # What is missing can raise the risk, but cannot be shown; a known feature leads where there is one.
+            leading = max(members, key=lambda index: (bool(np.isfinite(x[index])), float(contributions[index])))
             if total > 0:
                 value = float(x[leading])
-                factors.append(RiskFactor(group, total, self._features[leading], value if np.isfinite(value) else None))
+                known = value if np.isfinite(value) else None
+                factors.append(RiskFactor(group, total, self.features[leading], known, self._stability[group]))
         return tuple(sorted(factors, key=lambda factor: (-factor.log_odds, factor.group)))
 
     def _insufficient(self, row: dict[str, Any]) -> AccountHealth:
         clicks = row.get("clicks_28") or 0.0
-        few = f"{clicks:.0f} clicks in 28 days are fewer than {MINIMUM_CLICKS:.0f}"
-        reason = few if clicks < MINIMUM_CLICKS else "no feature of the account is known on this day"
+        few = f"{clicks:.0f} clicks in 28 days are fewer than {self.minimum_clicks:.0f}"
+        reason = "no feature of the account is known on this day"
+        if clicks < self.minimum_clicks:
+            reason = few
+        elif _short(pl.Series([row["history_share"]], dtype=pl.Float64))[0]:
+            reason = f"{_HISTORY_DAYS * row['history_share']:.0f} days of history are fewer than {MINIMUM_DAYS}"
         return AccountHealth(
             **_identity(row), state="insufficient_data", score=None, probability=None, log_ratio=None, log_ratio_low=None,
-            log_ratio_high=None, interval_level=self.level, tier=None, money_at_risk=None, currency=row.get("currency"), risk_factors=(),
-            recommendations=(), evidence={"reason": reason, "clicks_28": clicks},
+            log_ratio_high=None, stop_probability=None, horizon=self.horizon, drop=self.drop, interval_level=self.level, tier=None,
+            money_at_risk=None, currency=row.get("currency"), risk_factors=(), recommendations=(),
+            evidence={"reason": reason, "clicks_28": clicks},
         )  # fmt: skip
 
     def save(self, folder: Path) -> str:
         """Write the artifact to `folder`; returns its `model_sha256`.
 
         Raises `NotFittedError` when there is nothing to save."""
-        self._refuse_unfitted()
-        assert self._linear is not None
+        blend = self._fitted_blend()
         state = {
-            "features": self._features,
-            "linear": self._linear.to_dict(),
-            "ratio": None if self._ratio is None else self._ratio.to_dict(),
+            "blend": blend.to_dict(),
             "platt": [self._platt.intercept, self._platt.slope],
-            "band": self._band if np.isfinite(self._band) else None,
+            "band": None if self._band is None else self._band.to_dict(),
+            "stopping": None if self._stopping is None else self._stopping.to_dict(),
+            "stability": dict(self._stability),
+            "learned_until": self._learned_until,
         }
         files = {"model.json": json.dumps(state, sort_keys=True).encode()}
-        if self._trees is not None:
-            files["trees.ubj"] = self._trees
-        return write_artifact(folder, files, {"model": self.model, "kind": self.kind, "horizon": self.horizon, "level": self.level})
+        if blend.trees is not None:
+            files["trees.ubj"] = blend.trees
+        return write_artifact(folder, files, {"model": self.model, **self._settings})
 
     @classmethod
     def load(cls, folder: Path) -> Self:
         """The predictor that `save` wrote.
 
-        Raises `ArtifactError` when the artifact is damaged or of another model."""
+        Raises `ArtifactError` when the artifact is damaged, of another model, or of a version of this code that kept other parts."""
         artifact = read_artifact(folder)
         if artifact.manifest.get("model") != cls.model:
             raise ArtifactError(f"{folder} holds a {artifact.manifest.get('model')} model, not {cls.model}.")
         state = json.loads(artifact.text("model.json"))
-        loaded = cls(kind=artifact.manifest["kind"], horizon=artifact.manifest["horizon"], level=artifact.manifest["level"])
-        loaded._features = state["features"]
-        loaded._linear = LinearPart.from_dict(state["linear"])
-        loaded._ratio = None if state["ratio"] is None else LinearPart.from_dict(state["ratio"])
+        if "blend" not in state:
+            raise ArtifactError(f"{folder} was written by an older version that kept other parts; train the model again (`within run`).")
+        loaded = cls(**{name: artifact.manifest[name] for name in cls()._settings})
+        trees = artifact.bytes("trees.ubj") if "trees.ubj" in artifact.manifest["files"] else None
+        loaded._blend = HealthBlend.from_dict(state["blend"], trees)
         loaded._platt = PlattScaling(*state["platt"])
-        loaded._band = float("nan") if state["band"] is None else state["band"]
-        loaded._trees = artifact.bytes("trees.ubj") if "trees.ubj" in artifact.manifest["files"] else None
+        loaded._band = None if state["band"] is None else AdaptiveConformal.from_dict(state["band"])
+        loaded._stopping = None if state["stopping"] is None else LinearPart.from_dict(state["stopping"])
+        loaded._stability = state["stability"]
+        loaded._learned_until = state["learned_until"]
         return loaded
 
     def _become(self, other: Self) -> None:
         self.__dict__.update(other.__dict__)
+
+
+def _short(history_share: pl.Series) -> pl.Series:
+    """Whether fewer than 14 days of the unit's history are known; unknown counts as long."""
+    return (history_share.cast(pl.Float64, strict=False) * _HISTORY_DAYS < MINIMUM_DAYS - 1e-9).fill_null(False)
+
+
+def _scores(blend: HealthBlend, x: Floats, ratio: Floats) -> Floats:
+    """Distance of the truth from the prediction in units of the predicted scatter."""
+    centre, scale = blend.location_and_scale(x)
+    result: Floats = np.abs(ratio - centre) / scale
+    return result
 
 
 def _identity(row: dict[str, Any]) -> dict[str, Any]:

@@ -15,22 +15,26 @@ class RiskFactor:
     """One group of features that raises the risk.
 
     `log_odds` is how much the group adds to the log-odds of a drop (contributions of all groups and the intercept add up to the
-    prediction), `leading_feature` the group's strongest feature, `value` that feature's value."""
+    prediction), `leading_feature` the group's strongest feature, `value` that feature's value. `stability` is the share of the group's
+    contributions on which fits that share no account agree in sign: groups below 0.9 are not published."""
 
     group: str
     log_odds: float
     leading_feature: str
     value: float | None
+    stability: float
 
 
 @dataclass(frozen=True, slots=True)
 class AccountHealth:
     """Health of one account (or campaign) on one day.
 
-    `score` is 100 (1 - `probability`), where `probability` is the calibrated probability that efficiency over the next days falls by at
-    least a fifth below the unit's own usual level. `log_ratio` is the predicted logarithm of that ratio with a conformal band.
-    `state` is "insufficient_data" (and every number None) below the stated volume. `money_at_risk` is the spend of the horizon times the
-    probability times a fifth, in `currency`. Recommendations are things to look at, with the evidence beside each, and claim no cause."""
+    `score` is 100 (1 - `probability`), where `probability` is the calibrated probability that efficiency over the next `horizon` days
+    falls by at least `drop` (a fifth) below the unit's own usual level, given that it goes on. `stop_probability` is the probability that
+    it delivers nothing in those days (None when the model was not taught). `log_ratio` is the predicted logarithm of the ratio with a
+    conformal band. `state` is "insufficient_data" (and every number None) below the stated volume. `money_at_risk` is the spend of the
+    horizon times the probability times `drop`, in `currency`. Recommendations are things to look at, with the evidence beside each, and
+    claim no cause."""
 
     platform: str
     account_id: str
@@ -42,6 +46,9 @@ class AccountHealth:
     log_ratio: float | None
     log_ratio_low: float | None
     log_ratio_high: float | None
+    stop_probability: float | None
+    horizon: int
+    drop: float
     interval_level: float
     tier: str | None
     money_at_risk: float | None
@@ -77,7 +84,8 @@ class AccountHealthReports(Sequence[AccountHealth]):
         schema: dict[str, Any] = {
             "platform": pl.String, "account_id": pl.String, "campaign_id": pl.String, "origin": pl.Date, "state": pl.String,
             "score": pl.Float64, "probability": pl.Float64, "log_ratio": pl.Float64, "log_ratio_low": pl.Float64,
-            "log_ratio_high": pl.Float64, "interval_level": pl.Float64, "tier": pl.String, "money_at_risk": pl.Float64,
+            "log_ratio_high": pl.Float64, "stop_probability": pl.Float64, "horizon": pl.Int64, "drop": pl.Float64,
+            "interval_level": pl.Float64, "tier": pl.String, "money_at_risk": pl.Float64,
             "currency": pl.String,
         }  # fmt: skip
         records = [asdict(report) for report in self.reports]
@@ -88,4 +96,6 @@ class AccountHealthReports(Sequence[AccountHealth]):
         )
 
 
-_FACTORS = pl.List(pl.Struct({"group": pl.String, "log_odds": pl.Float64, "leading_feature": pl.String, "value": pl.Float64}))
+_FACTORS = pl.List(
+    pl.Struct({"group": pl.String, "log_odds": pl.Float64, "leading_feature": pl.String, "value": pl.Float64, "stability": pl.Float64})
+)
