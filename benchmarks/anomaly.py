@@ -320,9 +320,7 @@ def accuracy(data: Path, test_data: Path | None, seed: int) -> dict[str, float]:
     other = {span: run(DETECTORS[""][1], folds, smooth) for span, smooth in (("a quarter of a decade", 5), ("a decade", 20))}
     every = np.arange(len(result.series))
     said = [f"{' / '.join(f'{found.standard(every, profile):.1f}' for profile in PROFILES)} over {span}" for span, found in other.items()]
-    print(
-        f"So few windows make the threshold uncertain too. AnomalyDetector, threshold smoothed otherwise than over half a decade: {'; '.join(said)}."
-    )
+    print(f"So few windows leave the threshold uncertain too: smoothed otherwise than over half a decade, {'; '.join(said)}.")
     print(PUBLISHED)
     show("AnomalyDetector by series", ["series", "windows", "alarms", "standard", "low false positive", "VUS-PR"], details)
     return metrics
