@@ -212,7 +212,7 @@ def alarms(one: Labelled, score: np.ndarray, threshold: float) -> np.ndarray:
     return raised[one.place] & later
 
 
-def choose(train: Sequence[Labelled], scores: Sequence[Scores], profile: NabProfile) -> float:
+def choose(train: Sequence[Labelled], scores: Sequence[Scores], profile: NabProfile, smooth: int) -> float:
     """The threshold whose neighbourhood of half a decade of alarm shares scores best on the training series."""
     judged = [score[np.isfinite(score) & (np.arange(len(score)) >= 0.15 * len(score))] for score, _ in scores]
     pool = np.sort(np.concatenate(judged))
@@ -223,9 +223,9 @@ def choose(train: Sequence[Labelled], scores: Sequence[Scores], profile: NabProf
     for threshold in thresholds:
         raw = [one.sweep.raw(alarms(one, score, threshold), profile) for one, (score, _) in zip(train, scores, strict=True)]
         curve.append(nab_score(raw, [one.sweep for one in train], profile))
-    padded = np.pad(np.array(curve), SMOOTH, mode="edge")
-    smooth = np.convolve(padded, np.ones(2 * SMOOTH + 1) / (2 * SMOOTH + 1), mode="valid")
-    return float(thresholds[int(np.argmax(smooth))])
+    padded = np.pad(np.array(curve), smooth, mode="edge")
+    level = np.convolve(padded, np.ones(2 * smooth + 1) / (2 * smooth + 1), mode="valid")
+    return float(thresholds[int(np.argmax(level))])
 
 
 @dataclass
@@ -252,13 +252,13 @@ class Result:
 PROFILES = {"nab_standard": STANDARD, "nab_low_fp": LOW_FALSE_POSITIVE}
 
 
-def run(detect: Detect, folds: Sequence[tuple[list[Labelled], list[Labelled]]]) -> Result:
+def run(detect: Detect, folds: Sequence[tuple[list[Labelled], list[Labelled]]], smooth: int = SMOOTH) -> Result:
     """Fit, choose thresholds and score, fold by fold."""
     result = Result([], {name: [] for name in PROFILES}, [], [])
     for train, test in folds:
         both = detect(train, [*train, *test])
         own, scored = both[: len(train)], both[len(train) :]
-        thresholds = {name: choose(train, own, profile) for name, profile in PROFILES.items()}
+        thresholds = {name: choose(train, own, profile, smooth) for name, profile in PROFILES.items()}
         for one, (score, severity) in zip(test, scored, strict=True):
             result.series.append(one)
             for name, profile in PROFILES.items():
@@ -317,6 +317,10 @@ def accuracy(data: Path, test_data: Path | None, seed: int) -> dict[str, float]:
     print(
         f"Intervals: 90 %, bootstrap over series. With so few they are at best +-8 points wide; one window is {100 / windows:.0f} points."
     )
+    other = {span: run(DETECTORS[""][1], folds, smooth) for span, smooth in (("a quarter of a decade", 5), ("a decade", 20))}
+    every = np.arange(len(result.series))
+    said = [f"{' / '.join(f'{found.standard(every, profile):.1f}' for profile in PROFILES)} over {span}" for span, found in other.items()]
+    print(f"So few windows leave the threshold uncertain too: smoothed otherwise than over half a decade, {'; '.join(said)}.")
     print(PUBLISHED)
     show("AnomalyDetector by series", ["series", "windows", "alarms", "standard", "low false positive", "VUS-PR"], details)
     return metrics
