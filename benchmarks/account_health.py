@@ -198,7 +198,8 @@ def run(panel: Panel, data: pl.DataFrame, test: pl.DataFrame | None, target: str
             answers.said.setdefault(kind, []).append(model.probability(block))
             low, high = bands(model, block, outcomes)
             actual = block["log_ratio"].to_numpy()
-            answers.covered.setdefault(kind, []).append(((actual >= low) & (actual <= high)).astype(float))
+            inside = ((actual >= low) & (actual <= high)).astype(float)
+            answers.covered.setdefault(kind, []).append(np.where(np.isfinite(low), inside, np.nan))  # a fold too short for a band has none
             answers.width.setdefault(kind, []).append(high - low)
             answers.centre.setdefault(kind, []).append((low + high) / 2)
         for name, said in rivals(older, block, own.features, seed=seed).items():
@@ -222,6 +223,12 @@ def bands(model: AccountHealthPredictor, block: pl.DataFrame, outcomes: pl.DataF
         low.append(empty if band is None else band[0])
         high.append(empty if band is None else band[1])
     return np.concatenate(low), np.concatenate(high)
+
+
+def mean_known(values: np.ndarray) -> float:
+    """Mean of what is known; NaN when nothing is."""
+    known = values[np.isfinite(values)]
+    return float(known.mean()) if known.size else float("nan")
 
 
 def within_fold(y: np.ndarray, said: np.ndarray, fold: np.ndarray) -> float:
@@ -262,8 +269,8 @@ def judge(answers: Answers, rng: np.random.Generator) -> tuple[dict[str, Estimat
     for name in covered:
         c, m, p = covered[name], centre[name], said[name]
         statistics |= {
-            f"{name}:coverage_90": lambda i, c=c: float(np.mean(c[i])),
-            f"{name}:spearman": lambda i, m=m: spearman(m[i], ratio[i]),
+            f"{name}:coverage_90": lambda i, c=c: mean_known(c[i]),
+            f"{name}:spearman": lambda i, m=m: spearman(m[i], ratio[i]) if np.isfinite(m).all() else float("nan"),
             f"{name}:debiased_ece": lambda i, p=p: debiased_ece(y[i], p[i]),
             f"{name}:calibration_slope": lambda i, p=p: calibration_slope(y[i], p[i]),
         }
@@ -276,10 +283,11 @@ def judge(answers: Answers, rng: np.random.Generator) -> tuple[dict[str, Estimat
     found = intervals(statistics, unit, week, rng)
     notes = []
     for name, c in covered.items():
-        weeks = [float(c[week == w].mean()) for w in np.unique(week) if (week == w).sum() >= LEAST_IN_WEEK]
+        weeks = [float(c[week == w].mean()) for w in np.unique(week) if np.isfinite(c[week == w]).sum() >= LEAST_IN_WEEK]
+        weeks = [share for share in weeks if np.isfinite(share)]
         if weeks:
             found[f"{name}:worst_week_coverage"] = Estimate(min(weeks), min(weeks), min(weeks), n=len(weeks), level=0.95)
-        width = float(np.mean(np.concatenate(answers.width[name])))
+        width = mean_known(np.concatenate(answers.width[name]))
         found[f"{name}:band_width"] = Estimate(width, width, width, n=y.size, level=0.95)
     if answers.overlap:
         value = float(np.mean(answers.overlap))
