@@ -87,7 +87,7 @@ def ridge_answers(x: np.ndarray, ads: pl.DataFrame, train: np.ndarray, test: np.
     residual = float(np.sqrt(max(np.sum(weight * (error**2 - seen.variance)) / weight.sum() / lost, 1e-4)))
     quantile = conformal_quantile(np.abs(error) / np.sqrt(residual**2 + seen.variance), level=0.9)
     one = np.ones(int(test.sum()))
-    return Answers(fit_ridge(sample, penalty=penalty)(x[test]), residual * one, quantile * one)
+    return Answers(fit_ridge(sample, penalty=penalty)(x[test]), residual * one, quantile * one, one)
 
 
 def rivals(ads: pl.DataFrame, train: np.ndarray, test: np.ndarray, last: np.ndarray | None, *, seed: int) -> dict[str, Answers]:
@@ -99,7 +99,7 @@ def rivals(ads: pl.DataFrame, train: np.ndarray, test: np.ndarray, last: np.ndar
     tfidf = counts * (np.log((1 + train.sum()) / (1 + counts[train].sum(axis=0))) + 1)
     tfidf /= np.maximum(np.linalg.norm(tfidf, axis=1, keepdims=True), 1e-12)
     one = np.ones(int(test.sum()))
-    found = {"longer_headline": Answers(length[test], 1e3 * one, one)}
+    found = {"longer_headline": Answers(length[test], 1e3 * one, one, one)}
     found["hand_ridge"] = ridge_answers(hand, ads, train, test, seed=seed)
     found["tfidf_ridge"] = ridge_answers(tfidf, ads, train, test, seed=seed)
     if last is not None:
@@ -109,9 +109,9 @@ def rivals(ads: pl.DataFrame, train: np.ndarray, test: np.ndarray, last: np.ndar
 
 def joined(parts: list[tuple[np.ndarray, Answers]], rows: int) -> Answers:
     """Answers of several folds in the order of the table."""
-    columns = [np.full(rows, np.nan) for _ in range(3)]
+    columns = [np.full(rows, np.nan) for _ in range(4)]
     for test, answers in parts:
-        for column, values in zip(columns, (answers.contrasts, answers.residual, answers.quantile), strict=True):
+        for column, values in zip(columns, (answers.contrasts, answers.residual, answers.quantile, answers.sharpness), strict=True):
             column[test] = values
     return Answers(*columns)
 
@@ -143,7 +143,7 @@ def measured(
     results, hits = {}, {}
     for name, parts in answers.items():
         whole = joined(parts, ads.height)
-        own = Answers(whole.contrasts[judged], whole.residual[judged], whole.quantile[judged])
+        own = Answers(whole.contrasts[judged], whole.residual[judged], whole.quantile[judged], whole.sharpness[judged])
         results[name] = pairs.metrics(own, rng=np.random.default_rng([seed, 2]), n_resamples=resamples)
         hits[name] = pairs.right(own.contrasts)
     for name in list(hits)[1:]:

@@ -146,3 +146,33 @@ def test_a_champion_that_answers_otherwise_fails_its_golden_sample_and_raises_an
         assert all(v.passed for v in validate_golden_sets(ws, now=NOW).values())
         assert AlertRepository(ws.database).alerts().is_empty()
         assert not close_alert(ws, "gate/ad_score/golden_sample", now=NOW)
+
+
+@pytest.mark.slow
+def test_a_champion_that_this_code_cannot_read_is_no_rival_and_is_replaced(agency: Agency, tmp_path: Path) -> None:
+    from within_pipelines.prediction import write_artifact
+    from within_pipelines.registry import POLICY_VERSION, REQUIRED_GATES, ModelVersion
+    from within_pipelines.stats import Verdict
+
+    settings = agency.copy(tmp_path / "home")
+    with Workspace.open(settings) as ws:
+        pin = ws.pin()
+        served = ws.registry.alias("anomaly", "champion")
+        assert served is not None
+        # As an older release wrote it: sound, but not in today's form.
+        sha256 = write_artifact(tmp_path / "old", {"model.json": b"{}"}, {"model": "anomaly"})
+        stored = ws.artifacts.put("anomaly", tmp_path / "old")
+        old = ws.registry.register(ModelVersion("anomaly", 0, "seasonal_tail", sha256, stored, "d", NOW, 1, "s", "f", 7, NOW))
+        ws.registry.record_verdicts(
+            Verdict(gate, Status.PASSED, None, None, {}, "fine").bind(model_sha256=sha256, data_version="d", policy_version=POLICY_VERSION)
+            for gate in REQUIRED_GATES["anomaly"]
+        )
+        ws.registry.promote("anomaly", old.version, who="test", why="test", now=NOW, expected_current=served.version)
+        (performance, *_) = (v for v in judge(ws, pin, "anomaly").verdicts if v.gate == "performance")
+        assert performance.passed
+        assert performance.evidence["rule"] == "beats the baseline"
+        assert f"champion v{old.version} cannot be read" in performance.evidence["champion"]
+        released = release(ws, pin, "anomaly", now=NOW, who="test")
+        assert released.moved
+        assert released.champion is not None
+        assert released.champion.version == trained_version(ws, pin, "anomaly", KINDS["anomaly"][0]).version

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from within_pipelines.exceptions import PromotionRefusedError
+from within_pipelines.exceptions import ArtifactError, PromotionRefusedError
 from within_pipelines.pipeline.training import KINDS, evaluate, load_version, trained_version
 from within_pipelines.pipeline.workspace import Pin, Workspace
 from within_pipelines.stats import Estimate, Status, Verdict, judge_at_least
@@ -164,19 +164,31 @@ def golden_verdict(ws: Workspace, version: ModelVersion) -> Verdict:
     return check_golden(answers, sample, recorded, tolerance=1e-6)
 
 
+def _noted(verdict: Verdict, **notes: str) -> Verdict:
+    return replace(verdict, evidence={**verdict.evidence, **{name: note for name, note in notes.items() if note}})
+
+
 def judge(ws: Workspace, pin: Pin, model: str, *, is_baseline: bool = False) -> Judged:
-    """Evaluate the version trained for `pin`, record a verdict for each required gate, and return both."""
+    """Evaluate the version trained for `pin`, record a verdict for each required gate, and return both.
+
+    A champion that this code cannot read (damaged, or written by an older release) cannot serve and is no rival: the version is compared
+    with its baseline alone, and the verdict's evidence says why."""
     from within_pipelines.registry import POLICY_VERSION, REQUIRED_GATES
 
     challenger, baseline = (trained_version(ws, pin, model, kind) for kind in KINDS[model])
     version, rival = (baseline, challenger) if is_baseline else (challenger, baseline)
     evaluation = evaluate(ws, pin, version, rival)
     champion = ws.registry.alias(model, "champion")
-    beside = None
+    beside, unreadable = None, ""
     if champion is not None and not is_baseline and champion.model_sha256 not in {version.model_sha256, rival.model_sha256}:
-        beside = evaluate(ws, pin, version, champion)
+        try:
+            beside = evaluate(ws, pin, version, champion)
+        except ArtifactError as error:
+            unreadable = f"champion v{champion.version} cannot be read: {error}"
     makers = {
-        "performance": lambda: performance_verdict(evaluation, is_baseline=is_baseline, against_champion=beside),
+        "performance": lambda: _noted(
+            performance_verdict(evaluation, is_baseline=is_baseline, against_champion=beside), champion=unreadable
+        ),
         "calibration": lambda: calibration_verdict(evaluation),
         "false_alarms": lambda: false_alarm_verdict(evaluation),
         "golden_sample": lambda: golden_verdict(ws, version),

@@ -80,7 +80,7 @@ def test_the_order_of_rows_changes_no_accuracy(
 class Told:
     """Scores read from a column."""
 
-    model, kind, residual_sd, interval_quantile = "ad_score", "told", 0.3, 1.6
+    model, kind, residual_sd, interval_quantile, sharpness = "ad_score", "told", 0.3, 1.6, 1.0
 
     def contrasts(self, rows: pl.DataFrame) -> np.ndarray:
         return rows["told"].to_numpy()

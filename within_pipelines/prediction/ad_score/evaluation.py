@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 
 from within_pipelines.exceptions import SampleError
 from within_pipelines.prediction.ad_score.contrasts import Observed, group_mean, observe, pairs_within, within_group
-from within_pipelines.prediction.ad_score.predictor import AdScorePredictor, win_probability
+from within_pipelines.prediction.ad_score.predictor import AdScorePredictor, sampling_noise, win_probability
 from within_pipelines.prediction.calibration import calibration_slope
 from within_pipelines.prediction.evaluation import Evaluation
 from within_pipelines.prediction.metrics import auroc, debiased_ece, log_loss, reliability_table
@@ -45,17 +45,19 @@ def train_ad_score(training_set: pl.DataFrame, *, seed: int, threads: int = 1, k
 
 @dataclass(frozen=True, slots=True)
 class Answers:
-    """What one model says of each test ad: contrasts in log-odds, the spread of the truth around them, the conformal quantile."""
+    """What one model says of each test ad: contrasts in log-odds, the spread of the truth around them, the conformal quantile, and the
+    slope that calibrates win probabilities."""
 
     contrasts: Floats
     residual: Floats
     quantile: Floats
+    sharpness: Floats
 
     @classmethod
     def of(cls, predictor: AdScorePredictor, test: pl.DataFrame) -> Answers:
         """Answers of a fitted predictor."""
         one = np.ones(test.height)
-        return cls(predictor.contrasts(test), predictor.residual_sd * one, predictor.interval_quantile * one)
+        return cls(predictor.contrasts(test), predictor.residual_sd * one, predictor.interval_quantile * one, predictor.sharpness * one)
 
 
 @dataclass(frozen=True, slots=True)
@@ -111,10 +113,9 @@ class Pairs:
 
     def chance(self, answers: Answers) -> Floats:
         """P(the first of a pair shows the higher rate), from the model's residual and the sampling noise at the group's rate."""
-        seen = self.seen
-        rate = group_mean(1 / (1 + np.exp(-seen.log_odds)), seen.impressions, seen.group, seen.n_groups)[seen.group]
-        noise = 1 / np.maximum(seen.impressions * rate * (1 - rate), 0.5) + answers.residual**2
-        difference = answers.contrasts[self.first] - answers.contrasts[self.second]
+        noise = sampling_noise(self.seen) + answers.residual**2
+        sharp = answers.sharpness[self.first]
+        difference = sharp * (answers.contrasts[self.first] - answers.contrasts[self.second])
         return win_probability(difference, residual=0.0, noise=noise[self.first] + noise[self.second])
 
     def metrics(self, answers: Answers, *, rng: np.random.Generator, n_resamples: int) -> dict[str, Estimate]:

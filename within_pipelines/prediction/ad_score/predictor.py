@@ -15,7 +15,7 @@ import polars as pl
 from numpy.typing import NDArray
 
 from within_pipelines.exceptions import ArtifactError, NotFittedError, SampleError, SettingsError
-from within_pipelines.prediction.ad_score.contrasts import Observed, between_ad_variance, observe, within_group
+from within_pipelines.prediction.ad_score.contrasts import Observed, between_ad_variance, group_mean, observe, pairs_within, within_group
 from within_pipelines.prediction.ad_score.inputs import BLOCKS, Inputs
 from within_pipelines.prediction.ad_score.levels import LevelModel, given_levels
 from within_pipelines.prediction.ad_score.library import AdLibrary, PastAd
@@ -26,7 +26,7 @@ from within_pipelines.prediction.ad_score.suggestions import EDITABLE, EditInter
 from within_pipelines.prediction.ad_score.support import Support
 from within_pipelines.prediction.ad_score.vocabulary import joined_text, words_of
 from within_pipelines.prediction.artifact import read_artifact, write_artifact
-from within_pipelines.prediction.calibration import sigmoid
+from within_pipelines.prediction.calibration import fit_log_odds, logit, sigmoid
 from within_pipelines.prediction.champion import champion_folder
 from within_pipelines.prediction.conformal import conformal_quantile
 from within_pipelines.prediction.encoder import TextEncoder, find_encoder
@@ -51,7 +51,7 @@ _CHUNK = 8192
 @dataclass(frozen=True, slots=True)
 class _Fitted:
     """What `fit` learned. `spread`: of true contrasts between siblings; `residual`: of the truth around a prediction; `quantile`: the
-    conformal one; `centre`: the mean prediction of past ads."""
+    conformal one; `sharpness`: calibration of win probabilities; `centre`: the mean prediction of past ads."""
 
     inputs: Inputs
     stack: Stack
@@ -59,6 +59,7 @@ class _Fitted:
     spread: float
     residual: float
     quantile: float
+    sharpness: float
     edit_interval: EditInterval
     choices: dict[str, tuple[str, ...]]
     support: Support
@@ -104,6 +105,11 @@ class AdScorePredictor:
     def residual_sd(self) -> float:
         """Standard deviation of true contrasts around their prediction, in log-odds."""
         return self._state.residual
+
+    @property
+    def sharpness(self) -> float:
+        """Slope that calibrates win probabilities on ads that the parts had not seen; below 1 where they would be too bold."""
+        return self._state.sharpness
 
     @property
     def interval_quantile(self) -> float:
@@ -177,6 +183,7 @@ class AdScorePredictor:
             spread=spread,
             residual=residual,
             quantile=quantile,
+            sharpness=_sharpness(seen, unseen, residual),
             edit_interval=EditInterval.fit(frame, seen.group, contrast, seen.variance, unseen, level=self.level, seed=seed),
             choices=offered(frame),
             support=Support.learn(inputs, frame, x, seed=seed),
@@ -320,7 +327,7 @@ class AdScorePredictor:
             "weights": state.stack.weights,
             "penalties": state.stack.penalties,
             "centre": state.centre,
-            "spread": [state.spread, state.residual, state.quantile],
+            "spread": [state.spread, state.residual, state.quantile, state.sharpness],
             "edit_interval": asdict(state.edit_interval),
             "choices": state.choices,
             "support": state.support.to_dict(),
@@ -361,7 +368,7 @@ class AdScorePredictor:
         ads = tuple(PastAd(**ad) for ad in values["library"]["ads"])
         vectors = arrays["library.vectors"].astype(np.float32)
         loaded = cls(kind=artifact.manifest["kind"], level=artifact.manifest["level"], encoder=None if wanted is None else wanted["name"])
-        spread, residual, quantile = values["spread"]
+        spread, residual, quantile, sharpness = values["spread"]
         loaded._fitted = _Fitted(
             inputs=Inputs(
                 tuple(values["features"]),
@@ -375,6 +382,7 @@ class AdScorePredictor:
             spread=spread,
             residual=residual,
             quantile=quantile,
+            sharpness=sharpness,
             edit_interval=EditInterval(**values["edit_interval"]),
             choices={name: tuple(found) for name, found in values["choices"].items()},
             support=Support.restored(values["support"], arrays),
@@ -400,7 +408,7 @@ def _answers(
     width = sqrt(state.residual**2 + state.spread**2)
     half = state.quantile * state.residual
     expected, low, high = _rates(state, frame, contrast)
-    wins = _wins(frame, contrast, group, state.residual)
+    wins = _wins(frame, state.sharpness * contrast, group, state.residual)
     headlines = joined_text(frame)
     known = dict(zip(inputs.vocabulary, inputs.idf.tolist(), strict=True))
     answers = []
@@ -411,7 +419,7 @@ def _answers(
         topical = [word for word in tokens if word in known]
         answers.append(
             AdScore(
-                score=100 * _normal(contrast[i] / width),
+                score=100 * _normal(state.sharpness * contrast[i] / width),
                 win_probabilities=wins[i],
                 log_odds_contrast=float(contrast[i]),
                 low=float(contrast[i] - half),
@@ -472,6 +480,29 @@ def win_probability(difference: Floats, *, residual: float, noise: Floats | floa
     array([0.5 , 0.86])
     """
     return sigmoid(LOGISTIC * difference / np.sqrt(2 * residual**2 + noise))
+
+
+def sampling_noise(seen: Observed) -> Floats:
+    """Variance of each ad's observed log-odds at its group's click-through rate: what the next such result would scatter by."""
+    own = 1 / (1 + np.exp(-seen.log_odds))
+    rate = group_mean(own, seen.impressions, seen.group, seen.n_groups)[seen.group]
+    result: Floats = 1 / np.maximum(seen.impressions * rate * (1 - rate), 0.5)
+    return result
+
+
+def _sharpness(seen: Observed, unseen: Floats, residual: float) -> float:
+    """Slope of who won on what was predicted, over pairs of siblings that no part had seen (Platt 1999, without intercept)."""
+    first, second = pairs_within(seen.group)
+    # Every other pair the other way round, so that both outcomes occur; without intercept the way round changes nothing.
+    flip = np.arange(first.size) % 2 == 1
+    first, second = np.where(flip, second, first), np.where(flip, first, second)
+    gap = seen.log_odds[first] - seen.log_odds[second]
+    noise = sampling_noise(seen)
+    p = win_probability(unseen[first] - unseen[second], residual=residual, noise=noise[first] + noise[second])
+    decided = gap != 0
+    won = (gap[decided] > 0).astype(np.float64)
+    # Worth about two hundred pairs at slope 1, because a handful of ads says nothing about calibration.
+    return float(np.clip(fit_log_odds(logit(p[decided])[:, None], won, penalty=np.array([10.0]), prior=np.ones(1))[0], 0.0, 2.0))
 
 
 def _wins(frame: pl.DataFrame, contrast: Floats, group: NDArray[np.intp] | None, residual: float) -> list[dict[str, float]]:
