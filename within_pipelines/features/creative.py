@@ -145,7 +145,7 @@ def _categories(values: pl.Series, name: str) -> pl.DataFrame:
 
 def _audience_ages(values: pl.Series) -> pl.DataFrame:
     """Youngest and oldest age of an audience such as "women 18-44" or "65+", in centuries; 0 and `missing` when none is named."""
-    frame = pl.DataFrame({"t": values.fill_null("")})
+    frame = values.alias("t").to_frame().lazy().select(pl.col("t").fill_null(""))
     low = pl.coalesce(pl.col("t").str.extract(r"\b(\d{2})\s*(?:-|–|to)\s*\d{2}\b"), pl.col("t").str.extract(r"\b(\d{2})\s*\+"))
     high = pl.col("t").str.extract(r"\b\d{2}\s*(?:-|–|to)\s*(\d{2})\b")
     open_end = pl.col("t").str.contains(r"\b\d{2}\s*\+")
@@ -154,16 +154,17 @@ def _audience_ages(values: pl.Series) -> pl.DataFrame:
         audience_age_from=pl.col("low").fill_null(0.0) / 100.0,
         audience_age_to=pl.col("high").fill_null(0.0) / 100.0,
         audience_age_missing=pl.col("low").is_null().cast(pl.Float64),
-    )
+    ).collect()
 
 
 def _overlap(headline: pl.Series, description: pl.Series) -> pl.DataFrame:
     """Share of the headline's distinct words that the description repeats."""
     word = r"[\p{L}\p{Nd}]+"
-    frame = pl.DataFrame({"h": headline.fill_null("").str.to_lowercase(), "d": description.fill_null("").str.to_lowercase()})
+    texts = pl.DataFrame([headline.alias("h"), description.alias("d")]).lazy()
+    frame = texts.select(pl.col("h", "d").fill_null("").str.to_lowercase())
     words = frame.select(h=pl.col("h").str.extract_all(word).list.unique(), d=pl.col("d").str.extract_all(word))
     shared = pl.col("h").list.set_intersection("d").list.len().cast(pl.Float64)
-    return words.select(headline_in_description=shared / pl.max_horizontal(pl.col("h").list.len().cast(pl.Float64), pl.lit(1.0)))
+    return words.select(headline_in_description=shared / pl.max_horizontal(pl.col("h").list.len().cast(pl.Float64), pl.lit(1.0))).collect()
 
 
 def _siblings(creatives: pl.DataFrame) -> pl.DataFrame:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from functools import cache
+
 import polars as pl
 
 from within_pipelines.features.lexicon import COMMON, KINDS, NEGATIVE, POSITIVE
@@ -28,11 +30,15 @@ def text_statistics(texts: pl.Series, prefix: str) -> pl.DataFrame:
     (1.0, 1.0, 1.0)
     """
     t = pl.col("t")
-    lower = pl.col("l")
-    frame = pl.DataFrame({"t": texts.cast(pl.String).fill_null("").str.strip_chars()})
-    frame = frame.with_columns(l=t.str.to_lowercase().str.replace_all("’", "'"), a=t.str.extract_all(_WORD)).with_columns(
-        w=lower.str.extract_all(_WORD)
-    )
+    frame = texts.alias("t").to_frame().lazy().select(t.cast(pl.String).fill_null("").str.strip_chars())
+    frame = frame.with_columns(l=t.str.to_lowercase().str.replace_all("’", "'"), a=t.str.extract_all(_WORD))
+    return frame.with_columns(w=pl.col("l").str.extract_all(_WORD)).select(_expressions(prefix)).collect()
+
+
+# A single ad is answered in milliseconds; building these expressions anew would take longer than computing them.
+@cache
+def _expressions(prefix: str) -> list[pl.Expr]:
+    t, lower = pl.col("t"), pl.col("l")
     words = pl.col("w").list.len().cast(pl.Float64)
     per_word = pl.max_horizontal(words, pl.lit(1.0))
     letters = t.str.count_matches(r"\p{L}").cast(pl.Float64)
@@ -71,7 +77,7 @@ def text_statistics(texts: pl.Series, prefix: str) -> pl.DataFrame:
         .otherwise(0.0),
         "starts_with_kind": pl.col("w").list.first().is_in(sorted(KINDS["curiosity"])).fill_null(False).cast(pl.Float64),
     }
-    return frame.select(values[name].cast(pl.Float64).alias(f"{prefix}_{name}") for name in TEXT_FEATURES)
+    return [values[name].cast(pl.Float64).alias(f"{prefix}_{name}") for name in TEXT_FEATURES]
 
 
 def _among(words: frozenset[str]) -> pl.Expr:

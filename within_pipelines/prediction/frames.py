@@ -55,8 +55,13 @@ def require(frame: pl.DataFrame, columns: Sequence[str], *, why: str) -> None:
 
 def matrix(frame: pl.DataFrame, columns: Sequence[str]) -> NDArray[np.float64]:
     """Numeric columns as a row-major float matrix; absent columns, nulls and infinities become NaN."""
+    schema = frame.schema
+    if all(schema.get(name) == pl.Float64 for name in columns):
+        values = np.array(frame.select(columns).to_numpy(), dtype=np.float64, order="C")
+        values[~np.isfinite(values)] = np.nan
+        return values
     present = [
-        pl.col(name).cast(pl.Float64, strict=False).alias(name) if name in frame.columns else pl.lit(None, pl.Float64).alias(name)
+        pl.col(name).cast(pl.Float64, strict=False).alias(name) if name in schema else pl.lit(None, pl.Float64).alias(name)
         for name in columns
     ]
     values = np.ascontiguousarray(frame.select(present).to_numpy(), dtype=np.float64).copy()
