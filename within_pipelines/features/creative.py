@@ -115,6 +115,9 @@ def _text(creatives: pl.DataFrame, name: str) -> pl.Series:
     if name not in creatives.columns:
         return pl.Series(name, [None], dtype=pl.String).new_from_index(0, creatives.height)
     column = creatives[name]
+    if column.null_count() == len(column):
+        # A column without a single value has whatever type its reader made up.
+        column = column.cast(pl.String)
     if column.dtype not in (pl.String, pl.Categorical, pl.Null) and not isinstance(column.dtype, pl.Enum):
         raise SchemaError(f"The column {name!r} holds {column.dtype}; it should hold text.")
     return column.cast(pl.String).str.strip_chars()

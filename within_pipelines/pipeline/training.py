@@ -45,10 +45,11 @@ class Trained:
 
 
 def _training_key(ws: Workspace, pin: Pin, model: str, kind: str) -> str:
-    from within_pipelines.prediction.encoder import encoder_name
+    from within_pipelines.prediction.encoder import find_encoder
 
-    # Another encoder makes another ad-score model of the same rows.
-    encoder = {"encoder": encoder_name()} if model == "ad_score" else {}
+    # Other weights, layers or precision make another ad-score model of the same rows.
+    found = find_encoder() if model == "ad_score" and kind == KINDS[model][0] else None
+    encoder = {} if found is None else {"encoder": found.sha256}
     return fingerprint_of(training_set=training_fingerprint(pin, model), kind=kind, seed=ws.settings.seed, **encoder)
 
 
@@ -157,7 +158,9 @@ def trained_version(ws: Workspace, pin: Pin, model: str, kind: str) -> ModelVers
 
 
 def _evaluation_path(ws: Workspace, pin: Pin, version: ModelVersion, against: ModelVersion) -> Path:
-    return ws.reports / f"{version.model}-{version.model_sha256[:16]}-vs-{against.model_sha256[:16]}-{pin.data_version[:16]}.json"
+    # What is measured depends on the code that measures and on its seed, not on the two artifacts alone.
+    judged = fingerprint_of(data=pin.data_version, code=code_version(), seed=ws.settings.seed)[:16]
+    return ws.reports / f"{version.model}-{version.model_sha256[:16]}-vs-{against.model_sha256[:16]}-{judged}.json"
 
 
 def evaluate(ws: Workspace, pin: Pin, version: ModelVersion, against: ModelVersion) -> Evaluation:

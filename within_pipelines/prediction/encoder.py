@@ -174,8 +174,8 @@ def mean_pooled(states: torch.Tensor, mask: torch.Tensor) -> torch.Tensor:
 class TransformerEncoder:
     """Middle layers of a transformer, mean-pooled over the words and put side by side; read from a folder, hashes checked.
 
-    The newest few thousand texts are remembered, because ads repeat their texts. `precision` is "float32", or "bfloat16" for processors
-    that multiply it natively; it belongs to the identity, because it changes the last digits."""
+    The newest few thousand texts are remembered, because ads repeat their texts. `precision` is "float32", or "bfloat16" for large batches
+    on processors that multiply it natively: it belongs to the identity, and its numbers depend on the batch by about a hundredth."""
 
     name: str
     sha256: str
@@ -193,11 +193,11 @@ class TransformerEncoder:
         name: str,
         layers: tuple[int, ...] | None = None,
         expected: Mapping[str, str] | None = None,
-        precision: str | None = None,
+        precision: str = "float32",
     ) -> TransformerEncoder:
         """Read `model.safetensors`, `tokenizer.json` and `config.json` of a BERT or MPNet encoder; layers above the highest are left out.
 
-        Without `layers` those at half and at three quarters of the depth are read, without `precision` the one that suits the processor.
+        Without `layers` those at half and at three quarters of the depth are read.
 
         Raises `ArtifactError` when a file is missing, when its SHA-256 is not the `expected` one, and when the architecture is none that
         this code computes."""
@@ -221,10 +221,9 @@ class TransformerEncoder:
                 f"{folder} holds a {kind} encoder of {depth} layers; this code reads layers {', '.join(map(str, read))} of "
                 f"{' and '.join(_NAMES)} encoders with gelu units."
             )
-        chosen = preferred_precision() if precision is None else precision
         stored = load_file(folder / "model.safetensors")
         used = {
-            key.removeprefix(f"{kind}."): value.to(getattr(torch, chosen))
+            key.removeprefix(f"{kind}."): value.to(getattr(torch, precision))
             for key, value in stored.items()
             if value.is_floating_point() and (".layer." not in key or int(key.split(".layer.")[1].split(".")[0]) < max(read))
         }
@@ -232,8 +231,8 @@ class TransformerEncoder:
         tokenizer.enable_truncation(MOST_TOKENS)
         tokenizer.no_padding()
         weights = TransformerWeights(used, kind, config["num_attention_heads"], max(read), config["layer_norm_eps"])
-        identity = json.dumps([digests["model.safetensors"], digests["tokenizer.json"], read, chosen])
-        return cls(name, hashlib.sha256(identity.encode()).hexdigest(), read, chosen, weights, tokenizer)
+        identity = json.dumps([digests["model.safetensors"], digests["tokenizer.json"], read, precision])
+        return cls(name, hashlib.sha256(identity.encode()).hexdigest(), read, precision, weights, tokenizer)
 
     @property
     def dimension(self) -> int:
@@ -255,8 +254,8 @@ class TransformerEncoder:
     def encode(self, texts: Sequence[str], *, remember: bool = True) -> Floats32:
         """One row of `dimension` numbers per text; an empty text is a row of zeros.
 
-        A text's numbers differ by about a millionth with the texts that it is computed beside. `remember=False` computes all anew and in
-        one order, so that they depend on `texts` alone."""
+        A text's numbers differ by about a millionth (in float32) with the texts that it is computed beside. `remember=False` computes all
+        anew and in one order, so that they depend on `texts` alone."""
         known: Mapping[str, Floats32] = self.remembered if remember else {}
         missing = sorted({text for text in texts if text and text not in known}, key=lambda text: (len(text), text))
         fresh: dict[str, Floats32] = {}
@@ -282,15 +281,6 @@ class TransformerEncoder:
             pooled = torch.cat([mean_pooled(states[layer], mask) for layer in self.layers], dim=1)
         result: Floats32 = pooled.float().numpy()
         return result
-
-
-def preferred_precision() -> str:
-    """ "bfloat16" where the processor multiplies it natively (about twice as fast there), else "float32"."""
-    try:
-        flags = Path("/proc/cpuinfo").read_text()
-    except OSError:
-        return "float32"
-    return "bfloat16" if "avx512_bf16" in flags or "amx_bf16" in flags else "float32"
 
 
 def installed(packaged: PackagedEncoder) -> bool:

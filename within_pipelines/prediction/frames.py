@@ -26,7 +26,11 @@ def as_polars(data: Any) -> pl.DataFrame:
         repeated = sorted({name for name in names if names.count(name) > 1})
         if repeated:
             raise SchemaError(f"The columns {', '.join(repeated)} occur more than once; rename them.")
-        return pl.DataFrame(pl.from_pandas(data.reset_index(drop=True)))
+        try:
+            return pl.DataFrame(pl.from_pandas(data.reset_index(drop=True)))
+        except (TypeError, ValueError, pl.exceptions.PolarsError) as error:
+            mixed = [str(name) for name in data.columns if data[name].dtype == object and data[name].dropna().map(type).nunique() > 1]
+            raise SchemaError(f"The columns {', '.join(mixed) or 'of this table'} mix kinds of values; give one kind each.") from error
     raise SchemaError(f"A {type(data).__name__} is no table; give a pandas or polars DataFrame.")
 
 

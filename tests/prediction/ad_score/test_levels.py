@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from datetime import date, timedelta
+from typing import Any
 
 import numpy as np
 import polars as pl
 import pytest
 
-from within_pipelines.exceptions import SampleError
+from within_pipelines.exceptions import SampleError, SchemaError
 from within_pipelines.prediction import AdScorePredictor
 from within_pipelines.prediction.ad_score.contrasts import observe
 from within_pipelines.prediction.ad_score.levels import WINDOW_DAYS, LevelModel, given_levels
@@ -170,3 +171,33 @@ def test_recalibration_moves_the_level_and_nothing_else(predictor: AdScorePredic
 def test_a_level_that_was_never_learned_cannot_be_recalibrated(longer_headline: AdScorePredictor, ads: pl.DataFrame) -> None:
     with pytest.raises(SampleError, match="fitted on ads without account history, so it has no level to recalibrate"):
         longer_headline.recalibrated(ads)
+
+
+@pytest.mark.parametrize(
+    ("change", "error", "told"),
+    [
+        ({"account_clicks_before": 10**9}, SampleError, "account_clicks_before and account_impressions_before cannot be in 9 of 9 rows"),
+        ({"group_clicks_before": -1}, SampleError, "group_clicks_before .* cannot be in 9 of 9 rows; clicks are counts between 0 and"),
+        ({"campaign_impressions_before": float("inf")}, SampleError, "cannot be in 9 of 9 rows"),
+        ({"account_ctr": 2.0}, SampleError, "account_ctr lies outside of 0 to 1 in 9 of 9 rows; give a share, not per cent"),
+        ({"account_ctr": "2%"}, SchemaError, "The column account_ctr holds String; give numbers"),
+    ],
+)
+def test_a_history_that_cannot_be_is_refused(
+    predictor: AdScorePredictor, change: dict[str, Any], error: type[Exception], told: str
+) -> None:
+    frame = agency(accounts=12).head(9).with_columns(headline=pl.lit("Headline 1 with words"))
+    with pytest.raises(error, match=told):
+        predictor.predict(frame.with_columns(**{name: pl.lit(value) for name, value in change.items()}))
+
+
+def test_an_accounts_rate_alone_leaves_campaign_and_group_open(predictor: AdScorePredictor) -> None:
+    rows = pl.DataFrame({"headline": ["Headline 1 with words"], "account_ctr": [0.02]})
+    found = predictor.predict(rows)[0]
+    assert found.ctr_low is not None
+    assert found.ctr_high is not None
+    levels = predictor._state.levels
+    assert levels is not None
+    width = np.log(found.ctr_high / (1 - found.ctr_high)) - np.log(found.ctr_low / (1 - found.ctr_low))
+    assert width == pytest.approx(2 * levels.quantile * np.sqrt(levels.below_account + levels.residual**2))
+    assert levels.below_account > 0.05

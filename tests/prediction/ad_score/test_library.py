@@ -12,15 +12,39 @@ def library(
     headlines: list[str | None], contrasts: list[float], deviation: list[float], vectors: np.ndarray, basis: str = "words"
 ) -> AdLibrary:
     n = len(headlines)
-    return AdLibrary.of(
-        headlines, np.array(contrasts), np.array(deviation), np.linspace(0.01, 0.05, n), np.full(n, 1000.0), vectors, basis=basis
-    )
+    rates, shown, variance = np.linspace(0.01, 0.05, n), np.full(n, 1000.0), np.array(deviation) ** 2
+    # So large a spread that nothing shrinks.
+    return AdLibrary.of(headlines, np.array(contrasts), variance, rates, shown, vectors, basis=basis, spread=1e6, accounts=[None] * n)
 
 
 def test_only_ads_that_beat_their_siblings_beyond_noise_are_kept_the_strongest_first_and_once() -> None:
     found = library(["a", "b", None, "c", "b"], [0.2, 0.5, 0.9, 0.3, 0.4], [0.1, 0.1, 0.1, 0.4, 0.1], np.eye(5))
-    assert [(ad.headline, ad.contrast, ad.ctr, ad.impressions) for ad in found.ads] == [("b", 0.5, 0.02, 1000), ("a", 0.2, 0.01, 1000)]
+    assert [(ad.headline, round(ad.contrast, 9), ad.ctr, ad.impressions) for ad in found.ads] == [
+        ("b", 0.5, 0.02, 1000),
+        ("a", 0.2, 0.01, 1000),
+    ]
     assert found.vectors.argmax(axis=1).tolist() == [1, 0]
+
+
+def test_the_luck_of_small_ads_does_not_lead() -> None:
+    # Spread .3: .6 with variance .09 shrinks to .3, .4 with variance .01 to .36.
+    found = AdLibrary.of(
+        ["small", "large"], np.array([0.6, 0.4]), np.array([0.09, 0.01]), np.ones(2), np.ones(2), np.eye(2), basis="words", spread=0.3,
+        accounts=[None, None],
+    )  # fmt: skip
+    assert [(ad.headline, round(ad.contrast, 3)) for ad in found.ads] == [("large", 0.36), ("small", 0.3)]
+
+
+def test_an_account_sees_its_own_ads_alone() -> None:
+    found = AdLibrary.of(
+        ["a", "a", "b"], np.full(3, 0.5), np.full(3, 0.01), np.ones(3), np.ones(3), np.ones((3, 1)), basis="words", spread=0.3,
+        accounts=["p/1", "p/2", "p/2"],
+    )  # fmt: skip
+    assert len(found.ads) == 3
+    own, other, nobody = found.nearest(np.ones((3, 1)), accounts=["p/1", "p/9", None])
+    assert [entry["headline"] for entry in own] == ["a"]
+    assert other == ()
+    assert len(nobody) == 3
 
 
 def test_nearest_is_the_cosine_of_weighted_words() -> None:

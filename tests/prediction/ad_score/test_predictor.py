@@ -275,7 +275,18 @@ def test_groups_that_share_a_headline_stay_together_and_a_given_cluster_counts_m
     assert names[:4] == ["g0"] * 4
     assert len(set(names)) == 19
     given = tied.with_columns(cluster_id=pl.when(pl.int_range(40) < 6).then(pl.lit("story")))
-    assert _clusters(given)[:7] == ["story"] * 6 + ["g3"]
+    assert _clusters(given)[:7] == ["g0"] * 6 + ["g3"]
+
+
+def test_a_group_is_never_split_and_missing_headlines_tie_nothing() -> None:
+    from within_pipelines.prediction.ad_score.predictor import _clusters
+
+    rows = pl.DataFrame({"group_id": [f"g{i // 2}" for i in range(40)], "headline": [None] * 20 + [f"own {i}" for i in range(20)]})
+    assert _clusters(rows) == rows["group_id"].to_list()
+    by_ad = rows.with_columns(cluster_id=pl.int_range(40).cast(pl.String))
+    assert _clusters(by_ad) == rows["group_id"].to_list()
+    with pytest.raises(SampleError, match="cluster_id makes 1 clusters of all groups; at least 5 are needed to hold some back"):
+        _clusters(rows.with_columns(cluster_id=pl.lit("all")))
 
 
 def test_texts_that_are_used_everywhere_tie_nothing_together() -> None:
@@ -318,3 +329,74 @@ def test_blocks_add_up_to_the_contrast_but_for_the_intercept(ad_predictor: AdSco
     intercept = ad_predictor.explain(new_ads)["intercept"].to_numpy()
     for score, own in zip(ad_predictor.predict(new_ads), intercept, strict=True):
         assert sum(score.block_contributions.values()) + own == pytest.approx(score.log_odds_contrast, abs=1e-9)
+
+
+def test_what_noise_hides_is_not_known_to_be_nothing() -> None:
+    # 60 impressions an ad say next to nothing; the planted spread of .25 must still lie in most intervals.
+    rng = np.random.default_rng(0)
+    truth = 0.25 * rng.standard_normal((60, 2))
+    clicks = rng.binomial(60, 1 / (1 + np.exp(2.5 - truth.ravel())))
+    thin = pl.DataFrame({"group_id": np.repeat(np.arange(60), 2), "headline": [f"word {i} here" for i in range(120)], "clicks": clicks})
+    thin = thin.with_columns(impressions=pl.lit(60))
+    found = AdScorePredictor(kind="longer_headline").fit(thin).predict(thin).to_frame()
+    contrast = (truth - truth.mean(axis=1, keepdims=True)).ravel()
+    inside = (contrast >= found["low"].to_numpy()) & (contrast <= found["high"].to_numpy())
+    assert inside.mean() > 0.8
+
+
+@pytest.mark.parametrize("asked", [2, 4, 12, 1])
+def test_intervals_hold_for_groups_of_any_size(asked: int) -> None:
+    rng = np.random.default_rng(1)
+
+    def world(groups: int, size: int) -> pl.DataFrame:
+        truth = -3 + 0.3 * rng.standard_normal(groups * size)
+        names = np.repeat([f"g{i}" for i in range(groups)], size)
+        clicks = rng.binomial(30_000, 1 / (1 + np.exp(-truth)))
+        return pl.DataFrame({"group_id": names, "headline": ["same"] * len(truth), "impressions": 30_000, "clicks": clicks, "truth": truth})
+
+    predictor = AdScorePredictor(kind="longer_headline").fit(world(300, 2))
+    new = world(600, asked)
+    found = predictor.predict(new.drop("group_id") if asked == 1 else new).to_frame()
+    mean = pl.lit(-3.0) if asked == 1 else pl.col("truth").mean().over("group_id")
+    contrast = new.select(pl.col("truth") - mean)[:, 0].to_numpy()
+    inside = (contrast >= found["low"].to_numpy()) & (contrast <= found["high"].to_numpy())
+    assert inside.mean() == pytest.approx(0.9, abs=0.035)
+
+
+def test_ads_without_any_click_teach_nothing(ads: pl.DataFrame) -> None:
+    with pytest.raises(SampleError, match="None of 400 ads was clicked"):
+        AdScorePredictor(kind="longer_headline").fit(ads.with_columns(clicks=0))
+
+
+def test_ads_that_were_never_shown_need_no_rate_and_impossible_volumes_are_refused(ads: pl.DataFrame, tmp_path: Path) -> None:
+    unshown = pl.concat([ads, ads[0].with_columns(group_id=pl.lit("x"), impressions=pl.lit(0, pl.Int64), clicks=pl.lit(0, pl.Int64))])
+    one, two = (AdScorePredictor(kind="longer_headline").fit(frame) for frame in (unshown, ads))
+    assert one.save(tmp_path / "a") == two.save(tmp_path / "b")
+    with pytest.raises(SampleError, match="impressions are negative or infinite in 400 of 400 rows"):
+        AdScorePredictor(kind="longer_headline").fit(ads.with_columns(impressions=-5), ads["clicks"] / ads["impressions"])
+
+
+def test_columns_without_a_value_are_missing_whatever_their_type(ad_predictor: AdScorePredictor) -> None:
+    rows = pd.DataFrame({"headline": ["Free coffee today"], "description": [float("nan")], "format": [None]})
+    plain = ad_predictor.predict(pl.DataFrame({"headline": ["Free coffee today"]}))[0]
+    assert ad_predictor.predict(rows, suggestions=3)[0].score == pytest.approx(plain.score)
+    with pytest.raises(SchemaError, match="The columns headline mix kinds of values; give one kind each"):
+        ad_predictor.predict(pd.DataFrame({"headline": ["Free", 3]}))
+
+
+def test_repeated_ids_hide_no_sibling(ad_predictor: AdScorePredictor) -> None:
+    rows = pl.DataFrame({"headline": ["Free coffee", "Boring", "Garden"], "group_id": ["g"] * 3, "ad_id": ["a", "a", None]})
+    assert [set(score.win_probabilities) for score in ad_predictor.predict(rows)] == [{"1", "2"}, {"0", "2"}, {"0", "1"}]
+    unnamed = ad_predictor.predict(rows.with_columns(group_id=pl.lit("")))
+    assert all(score.win_probabilities == {} for score in unnamed)
+
+
+def test_an_artifact_with_features_of_another_release_is_refused(ad_predictor: AdScorePredictor, tmp_path: Path) -> None:
+    from within_pipelines.prediction import write_artifact
+
+    ad_predictor.save(tmp_path / "m")
+    manifest = json.loads((tmp_path / "m" / "manifest.json").read_text())
+    files = {name: (tmp_path / "m" / name).read_bytes() for name in manifest["files"]}
+    write_artifact(tmp_path / "other", files, {k: v for k, v in manifest.items() if k not in ("files",)} | {"features_sha256": "0"})
+    with pytest.raises(ArtifactError, match="fitted on creative features as another release computes them; train again"):
+        AdScorePredictor.load(tmp_path / "other")

@@ -51,6 +51,19 @@ def test_it_survives_its_format(ad_predictor: AdScorePredictor) -> None:
     again = Support.restored(support.to_dict(), support.arrays())
     assert again.ranges == support.ranges
     assert again.known_share == support.known_share
+    assert again.seen == support.seen
+
+
+def test_a_platform_format_or_audience_that_no_training_ad_had_is_said(ad_predictor: AdScorePredictor) -> None:
+    rows = pl.DataFrame(
+        {"headline": ["Free coffee garden shoes"] * 2, "platform": ["Google_Ads ", "mars_ads"], "format": ["image", "hologram"]}
+    )
+    rows = rows.with_columns(audience_segment=pl.Series([None, "x"]))
+    known, strange = ad_predictor.predict(rows)
+    assert not known.out_of_support
+    assert strange.support_reasons == (
+        "no training ad had this platform", "no training ad had this format", "no training ad had this audience segment",
+    )  # fmt: skip
 
 
 def test_alike_ads_leave_no_direction_to_be_far_in() -> None:

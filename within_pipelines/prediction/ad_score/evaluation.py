@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 
 from within_pipelines.exceptions import SampleError
 from within_pipelines.prediction.ad_score.contrasts import Observed, group_mean, observe, pairs_within, within_group
-from within_pipelines.prediction.ad_score.predictor import AdScorePredictor, sampling_noise, win_probability
+from within_pipelines.prediction.ad_score.predictor import AdScorePredictor, beside_share, sampling_noise, win_probability
 from within_pipelines.prediction.calibration import calibration_slope
 from within_pipelines.prediction.evaluation import Evaluation
 from within_pipelines.prediction.metrics import auroc, debiased_ece, log_loss, reliability_table
@@ -210,7 +210,7 @@ def _chosen(
 def _covered(answers: Answers, seen: Observed) -> Floats:
     weight = 1 / (seen.variance + answers.residual**2)
     error = within_group(seen.log_odds - answers.contrasts, weight, seen.group, seen.n_groups)
-    limit = answers.quantile * np.sqrt(answers.residual**2 + seen.variance)
+    limit = answers.quantile * np.sqrt(beside_share(seen.group) * (answers.residual**2 + seen.variance))
     inside: Floats = (np.abs(error) <= limit).astype(float)
     return inside
 

@@ -12,6 +12,7 @@ import numpy as np
 import polars as pl
 from numpy.typing import NDArray
 
+from within_pipelines.exceptions import SampleError, SchemaError
 from within_pipelines.prediction.ad_score.contrasts import Observed, between_ad_variance
 from within_pipelines.prediction.calibration import logit
 from within_pipelines.prediction.conformal import conformal_quantile
@@ -105,6 +106,11 @@ class LevelModel:
             told |= there
         return np.where(told, mean, np.nan), variance
 
+    @property
+    def below_account(self) -> float:
+        """Variance of an ad group's level around its account's."""
+        return float(sum(spread**2 for tier, spread in self.spread.items() if tier != "account"))
+
     def to_dict(self) -> dict[str, Any]:
         """Plain values for JSON."""
         return {**asdict(self), "quantile": self.quantile if np.isfinite(self.quantile) else None}
@@ -120,8 +126,35 @@ def given_levels(frame: pl.DataFrame) -> Floats:
     if "account_ctr" not in frame.columns:
         return np.full(frame.height, np.nan)
     rate = frame["account_ctr"].cast(pl.Float64).fill_null(float("nan")).to_numpy().copy()
-    rate[~((rate > 0) & (rate < 1))] = np.nan
+    # A rate of exactly 0 or 1 comes from too little traffic to be a level.
+    rate[(rate == 0) | (rate == 1)] = np.nan
     return logit(rate)
+
+
+def check_history(frame: pl.DataFrame) -> None:
+    """Refuse histories that cannot be.
+
+    Raises `SchemaError` for columns that hold no numbers; `SampleError` with the count where clicks are negative, infinite or more than
+    the impressions, and where `account_ctr` is no share."""
+    names = [f"{tier}_{part}_before" for tier in TIERS for part in ("clicks", "impressions")]
+    for name in ("account_ctr", *names):
+        if name in frame.columns and not (frame.schema[name].is_numeric() or frame.schema[name] == pl.Null):
+            raise SchemaError(f"The column {name} holds {frame.schema[name]}; give numbers.")
+    if "account_ctr" in frame.columns:
+        bad = int((~frame["account_ctr"].cast(pl.Float64).is_between(0.0, 1.0)).sum())
+        if bad:
+            raise SampleError(f"account_ctr lies outside of 0 to 1 in {bad} of {frame.height} rows; give a share, not per cent.")
+    for tier in TIERS:
+        history = _history(frame, tier)
+        if history is None:
+            continue
+        clicks, shown = history
+        bad = int(np.sum(~(np.isfinite(clicks) & np.isfinite(shown) & (clicks >= 0) & (clicks <= shown))))
+        if bad:
+            raise SampleError(
+                f"{tier}_clicks_before and {tier}_impressions_before cannot be in {bad} of {frame.height} rows; "
+                "clicks are counts between 0 and the impressions."
+            )
 
 
 def _history(frame: pl.DataFrame, tier: str) -> tuple[Floats, Floats] | None:

@@ -17,12 +17,13 @@ LEAST_SIMILAR = {"words": 0.1, "meaning": 0.3}
 
 @dataclass(frozen=True, slots=True)
 class PastAd:
-    """An ad that beat its siblings: by how much (log-odds), its click-through rate and how often it was shown."""
+    """An ad that beat its siblings: by how much (log-odds, shrunken by its noise), its click-through rate, impressions, and whose."""
 
     headline: str
     contrast: float
     ctr: float
     impressions: float
+    account: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,26 +42,34 @@ class AdLibrary:
         cls,
         headlines: Sequence[str | None],
         contrasts: Floats,
-        deviation: Floats,
+        variance: Floats,
         rates: Floats,
         impressions: Floats,
         vectors: Floats,
         *,
         basis: str,
+        spread: float,
+        accounts: Sequence[str | None],
     ) -> AdLibrary:
-        """Keep ads whose contrast lies above 0 by more than its own standard deviation, the strongest first, each headline once."""
-        kept: dict[str, int] = {}
-        for row in np.argsort(-contrasts, kind="stable"):
+        """Keep ads whose contrast lies above 0 by more than its own standard deviation, the strongest first, each headline once an account.
+
+        Contrasts are shrunken by spread^2 / (spread^2 + variance), or the luckiest small ads would lead."""
+        shrunken = contrasts * spread**2 / (spread**2 + variance)
+        beyond = contrasts > np.sqrt(variance)
+        kept: dict[tuple[str | None, str], int] = {}
+        for row in np.argsort(-shrunken, kind="stable"):
             headline = headlines[row]
-            if headline and contrasts[row] > deviation[row] and headline not in kept:
-                kept[headline] = int(row)
+            if headline and beyond[row]:
+                kept.setdefault((accounts[row], headline), int(row))
         rows = list(kept.values())[:MOST]
-        ads = tuple(PastAd(str(headlines[r]), float(contrasts[r]), float(rates[r]), float(impressions[r])) for r in rows)
+        ads = tuple(PastAd(str(headlines[r]), float(shrunken[r]), float(rates[r]), float(impressions[r]), accounts[r]) for r in rows)
         centre = vectors.mean(axis=0) if basis == "meaning" and len(vectors) else np.zeros(vectors.shape[1])
         return cls(ads, _units(vectors[rows] - centre).astype(np.float16).astype(np.float32), basis, centre.astype(np.float32))
 
-    def nearest(self, vectors: Floats, *, most: int = 3) -> list[tuple[dict[str, Any], ...]]:
-        """Per row, up to `most` kept ads by cosine similarity, those too unlike left out."""
+    def nearest(self, vectors: Floats, *, most: int = 3, accounts: Sequence[str | None] | None = None) -> list[tuple[dict[str, Any], ...]]:
+        """Per row, up to `most` kept ads by cosine similarity, those too unlike left out.
+
+        A row of a known account is shown that account's ads alone: what others advertise, and how it went, is theirs."""
         if not self.ads or not self.vectors.shape[1]:
             return [() for _ in range(len(vectors))]
         least = LEAST_SIMILAR[self.basis]
@@ -68,6 +77,10 @@ class AdLibrary:
         blank = ~np.any(vectors, axis=1)
         similar = _units(vectors - self.centre) @ self.vectors.T
         similar[blank] = 0.0
+        if accounts is not None and any(accounts):
+            owners = np.array([ad.account or "" for ad in self.ads])
+            asking = np.array([account or "" for account in accounts])
+            similar[(asking[:, None] != "") & (owners[None, :] != asking[:, None])] = 0.0
         answers = []
         for row in similar:
             best = np.argsort(-row, kind="stable")[:most]

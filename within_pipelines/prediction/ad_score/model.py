@@ -146,7 +146,7 @@ def squared_error(sample: Sample, prediction: Floats) -> float:
 
 
 def fit_trees(sample: Sample, *, seed: int, threads: int, rounds: int = 150) -> bytes:
-    """Boosted trees on contrasts, features centred within their group so that only differences between siblings are learned."""
+    """Boosted trees on contrasts between siblings; the features are not centred, because a cut needs their level."""
     import xgboost
 
     parameters = {

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from within_pipelines.prediction.ad_score.contrasts import pairs_within
+from within_pipelines.prediction.ad_score.contrasts import MOST_COMPARED, pairs_within
 from within_pipelines.prediction.ad_score.model import Sample, standardiser
 
 Floats = NDArray[np.float64]
@@ -70,8 +70,8 @@ def soft_labels(sample: Sample, spread: float) -> tuple[NDArray[np.intp], NDArra
     reliability. The weight is that reliability over the ad count of the group less 1, so that large groups do not drown small ones."""
     from scipy.special import ndtr
 
-    first, second = pairs_within(sample.group)
-    sizes = np.bincount(sample.group)[sample.group[first]]
+    first, second = pairs_within(sample.group, most=MOST_COMPARED)
+    sizes = np.minimum(np.bincount(sample.group), MOST_COMPARED)[sample.group[first]]
     prior = 2 * spread**2
     variance = np.maximum(1 / sample.weight - spread**2, 1e-12)
     noise = variance[first] + variance[second]

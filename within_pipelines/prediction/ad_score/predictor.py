@@ -15,9 +15,18 @@ import polars as pl
 from numpy.typing import NDArray
 
 from within_pipelines.exceptions import ArtifactError, NotFittedError, SampleError, SettingsError
-from within_pipelines.prediction.ad_score.contrasts import Observed, between_ad_variance, group_mean, observe, pairs_within, within_group
+from within_pipelines.prediction.ad_score.contrasts import (
+    HIDDEN,
+    MOST_COMPARED,
+    Observed,
+    between_ad_variance,
+    group_mean,
+    observe,
+    pairs_within,
+    within_group,
+)
 from within_pipelines.prediction.ad_score.inputs import BLOCKS, Inputs
-from within_pipelines.prediction.ad_score.levels import LevelModel, given_levels
+from within_pipelines.prediction.ad_score.levels import LevelModel, check_history, given_levels
 from within_pipelines.prediction.ad_score.library import AdLibrary, PastAd
 from within_pipelines.prediction.ad_score.model import Sample
 from within_pipelines.prediction.ad_score.scores import AdScore, AdScores
@@ -191,21 +200,27 @@ class AdScorePredictor:
             library=AdLibrary.of(
                 joined_text(frame),
                 contrast,
-                np.sqrt(seen.variance + residual**2),
+                seen.variance,
                 frame["_rate"].to_numpy(),
                 seen.impressions,
                 vectors,
                 basis=basis,
+                spread=spread,
+                accounts=_accounts(frame),
             ),
         )
 
     def _interval(self, sample: Sample, error: Floats, variance: Floats) -> tuple[float, float]:
         """Spread of the truth around predictions that were made without the ad's own group, and the conformal quantile."""
-        excess = float(np.sum(sample.weight * (error**2 - variance)) / sample.weight.sum())
+        total = sample.weight.sum()
+        excess = float(np.sum(sample.weight * (error**2 - variance)) / total)
+        # As for the spread of siblings: what noise hides is not known to be nothing.
+        unsure = HIDDEN * sqrt(2 * float(np.sum((sample.weight * variance) ** 2))) / total
         # A group's own mean takes a part of each error with it.
         lost = 1 - sample.n_groups / sample.y.size
-        residual = sqrt(max(excess / lost, 1e-4))
-        return residual, conformal_quantile(np.abs(error) / np.sqrt(residual**2 + variance), level=self.level)
+        residual = sqrt(max(excess / lost, unsure, 1e-4))
+        shown = beside_share(sample.group)
+        return residual, conformal_quantile(np.abs(error) / np.sqrt(shown * (residual**2 + variance)), level=self.level)
 
     def recalibrated(self, recent: Any, labels: Any = None) -> Self:
         """A predictor that ranks as this one, with the level of its click-through rates set anew from `recent` ads (as in `fit`).
@@ -270,6 +285,7 @@ class AdScorePredictor:
         """The edits with the highest lower bound whose expected uplift is above 0 and whose result the training ads support."""
         state = self._state
         given = [name for name in frame.columns if name in EDITABLE or name in ("platform", "audience_segment")]
+        frame = frame.with_columns(pl.col(given).cast(pl.String))
         creatives = frame.select(given).to_dicts()
         tried = [
             (row, field, value, {**creative, field: value})
@@ -280,11 +296,14 @@ class AdScorePredictor:
             return [() for _ in creatives]
         schema = frame.select(given).schema
         changed = _with_features(pl.DataFrame([edited for *_, edited in tried], schema=schema))
-        x = state.inputs.matrix(changed)
+        after, reasons = [], []
+        for part in changed.iter_slices(_CHUNK // 8):
+            x = state.inputs.matrix(part)
+            after.append(state.stack(state.inputs, x))
+            reasons += state.support.reasons(state.inputs, part, x)
         # Beside the creative itself without its siblings' history, which an edit does not change.
         before = state.stack(state.inputs, state.inputs.matrix(_with_features(frame.select(given))))
-        gain = state.stack(state.inputs, x) - before[[row for row, *_ in tried]]
-        reasons = state.support.reasons(state.inputs, changed, x)
+        gain = np.concatenate(after) - before[[row for row, *_ in tried]]
         found: list[list[Suggestion]] = [[] for _ in creatives]
         for i, (row, field, value, edited) in enumerate(tried):
             if gain[i] <= 0 or reasons[i]:
@@ -310,6 +329,7 @@ class AdScorePredictor:
         if frame.is_empty():
             raise SampleError("The table holds no creatives; give at least one row.")
         require(frame, ["headline"], why="give the creatives' texts, missing ones as null.")
+        check_history(frame)
         return _with_features(frame)
 
     def save(self, folder: Path) -> str:
@@ -343,7 +363,8 @@ class AdScorePredictor:
         if state.stack.trees is not None:
             files["trees.ubj"] = state.stack.trees
         encoder = None if inputs.encoder is None else {"name": inputs.encoder.name, "sha256": inputs.encoder.sha256}
-        return write_artifact(folder, files, {"model": self.model, "kind": self.kind, "level": self.level, "encoder": encoder})
+        manifest = {"model": self.model, "kind": self.kind, "level": self.level, "encoder": encoder, "features_sha256": _features_sha256()}
+        return write_artifact(folder, files, manifest)
 
     @classmethod
     def load(cls, folder: Path, *, encoder: TextEncoder | None = None) -> Self:
@@ -355,6 +376,8 @@ class AdScorePredictor:
         artifact = read_artifact(folder)
         if artifact.manifest.get("model") != cls.model:
             raise ArtifactError(f"{folder} holds a {artifact.manifest.get('model')} model, not {cls.model}.")
+        if artifact.manifest.get("features_sha256") != _features_sha256():
+            raise ArtifactError(f"{folder} was fitted on creative features as another release computes them; train again (`within run`).")
         wanted = artifact.manifest["encoder"]
         if wanted is not None and encoder is None:
             encoder = _encoder_of(wanted, folder)
@@ -399,14 +422,14 @@ def _answers(
     contrast, own = parts.sum(axis=1), parts[:, :-1]
     text = np.array([n.startswith(("headline", "description", "word:", "meaning:")) for n in names])
     audience = np.array([n.startswith("audience") for n in names])
-    similar = state.library.nearest(_headline_vectors(inputs, x)[0])
+    similar = state.library.nearest(_headline_vectors(inputs, x)[0], accounts=_accounts(frame))
     statistics = _statistics(frame)
     blocks = inputs.blocks(frame, own)
     reasons = state.support.reasons(inputs, frame, x)
     confidence = inputs.known_share(frame)
     # A typical sibling's own contrast spreads by `spread` around 0, this one's truth by `residual` around its prediction.
     width = sqrt(state.residual**2 + state.spread**2)
-    half = state.quantile * state.residual
+    half = state.quantile * state.residual * np.sqrt(np.ones(frame.height) if group is None else beside_share(group))
     expected, low, high = _rates(state, frame, contrast)
     wins = _wins(frame, state.sharpness * contrast, group, state.residual)
     headlines = joined_text(frame)
@@ -422,8 +445,8 @@ def _answers(
                 score=100 * _normal(state.sharpness * contrast[i] / width),
                 win_probabilities=wins[i],
                 log_odds_contrast=float(contrast[i]),
-                low=float(contrast[i] - half),
-                high=float(contrast[i] + half),
+                low=float(contrast[i] - half[i]),
+                high=float(contrast[i] + half[i]),
                 interval_level=level,
                 predicted_ctr=expected[i],
                 ctr_low=low[i],
@@ -462,7 +485,8 @@ def _rates(state: _Fitted, frame: pl.DataFrame, contrast: Floats) -> tuple[list[
     if levels is not None:
         own, spread = levels.levels(frame)
         told = np.isfinite(own)
-        mean, variance, offset = np.where(told, own, mean), np.where(told, spread, 0.0), levels.offset
+        # Of an account's rate alone, how far campaign and ad group lie from it is not known.
+        mean, variance, offset = np.where(told, own, mean), np.where(told, spread, levels.below_account), levels.offset
     centre = mean + offset + contrast
     usable = levels is not None and np.isfinite(levels.quantile)
     half = levels.quantile * np.sqrt(variance + levels.residual**2) if levels is not None and usable else np.full(frame.height, np.nan)
@@ -492,7 +516,7 @@ def sampling_noise(seen: Observed) -> Floats:
 
 def _sharpness(seen: Observed, unseen: Floats, residual: float) -> float:
     """Slope of who won on what was predicted, over pairs of siblings that no part had seen (Platt 1999, without intercept)."""
-    first, second = pairs_within(seen.group)
+    first, second = pairs_within(seen.group, most=MOST_COMPARED)
     # Every other pair the other way round, so that both outcomes occur; without intercept the way round changes nothing.
     flip = np.arange(first.size) % 2 == 1
     first, second = np.where(flip, second, first), np.where(flip, first, second)
@@ -505,6 +529,16 @@ def _sharpness(seen: Observed, unseen: Floats, residual: float) -> float:
     return float(np.clip(fit_log_odds(logit(p[decided])[:, None], won, penalty=np.array([10.0]), prior=np.ones(1))[0], 0.0, 2.0))
 
 
+def beside_share(group: NDArray[np.intp]) -> Floats:
+    """Share of an ad's own variance that is left beside its siblings' mean, which it is part of: 1 - 1/n among n, 1 alone.
+
+    >>> beside_share(np.array([0, 0, 1])).tolist()
+    [0.5, 0.5, 1.0]
+    """
+    sizes = np.bincount(group)[group]
+    return np.where(sizes > 1, 1 - 1 / np.maximum(sizes, 1), 1.0)
+
+
 def _wins(frame: pl.DataFrame, contrast: Floats, group: NDArray[np.intp] | None, residual: float) -> list[dict[str, float]]:
     found: list[dict[str, float]] = [{} for _ in range(frame.height)]
     if group is None:
@@ -512,11 +546,23 @@ def _wins(frame: pl.DataFrame, contrast: Floats, group: NDArray[np.intp] | None,
     names = frame["ad_id"].cast(pl.String).to_list() if "ad_id" in frame.columns else [None] * frame.height
     order = np.argsort(group, kind="stable")
     for members in np.split(order, np.flatnonzero(np.diff(group[order])) + 1):
+        own = [names[row] for row in members]
+        # An id that is missing or repeated would hide a sibling; then rows go by their number.
+        named = None not in own and len(set(own)) == len(own)
         ranked = members[np.argsort(-contrast[members], kind="stable")]
         for row in members:
             others = ranked[ranked != row][:_MOST_SIBLINGS]
             chance = win_probability(contrast[row] - contrast[others], residual=residual)
-            found[row] = {names[o] or str(o): float(p) for o, p in zip(others.tolist(), chance, strict=True)}
+            found[row] = {str(names[o]) if named else str(o): float(p) for o, p in zip(others.tolist(), chance, strict=True)}
+    return found
+
+
+def _accounts(frame: pl.DataFrame) -> list[str | None]:
+    """The advertiser of each row; None where the table does not say."""
+    if "account_id" not in frame.columns:
+        return [None] * frame.height
+    platform = pl.col("platform").cast(pl.String).fill_null("") if "platform" in frame.columns else pl.lit("")
+    found: list[str | None] = frame.select(platform + "/" + pl.col("account_id").cast(pl.String))[:, 0].to_list()
     return found
 
 
@@ -533,6 +579,12 @@ def _encoder_of(wanted: dict[str, Any], folder: Path) -> TextEncoder | None:
     if wanted["name"] in PACKAGED:
         return find_encoder(wanted["name"])
     return find_encoder()
+
+
+def _features_sha256() -> str:
+    from within_pipelines.features import CREATIVE_FEATURES
+
+    return CREATIVE_FEATURES.sha256
 
 
 def _with_features(frame: pl.DataFrame) -> pl.DataFrame:
@@ -553,28 +605,33 @@ def _normal(z: float) -> float:
 def _clusters(frame: pl.DataFrame) -> list[str]:
     """The cluster of each row: as given, else groups connected by a shared headline.
 
-    Where that ties more than a tenth of the ads together texts are used everywhere, new ads will share them too, and each group stands
-    for itself."""
+    A group is never split, whatever its rows are given. Where headlines tie more than a tenth of the ads together
+    they are used everywhere, new ads will share them too, and each of those groups stands for itself.
+
+    Raises `SampleError` when given clusters leave fewer than five parts."""
     from scipy.sparse import coo_array
     from scipy.sparse.csgraph import connected_components
 
     groups = frame["group_id"].cast(pl.String).to_list()
-    if "cluster_id" in frame.columns:
-        given = frame["cluster_id"].cast(pl.String).to_list()
-        return [group if cluster is None else cluster for cluster, group in zip(given, groups, strict=True)]
+    given = "cluster_id" in frame.columns
+    shared = frame["cluster_id" if given else "headline"].cast(pl.String).fill_null("").str.strip_chars().str.to_lowercase().to_list()
     _, group = np.unique(np.array(groups), return_inverse=True)
-    _, text = np.unique(np.array([(t or "").strip().lower() for t in frame["headline"].cast(pl.String).to_list()]), return_inverse=True)
+    # What is missing ties nothing together.
+    tying = np.array([text != "" for text in shared])
+    _, text = np.unique(np.array(shared), return_inverse=True)
     n_groups, nodes = int(group.max()) + 1, int(group.max()) + int(text.max()) + 2
-    edges = coo_array((np.ones(group.size), (group, n_groups + text)), shape=(nodes, nodes))
+    edges = coo_array((np.ones(int(tying.sum())), (group[tying], n_groups + text[tying])), shape=(nodes, nodes))
     _, component = connected_components(edges, directed=False)
     own = component[group]
-    if np.bincount(own).max() > max(0.1 * own.size, np.bincount(group).max()):
-        return groups
+    if given and np.unique(own).size < 5:
+        raise SampleError(f"cluster_id makes {np.unique(own).size} clusters of all groups; at least 5 are needed to hold some back.")
+    sizes = np.bincount(own)
+    tied = np.ones(own.size, dtype=bool) if given else sizes[own] <= max(0.1 * own.size, np.bincount(group).max())
     # Named after its first group, so that a hash of the name does not depend on the other clusters.
     first: dict[int, str] = {}
     for number, name in sorted(zip(own.tolist(), groups, strict=True), key=lambda pair: pair[1]):
         first.setdefault(number, name)
-    return [first[number] for number in own.tolist()]
+    return [first[number] if kept else name for number, name, kept in zip(own.tolist(), groups, tied.tolist(), strict=True)]
 
 
 def _folds(names: list[str], seed: int) -> NDArray[np.int64]:
@@ -593,7 +650,8 @@ def _fold(name: str, seed: int) -> int:
 def _siblings(frame: pl.DataFrame) -> NDArray[np.intp] | None:
     if "group_id" not in frame.columns:
         return None
-    group = frame["group_id"].cast(pl.String).rank("dense").cast(pl.Int64)
+    named = frame["group_id"].cast(pl.String)
+    group = named.set(named == "", None).rank("dense").cast(pl.Int64)
     # Ads whose group is not known are nobody's siblings: each is its own group.
     beyond = pl.int_range(frame.height, 2 * frame.height, eager=True)
     _, index = np.unique(group.zip_with(group.is_not_null(), beyond + 1).to_numpy(), return_inverse=True)
@@ -605,21 +663,29 @@ def _observed(data: Any, labels: Any) -> tuple[pl.DataFrame, Observed]:
     """The usable ads (in groups of at least two) and what was observed of them."""
     frame = as_polars(data)
     require(frame, ["headline", "group_id"], why="group_id names the ads that compete with each other.")
+    check_history(frame)
     if labels is None:
         require(frame, ["clicks", "impressions"], why="without labels the click-through rate comes from these.")
-        labels = frame["clicks"].cast(pl.Float64) / frame["impressions"].cast(pl.Float64)
+        # An ad that was never shown has no rate; it is dropped below.
+        rated = pl.when(pl.col("impressions") > 0).then(pl.col("clicks").cast(pl.Float64) / pl.col("impressions").cast(pl.Float64))
+        labels = frame.select(rated.otherwise(0.0))[:, 0]
     rate = as_vector(labels, rows=frame.height, what="labels")
     if frame.height and (rate.min() < 0 or rate.max() > 1):
         raise SampleError(f"labels lie in [{rate.min():g}, {rate.max():g}]; give click-through rates between 0 and 1.")
     shown = frame["impressions"].cast(pl.Float64) if "impressions" in frame.columns else pl.Series([ASSUMED_IMPRESSIONS] * frame.height)
+    bad = int(((shown < 0) | shown.is_infinite()).sum())
+    if bad:
+        raise SampleError(f"impressions are negative or infinite in {bad} of {frame.height} rows; correct or drop them first.")
     frame = frame.with_columns(pl.Series("_rate", rate, dtype=pl.Float64), shown.alias("_shown"))
     # An ad that was never shown is no sibling, so it goes before siblings are counted.
-    frame = frame.filter((pl.col("_shown") > 0) & pl.col("_shown").is_finite() & pl.col("group_id").is_not_null())
+    frame = frame.filter((pl.col("_shown") > 0) & pl.col("_shown").is_finite() & (pl.col("group_id").cast(pl.String) != ""))
     frame = frame.filter(pl.len().over("group_id") > 1)
     groups = frame["group_id"].n_unique()
     if groups < _MINIMUM_GROUPS:
         raise SampleError(
             f"{groups} groups hold at least two ads; at least {_MINIMUM_GROUPS} are needed to learn what makes the difference."
         )
+    if not (frame["_rate"] > 0).any():
+        raise SampleError(f"None of {frame.height} ads was clicked; without a click nothing tells what makes the difference.")
     frame = frame.sort("group_id", maintain_order=True)
     return frame, observe(frame["_rate"].to_numpy(), frame["_shown"].to_numpy(), frame["group_id"].cast(pl.String).to_numpy())

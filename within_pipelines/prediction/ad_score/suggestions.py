@@ -13,7 +13,7 @@ import polars as pl
 from numpy.typing import NDArray
 
 from within_pipelines.exceptions import SampleError
-from within_pipelines.prediction.ad_score.contrasts import pairs_within
+from within_pipelines.prediction.ad_score.contrasts import MOST_COMPARED, pairs_within
 from within_pipelines.prediction.ad_score.vocabulary import words_of
 from within_pipelines.prediction.conformal import conformal_quantile
 
@@ -59,7 +59,7 @@ class EditInterval:
         """Learn both from pairs of siblings predicted by parts that have not seen them.
 
         Raises `SampleError` when there are too few pairs for the level."""
-        first, second = pairs_within(group)
+        first, second = pairs_within(group, most=MOST_COMPARED)
         if first.size > _MOST_PAIRS:
             chosen = np.sort(np.random.default_rng([seed, 4]).permutation(first.size)[:_MOST_PAIRS])
             first, second = first[chosen], second[chosen]

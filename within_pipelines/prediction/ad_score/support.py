@@ -17,6 +17,7 @@ Floats = NDArray[np.float64]
 TAIL = 0.005
 _AXES = 32
 _SAMPLE = 1500
+CATEGORIES: tuple[str, ...] = ("platform", "format", "call_to_action", "audience_segment")
 _CHECKED = ("headline_characters", "headline_words")
 
 
@@ -24,11 +25,13 @@ _CHECKED = ("headline_characters", "headline_words")
 class Support:
     """Limits of what the training ads were like.
 
+    - `seen`: the values of platform, format, call to action and audience segment that occurred, lower case,
     - `ranges`: lowest and highest of some features (headline length) over the training ads,
     - `known_share`: share of known words that all but one in two hundred training ads reach,
     - `centre`, `axes`, `scale`, `farthest`: the encoder's space along its 32 widest directions, and the squared distance from the centre
       (in units of each direction's variance) that all but one in two hundred keep (Mahalanobis 1936). Empty without an encoder."""
 
+    seen: Mapping[str, frozenset[str]]
     ranges: Mapping[str, tuple[float, float]]
     known_share: float
     centre: Floats
@@ -40,10 +43,11 @@ class Support:
     def learn(cls, inputs: Inputs, frame: pl.DataFrame, x: Floats, *, seed: int) -> Self:
         """Learn the limits from the training ads and their input matrix."""
         ranges = {name: _range(x[:, inputs.features.index(name)]) for name in _CHECKED if name in inputs.features}
+        seen = {name: frozenset(_values(frame, name)) - {""} for name in CATEGORIES if name in frame.columns}
         shares = np.array(inputs.known_share(frame)) if inputs.vocabulary else np.ones(1)
         nothing = np.zeros(0)
         if not inputs.meanings:
-            return cls(ranges, float(np.quantile(shares, TAIL)), nothing, np.zeros((0, 0)), nothing, 0.0)
+            return cls(seen, ranges, float(np.quantile(shares, TAIL)), nothing, np.zeros((0, 0)), nothing, 0.0)
         meaning = x[:, inputs.meaning_slices()[0]]
         chosen = np.sort(np.random.default_rng([seed, 3]).permutation(len(meaning))[:_SAMPLE])
         centre = meaning[chosen].mean(axis=0)
@@ -52,9 +56,9 @@ class Support:
         # The sign of a direction is arbitrary; fix it, so that two runs agree.
         axes = axes[:kept] * np.sign(axes[np.arange(kept), np.abs(axes[:kept]).argmax(axis=1)])[:, None]
         scale = values[:kept] / np.sqrt(max(len(chosen) - 1, 1))
-        draft = cls(ranges, float(np.quantile(shares, TAIL)), centre, axes.T, scale, np.inf)
+        draft = cls(seen, ranges, float(np.quantile(shares, TAIL)), centre, axes.T, scale, np.inf)
         farthest = float(np.quantile(draft.distance(meaning), 1 - TAIL)) if kept else np.inf
-        return cls(draft.ranges, draft.known_share, centre, axes.T, scale, farthest)
+        return cls(seen, draft.ranges, draft.known_share, centre, axes.T, scale, farthest)
 
     def distance(self, meaning: Floats) -> Floats:
         """Squared Mahalanobis distance of encoded headlines from the training ads' centre."""
@@ -64,6 +68,10 @@ class Support:
     def reasons(self, inputs: Inputs, frame: pl.DataFrame, x: Floats) -> list[tuple[str, ...]]:
         """Per creative, why it lies outside of what the training ads support; empty when it does not."""
         found: list[list[str]] = [[] for _ in range(frame.height)]
+        for name, known in self.seen.items():
+            for row, value in enumerate(_values(frame, name)):
+                if value and value not in known:
+                    found[row].append(f"no training ad had this {name.replace('_', ' ')}")
         for name, (low, high) in self.ranges.items():
             values = x[:, inputs.features.index(name)]
             for row in np.flatnonzero(~((values >= low) & (values <= high))):
@@ -84,7 +92,12 @@ class Support:
     def to_dict(self) -> dict[str, Any]:
         """The rest, as plain values for JSON."""
         far = self.farthest if np.isfinite(self.farthest) else None
-        return {"ranges": {name: list(ends) for name, ends in self.ranges.items()}, "known_share": self.known_share, "farthest": far}
+        return {
+            "seen": {name: sorted(values) for name, values in self.seen.items()},
+            "ranges": {name: list(ends) for name, ends in self.ranges.items()},
+            "known_share": self.known_share,
+            "farthest": far,
+        }
 
     @classmethod
     def restored(cls, values: Mapping[str, Any], arrays: Mapping[str, Floats]) -> Self:
@@ -92,7 +105,15 @@ class Support:
         ranges = {name: (ends[0], ends[1]) for name, ends in values["ranges"].items()}
         far = float("inf") if values["farthest"] is None else values["farthest"]
         centre, axes, scale = (arrays[f"support.{name}"] for name in ("centre", "axes", "scale"))
-        return cls(ranges, values["known_share"], centre, axes, scale, far)
+        seen = {name: frozenset(known) for name, known in values["seen"].items()}
+        return cls(seen, ranges, values["known_share"], centre, axes, scale, far)
+
+
+def _values(frame: pl.DataFrame, name: str) -> list[str]:
+    if name not in frame.columns:
+        return [""] * frame.height
+    found: list[str] = frame[name].cast(pl.String).fill_null("").str.strip_chars().str.to_lowercase().to_list()
+    return found
 
 
 def _range(values: Floats) -> tuple[float, float]:
