@@ -155,7 +155,7 @@ class Store:
     def __init__(self, age_days: int) -> None:
         metrics: Mapping[str, Any] = {"lift": {"value": 0.06, "low": 0.04, "high": 0.08, "n": 15, "level": 0.95}}
         self.version = SimpleNamespace(
-            version=3, kind="stack", trained_at=datetime.now(tz=UTC) - timedelta(days=age_days, hours=30), metrics=metrics,
+            version=3, kind="stack", evaluation={}, trained_at=datetime.now(tz=UTC) - timedelta(days=age_days, hours=30), metrics=metrics,
             model_sha256="a" * 64, data_version="b" * 64,
         )  # fmt: skip
 

@@ -70,6 +70,7 @@ def test_training_again_returns_the_versions_that_exist(agency: Agency, tmp_path
         assert set(run.params) >= {"seed", "rows", "encoder", "weights", "penalties"}
         assert len(run.curves["network_loss"]) == 8
         assert {"first_day", "last_day", "importance"} <= set(stack.evaluation)
+        assert stack.evaluation["details"]["encoder"] == run.params["encoder"]
         assert training_run(ws, replace(stack, version=99)) is None
         with pytest.raises(ModelNotFoundError, match="No nonsense version of ad_score"):
             trained_version(ws, pin, "ad_score", "nonsense")

@@ -67,6 +67,7 @@ class SqlRegistry:
             row.main_metric = evaluation.main_metric
             importance = evaluation.tables.get("importance")
             row.evaluation = {
+                **{name: value for name, value in row.evaluation.items() if name == "details"},
                 "baseline": evaluation.baseline,
                 "difference": evaluation.difference.to_dict(),
                 "n": dict(evaluation.n),

@@ -11,7 +11,7 @@ import polars as pl
 
 from within_pipelines.exceptions import ModelNotFoundError, SampleError
 from within_pipelines.lake import knowledge_time
-from within_pipelines.pipeline.tables import ACCOUNT_ENTITY, HEALTH_ENTITY, maturity
+from within_pipelines.pipeline.tables import ACCOUNT_ENTITY, HEALTH_ENTITY, maturity, possible_ads
 from within_pipelines.pipeline.training import load_version
 from within_pipelines.pipeline.workspace import Pin, Workspace
 
@@ -23,6 +23,8 @@ if TYPE_CHECKING:
 _SERIES_DAYS = 140
 # An ad is scored on a day when it delivered within this many days before.
 _LIVE_DAYS = 7
+# The level of click-through rates is set anew from ads that started within this many days, given so many groups of them.
+_RECENT_DAYS, _RECENT_GROUPS = 28, 12
 # Metrics of this many days are kept with their anomaly flags at each scoring, because restatements change the newest ones.
 _KEPT_DAYS = 14
 
@@ -86,12 +88,17 @@ def score_ads(ws: Workspace, pin: Pin, day: date, known_at: datetime) -> pl.Data
     predictor = cast("AdScorePredictor", load_version(ws, version))
     history = ws.lake.history(commit_seq=pin.commit_seq, as_of=known_at, end=day)
     table = creative_table(history, ws.lake.creatives(commit_seq=pin.commit_seq, as_of=known_at), as_of=known_at)
+    table = possible_ads(table)
     live = table.filter((pl.col("last_day") > day - timedelta(days=_LIVE_DAYS)) & pl.col("headline").is_not_null())
     if live.is_empty():
         return pl.DataFrame()
     features = creative_features(live)
     rows = pl.concat([live, features.select(CREATIVE_FEATURES.columns)], how="horizontal")
     rows = rows.with_columns(account_ctr=pl.col("account_ctr_before"))
+    recent = table.filter((pl.col("first_day") > day - timedelta(days=_RECENT_DAYS)) & (pl.col("impressions") > 0))
+    recent = recent.filter(pl.col("headline").is_not_null() & (pl.len().over("group_id") > 1))
+    if predictor.has_levels and recent["group_id"].n_unique() >= _RECENT_GROUPS:
+        predictor = predictor.recalibrated(recent)
     scores = predictor.predict(rows, suggestions=3)
     answers = scores.to_frame()
     identity = rows.select("platform", "account_id", "campaign_id", "ad_group_id", "ad_id", "headline", "format", "audience_segment")

@@ -171,6 +171,16 @@ def feature_table(ws: Workspace, pin: Pin, model: str) -> pl.DataFrame:
     return _read(ws, name, _table_fingerprint(name, pin, **parts))
 
 
+def possible_ads(ads: pl.DataFrame) -> pl.DataFrame:
+    """Histories with no more clicks than impressions: platforms count some clicks without one, which is no click-through rate."""
+    import polars as pl
+
+    return ads.with_columns(
+        pl.min_horizontal(f"{tier}_clicks_before", f"{tier}_impressions_before").alias(f"{tier}_clicks_before")
+        for tier in ("account", "campaign", "group")
+    ).with_columns(account_ctr_before=pl.col("account_ctr_before").clip(0.0, 1.0))
+
+
 def build_training_set(ws: Workspace, pin: Pin, model: str) -> Table:
     """The rows that `model` is trained and evaluated on: features with labels, golden groups left out."""
 
@@ -201,7 +211,8 @@ def build_training_set(ws: Workspace, pin: Pin, model: str) -> Table:
                 .sort("origin", *HEALTH_ENTITY)
             )
         if model == "ad_score":
-            return features.filter(pl.col("impressions") > 0).sort("first_day", "group_id", "ad_id")
+            shown = features.filter((pl.col("impressions") > 0) & (pl.col("clicks") <= pl.col("impressions")))
+            return possible_ads(shown).sort("first_day", "group_id", "ad_id")
         return features
 
     name = f"{model}_training_set"

@@ -114,6 +114,7 @@ def train(ws: Workspace, pin: Pin, model: str, kind: str, *, now: datetime) -> T
             metrics={},
             baseline_metrics={},
             code_version=code_version(),
+            evaluation={"details": dict(getattr(predictor, "details", {}))},
         )
     )
     TrainingRunRepository(ws.database).record(

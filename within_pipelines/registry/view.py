@@ -59,6 +59,7 @@ def _entry(store: RegistryStore, name: str) -> dict[str, Any] | None:
         "metrics": {metric: numbers["value"] for metric, numbers in version.metrics.items()},
         "intervals": {metric: (numbers["low"], numbers["high"]) for metric, numbers in version.metrics.items()},
         "kind": version.kind,
+        "details": dict(version.evaluation.get("details", {})),
         "alias": alias,
         "model_sha256": version.model_sha256,
         "data_version": version.data_version,

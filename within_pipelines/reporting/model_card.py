@@ -61,6 +61,8 @@ def model_card(version: ModelVersion, verdicts: Sequence[Verdict]) -> str:
         f"- feature spec {_code(version.spec_sha256)}, training inputs {_code(version.training_fingerprint)}",
     ]
     lines += [f"- code {_code(version.code_version)}"] if version.code_version else []
+    details = version.evaluation.get("details", {})
+    lines += [f"- {markdown_escaped(name.replace('_', ' '))}: {markdown_escaped(str(value))}" for name, value in details.items()]
     lines += ["", "## Metrics", "", *_metrics(version), "", "## Verdicts", ""]
     newest = {verdict.gate: verdict for verdict in verdicts}
     lines.append(frame_markdown(verdict_table(list(newest.values()))) if verdicts else "No verdict has been recorded.")

@@ -145,6 +145,11 @@ class AdScorePredictor:
         }
 
     @property
+    def has_levels(self) -> bool:
+        """Whether click-through rates start from learned levels, which `recalibrated` can set anew."""
+        return self._state.levels is not None
+
+    @property
     def curves(self) -> dict[str, list[float]]:
         """Learning curves by name: the network's mean loss per ad and epoch."""
         network = self._state.stack.network
