@@ -34,10 +34,11 @@ def data_hash(folder: Path, names: tuple[str, ...]) -> str:
     return digest.hexdigest()
 
 
-def run(name: str, options: list[str]) -> None:
-    """Run one benchmark and keep what it printed; nothing half-written is kept."""
+def run(name: str, *, data: Path, seed: int) -> None:
+    """Run one benchmark and keep what it printed, its numbers, and what they were measured on."""
+    scratch = KEPT / f"{name}.json.tmp"
     done = subprocess.run(
-        [sys.executable, f"benchmarks/{name}.py", *options, "--json", str(KEPT / f"{name}.json.tmp")],
+        [sys.executable, f"benchmarks/{name}.py", "--data", str(data), "--seed", str(seed), "--json", str(scratch)],
         capture_output=True,
         text=True,
         check=False,
@@ -45,27 +46,32 @@ def run(name: str, options: list[str]) -> None:
     )
     if done.returncode != 0:
         raise SystemExit(f"benchmarks/{name}.py failed:\n{done.stderr[-3000:]}")
-    (KEPT / f"{name}.json.tmp").replace(KEPT / f"{name}.json")
-    printed = KEPT / f"{name}.txt.tmp"
-    printed.write_text(done.stdout)
-    printed.replace(KEPT / f"{name}.txt")
+    keep(name, done.stdout, json.loads(scratch.read_text()), data=data, seed=seed)
+    scratch.unlink()
 
 
-def section(name: str, data: Path, seed: int) -> str:
-    """One benchmark's part of the page."""
-    printed, kept = KEPT / f"{name}.txt", KEPT / f"{name}.json"
-    day = datetime.fromtimestamp(kept.stat().st_mtime, tz=UTC).date()
+def keep(name: str, printed: str, numbers: dict[str, float], *, data: Path, seed: int) -> None:
+    """Write one file with everything, complete or not at all."""
+    stamp = {"name": name, "seed": seed, "day": datetime.now(tz=UTC).date().isoformat(), "data": data_hash(data, FILES[name])}
+    temporary = KEPT / f"{name}.kept.tmp"
+    temporary.write_text(json.dumps({**stamp, "printed": printed, "numbers": numbers}))
+    temporary.replace(KEPT / f"{name}.kept.json")
+
+
+def section(name: str) -> str:
+    """One benchmark's part of the page, from what was kept of its run."""
+    kept = json.loads((KEPT / f"{name}.kept.json").read_text())
     title = (REPOSITORY / "benchmarks" / f"{name}.py").read_text().split('"""')[1].strip()
     lines = [
         f"## {name}",
         "",
         title,
         "",
-        f"`python benchmarks/{name}.py --seed {seed}`, {day}, data SHA-256 `{data_hash(data, FILES[name])[:16]}`, "
-        f"{len(json.loads(kept.read_text()))} numbers.",
+        f"`python benchmarks/{name}.py --seed {kept['seed']}`, {kept['day']}, data SHA-256 `{kept['data'][:16]}`, "
+        f"{len(kept['numbers'])} numbers.",
         "",
         "```text",
-        *(line.rstrip() for line in printed.read_text().splitlines()),
+        *(line.rstrip() for line in kept["printed"].splitlines()),
         "```",
         "",
     ]
@@ -82,17 +88,17 @@ def main() -> None:
     for name in options.names:
         if name not in FILES:
             raise SystemExit(f"{name} is no benchmark of the models; give any of {', '.join(FILES)}.")
-        if not (options.reuse and (KEPT / f"{name}.json").is_file()):
+        if not (options.reuse and (KEPT / f"{name}.kept.json").is_file()):
             print(f"running {name} ...", flush=True)
-            run(name, ["--data", str(options.data), "--seed", str(options.seed)])
+            run(name, data=options.data.absolute(), seed=options.seed)
     head = (
         "# Benchmarks\n\nWritten by `python benchmarks/document.py`. Brackets hold 95 % intervals. CPU seconds are those of a shared\n"
         "machine with two cores; quality does not depend on it.\n\n"
     )
-    shown = [name for name in FILES if (KEPT / f"{name}.json").is_file()]
+    shown = [name for name in FILES if (KEPT / f"{name}.kept.json").is_file()]
     page = REPOSITORY / "docs" / "benchmarks.md"
     temporary = page.with_suffix(".tmp")
-    temporary.write_text(head + "\n".join(section(name, options.data, options.seed) for name in shown))
+    temporary.write_text(head + "\n".join(section(name) for name in shown))
     temporary.replace(page)
     print(f"wrote {page.relative_to(REPOSITORY)}: {', '.join(shown)}")
 
