@@ -80,7 +80,7 @@ ASSETS = [
         "ad_score",
         feature_table="creative_features",
         learns="ad-score model (how well will this creative do beside its siblings?)",
-        kinds={"xgboost", "numpy"},
+        kinds={"xgboost", "pytorch", "numpy"},
     ),
     ad_score_fairness_report,
     ad_score_robustness_report,
