@@ -29,10 +29,19 @@ def text_statistics(texts: pl.Series, prefix: str) -> pl.DataFrame:
     >>> text_statistics(pl.Series(["Why mothers love 3 easy tricks?"]), "h").select("h_question", "h_numbers", "h_people_words").row(0)
     (1.0, 1.0, 1.0)
     """
+    if texts.null_count() == len(texts):
+        # Descriptions are often absent altogether; then there is nothing to count.
+        missing = {name: [float(name == "missing")] * len(texts) for name in TEXT_FEATURES}
+        return pl.DataFrame({f"{prefix}_{name}": values for name, values in missing.items()}, schema_overrides=_floats(prefix))
     t = pl.col("t")
     frame = texts.alias("t").to_frame().lazy().select(t.cast(pl.String).fill_null("").str.strip_chars())
     frame = frame.with_columns(l=t.str.to_lowercase().str.replace_all("’", "'"), a=t.str.extract_all(_WORD))
     return frame.with_columns(w=pl.col("l").str.extract_all(_WORD)).select(_expressions(prefix)).collect()
+
+
+@cache
+def _floats(prefix: str) -> dict[str, type[pl.DataType]]:
+    return {f"{prefix}_{name}": pl.Float64 for name in TEXT_FEATURES}
 
 
 # A single ad is answered in milliseconds; building these expressions anew would take longer than computing them.
