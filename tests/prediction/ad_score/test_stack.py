@@ -10,7 +10,7 @@ import pytest
 
 from tests.prediction.ad_score.fakes import FakeEncoder
 from tests.prediction.worlds import creatives
-from within_pipelines.exceptions import ArtifactError
+from within_pipelines.exceptions import ArtifactError, SchemaError
 from within_pipelines.prediction import AdScorePredictor
 from within_pipelines.prediction.ad_score.contrasts import pairs_within
 
@@ -104,3 +104,39 @@ def test_many_rows_are_answered_in_parts_that_agree(predictor: AdScorePredictor,
     batches = list(predictor.predict_batches(ads.partition_by("group_id")))
     assert [len(batch) for batch in batches] == [4] * 20
     assert predictor.contrasts(ads.head(0)).size == 0
+
+
+def pictured(n_groups: int = 80, *, seed: int = 0) -> pl.DataFrame:
+    """Ads with the same text whose pictures decide."""
+    rng = np.random.default_rng(seed)
+    pictures = rng.standard_normal((n_groups * 4, 6))
+    truth = -3.5 + pictures @ np.array([0.4, -0.3, 0.2, 0, 0, 0])
+    clicks = rng.binomial(20_000, 1 / (1 + np.exp(-truth)))
+    groups = np.repeat([f"g{seed}-{g}" for g in range(n_groups)], 4)
+    frame = pl.DataFrame({"group_id": groups, "headline": ["Same words here"] * len(truth), "clicks": clicks, "truth": truth})
+    return frame.with_columns(impressions=pl.lit(20_000), image_embedding=pl.Series(pictures.tolist()))
+
+
+def test_pictures_decide_where_texts_are_alike_and_a_missing_one_counts_as_usual(tmp_path: Path) -> None:
+    found = AdScorePredictor(encoder="none").fit(pictured())
+    new = pictured(60, seed=1)
+    assert accuracy(found, new) > 0.9
+    explained = found.explain(new)
+    assert explained.columns[-3] == "image"
+    np.testing.assert_allclose(
+        explained.drop("log_odds_contrast").sum_horizontal().to_numpy(), explained["log_odds_contrast"].to_numpy(), atol=1e-9
+    )
+    assert found.predict(new)[0].block_contributions["image"] == pytest.approx(explained["image"][0])
+    blind = found.contrasts(new.head(4).drop("image_embedding"))
+    np.testing.assert_allclose(blind, found.contrasts(new.head(4).with_columns(image_embedding=None)))
+    assert np.ptp(blind) == pytest.approx(0, abs=1e-9)
+    found.save(tmp_path / "m")
+    assert AdScorePredictor.load(tmp_path / "m").predict(new) == found.predict(new)
+    assert found.predict(new.to_pandas()).to_frame()["score"].to_list() == pytest.approx(found.predict(new).to_frame()["score"].to_list())
+
+
+@pytest.mark.parametrize("picture", [[1.0, 2.0], [1.0] * 5 + [float("inf")]])
+def test_pictures_of_another_kind_are_refused(picture: list[float]) -> None:
+    found = AdScorePredictor(encoder="none").fit(pictured(20))
+    with pytest.raises(SchemaError, match="The image_embedding of row 0 is no list of 6 finite numbers"):
+        found.predict(pl.DataFrame({"headline": ["Same"], "image_embedding": [picture]}))

@@ -9,6 +9,7 @@ import numpy as np
 import polars as pl
 from numpy.typing import NDArray
 
+from within_pipelines.exceptions import SchemaError
 from within_pipelines.prediction.ad_score.vocabulary import TEXT_COLUMNS, joined_text, learn_vocabulary, word_matrix, words_of
 from within_pipelines.prediction.encoder import TextEncoder
 from within_pipelines.prediction.frames import matrix
@@ -16,12 +17,13 @@ from within_pipelines.prediction.frames import matrix
 Floats = NDArray[np.float64]
 # A text column is encoded when at least this share of the training ads has it.
 _COMMON_ENOUGH = 0.2
-BLOCKS: tuple[str, ...] = ("headline", "description", "call_to_action", "format", "platform", "audience", "siblings")
+BLOCKS: tuple[str, ...] = ("headline", "description", "call_to_action", "format", "platform", "audience", "siblings", "image")
 
 
 @dataclass(frozen=True, slots=True)
 class Inputs:
-    """Columns of the input matrix in their order: `features`, then one per word of `vocabulary`, then the encoder's for each of `meanings`.
+    """Columns of the input matrix in their order: `features`, then one per word of `vocabulary`, then the encoder's for each of `meanings`,
+    then the `image_width` numbers of an image embedding (0 where the training ads had none).
 
     `idf` is the inverse document frequency of each word."""
 
@@ -30,6 +32,7 @@ class Inputs:
     idf: Floats
     meanings: tuple[str, ...]
     encoder: TextEncoder | None
+    image_width: int = 0
 
     @classmethod
     def learn(cls, frame: pl.DataFrame, *, features: Sequence[str], words: bool, encoder: TextEncoder | None) -> Inputs:
@@ -44,7 +47,8 @@ class Inputs:
                 for name in ("headline", "description")
                 if name in frame.columns and frame[name].is_not_null().mean() >= _COMMON_ENOUGH  # type: ignore[operator]
             )
-        return cls(tuple(features), vocabulary, idf, meanings, encoder)
+        width = _image_width(frame) if words else 0
+        return cls(tuple(features), vocabulary, idf, meanings, encoder, width)
 
     @property
     def n_hand(self) -> int:
@@ -58,8 +62,9 @@ class Inputs:
 
     @property
     def names(self) -> list[str]:
-        """Names of what is explained: features, words as `word:...`, and the meaning of each encoded text as `meaning:...`."""
-        return [*self.features, *(f"word:{word}" for word in self.vocabulary), *(f"meaning:{text}" for text in self.meanings)]
+        """Names of what is explained: features, words as `word:...`, the meaning of each encoded text as `meaning:...`, `image`."""
+        image = ["image"] if self.image_width else []
+        return [*self.features, *(f"word:{w}" for w in self.vocabulary), *(f"meaning:{text}" for text in self.meanings), *image]
 
     def matrix(self, frame: pl.DataFrame, *, remember: bool = True) -> Floats:
         """The input matrix. `remember=False` encodes anew, so that the numbers do not depend on what was asked before."""
@@ -71,6 +76,8 @@ class Inputs:
                 vectors = self.encoder.encode(known, remember=remember)
                 place = {text: row for row, text in enumerate(known)}
                 parts.append(vectors[[place[text] for text in texts]].astype(np.float64))
+        if self.image_width:
+            parts.append(_images(frame, self.image_width))
         return np.column_stack(parts)
 
     def _hand(self, frame: pl.DataFrame) -> Floats:
@@ -81,9 +88,11 @@ class Inputs:
         return matrix(creative_features(frame), self.features)
 
     def meaning_slices(self) -> list[slice]:
-        """Columns of each encoded text."""
+        """Columns of each encoded text, then of the image."""
         width = 0 if self.encoder is None else self.encoder.dimension
-        return [slice(self.n_explained + i * width, self.n_explained + (i + 1) * width) for i in range(len(self.meanings))]
+        found = [slice(self.n_explained + i * width, self.n_explained + (i + 1) * width) for i in range(len(self.meanings))]
+        end = self.n_explained + len(self.meanings) * width
+        return [*found, slice(end, end + self.image_width)] if self.image_width else found
 
     def explained(self, parts: Floats) -> Floats:
         """Contributions per column of the input matrix as contributions per name: those of a meaning are added up."""
@@ -115,6 +124,30 @@ class Inputs:
         """Share of each creative's words that occur in the training ads; 0 for an empty creative."""
         known = set(self.vocabulary)
         return [sum(w in known for w in words) / len(words) if words else 0.0 for words in map(words_of, joined_text(frame, TEXT_COLUMNS))]
+
+
+def _image_width(frame: pl.DataFrame) -> int:
+    """Length of the image embeddings of the training ads, 0 where too few have one."""
+    if "image_embedding" not in frame.columns or frame["image_embedding"].null_count() > (1 - _COMMON_ENOUGH) * frame.height:
+        return 0
+    return len(frame["image_embedding"].drop_nulls()[0])
+
+
+def _images(frame: pl.DataFrame, width: int) -> Floats:
+    """Image embeddings as rows; a missing one is NaN, which counts as usual.
+
+    Raises `SchemaError` for embeddings that are no lists of `width` finite numbers."""
+    result = np.full((frame.height, width), np.nan)
+    if "image_embedding" not in frame.columns:
+        return result
+    for row, values in enumerate(frame["image_embedding"].to_list()):
+        if values is None:
+            continue
+        own = np.asarray(values, dtype=np.float64) if isinstance(values, list) else np.zeros(0)
+        if own.shape != (width,) or not np.isfinite(own).all():
+            raise SchemaError(f"The image_embedding of row {row} is no list of {width} finite numbers, as those of the training ads were.")
+        result[row] = own
+    return result
 
 
 def _texts(frame: pl.DataFrame, name: str) -> list[str]:

@@ -80,12 +80,12 @@ class AdScorePredictor:
     """Ranks creatives within the group that they compete in (an ad group, an A/B test).
 
     `fit` takes a pandas or polars table with at least `headline` and `group_id`; also used where present: `description`,
-    `call_to_action`, `format`, `platform`, `audience_segment`, `impressions` (the weight of a row), `first_day` and what was known before
-    it (`account_clicks_before`, `account_impressions_before`, the same for `campaign_` and `group_`). Labels are click-through rates in
-    [0, 1]. `kind="stack"` stacks a ridge on words and text statistics, boosted trees, a ridge on the meaning of the texts and a network;
-    `kind="longer_headline"` is the simple rival. `encoder` is the sentence encoder or its name ("all-MiniLM-L6-v2",
-    "all-mpnet-base-v2", a folder, "none"); the default is the one that `find_encoder` finds, and words alone where there is none. An
-    unfitted predictor answers with the registered champion."""
+    `call_to_action`, `format`, `platform`, `audience_segment`, `image_embedding` (a list of numbers), `impressions` (the weight of a row),
+    `first_day` and what was known before it (`account_clicks_before`, `account_impressions_before`, the same for `campaign_` and
+    `group_`). Labels are click-through rates in [0, 1]. `kind="stack"` stacks a ridge on words and text statistics, boosted trees, a ridge
+    on the meaning of texts and image, and a network; `kind="longer_headline"` is the simple rival. `encoder` is the sentence encoder or its
+    name ("all-MiniLM-L6-v2", "all-mpnet-base-v2", a folder, "none"); the default is the one that `find_encoder` finds, and words alone
+    where there is none. An unfitted predictor answers with the registered champion."""
 
     model = "ad_score"
 
@@ -349,6 +349,7 @@ class AdScorePredictor:
             "features": inputs.features,
             "vocabulary": inputs.vocabulary,
             "meanings": inputs.meanings,
+            "image_width": inputs.image_width,
             "weights": state.stack.weights,
             "penalties": state.stack.penalties,
             "centre": state.centre,
@@ -404,6 +405,7 @@ class AdScorePredictor:
                 arrays["idf"],
                 tuple(values["meanings"]),
                 encoder if wanted is not None else None,
+                values["image_width"],
             ),
             stack=Stack.restored(values["weights"], values["penalties"], arrays, trees),
             centre=values["centre"],

@@ -31,7 +31,7 @@ class AdScore:
     - `confidence`: share of the creative's words that occur in the training ads, 0 to 1; 0 also for an empty creative.
     - `out_of_support`: whether the creative is unlike the training ads; `support_reasons` say how.
     - `contributions`: the strongest contributions to the contrast in log-odds, by feature; `block_contributions`: all of them, added up
-      by what an advertiser can change (headline, description, call_to_action, format, platform, audience, siblings).
+      by what an advertiser can change (headline, description, call_to_action, format, platform, audience, siblings, image).
     - `costly_words`: words of the creative whose contribution lies below -0.02 log-odds, worst first.
     - `similar_ads`: past ads most like this one that did better than their siblings, with their measured results.
     - `suggestions`: edits with their expected uplift, the surest first; empty unless `predict` was asked for them."""

@@ -35,7 +35,7 @@ class Stack:
 
     - `words`: ridge on hand-made features and words,
     - `trees`: boosted trees on hand-made features,
-    - `meaning`: ridge on the encoder's columns,
+    - `meaning`: ridge on the encoder's columns and the image embedding,
     - `network`: a network with Bradley-Terry loss on hand-made features and the encoder's columns (words where there is no encoder)."""
 
     weights: dict[str, float]
@@ -68,7 +68,7 @@ class Stack:
 
             unseen["trees"] = cross_fit(hand, fold, trees)
             found.trees = fit_trees(hand, seed=seed, threads=threads)
-            if inputs.meanings:
+            if inputs.meanings or inputs.image_width:
                 meaning = _columns(sample, slice(inputs.n_explained, sample.x.shape[1]))
                 unseen["meaning"], penalties["meaning"] = cross_fit_ridge(meaning, fold, penalties=MEANING_PENALTIES)
                 found.meaning = fit_ridge(meaning, penalty=penalties["meaning"])
@@ -153,7 +153,7 @@ def _columns(sample: Sample, columns: slice) -> Sample:
 
 def _network_columns(inputs: Inputs, width: int) -> NDArray[np.intp]:
     hand = np.arange(inputs.n_hand)
-    rest = np.arange(inputs.n_explained, width) if inputs.meanings else np.arange(inputs.n_hand, inputs.n_explained)
+    rest = np.arange(inputs.n_explained, width) if inputs.meanings or inputs.image_width else np.arange(inputs.n_hand, inputs.n_explained)
     return np.concatenate([hand, rest])
 
 
