@@ -124,12 +124,15 @@ def score_ads(ws: Workspace, pin: Pin, day: date, known_at: datetime) -> pl.Data
     text = [name for name in CREATIVE_FEATURES.columns if name.startswith(("headline", "description"))]
     linguistic = features.select(text).to_dicts()
     content = features.select([name for name in CREATIVE_FEATURES.columns if name not in text]).to_dicts()
+    images = rows["image_path"].to_list()
     analyses = [
         {
             "content_features": _nonzero(content[i]),
             "linguistic_analysis": _nonzero(linguistic[i]),
             "visual_elements": None,
-            "visual_reason": "no image file came with the export",
+            "visual_reason": "no image file came with the export"
+            if images[i] is None
+            else "an image file is named, but pictures are not read",
             "performance_projections": {
                 "predicted_ctr": score.predicted_ctr,
                 "ctr_interval": [score.ctr_low, score.ctr_high],
