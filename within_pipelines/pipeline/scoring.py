@@ -130,9 +130,7 @@ def score_ads(ws: Workspace, pin: Pin, day: date, known_at: datetime) -> pl.Data
             "content_features": _nonzero(content[i]),
             "linguistic_analysis": _nonzero(linguistic[i]),
             "visual_elements": None,
-            "visual_reason": "no image file came with the export"
-            if images[i] is None
-            else "an image is named, but no picture is read",
+            "visual_reason": "no image file came with the export" if images[i] is None else "an image is named, but no picture is read",
             "performance_projections": {
                 "predicted_ctr": score.predicted_ctr,
                 "ctr_interval": [score.ctr_low, score.ctr_high],
