@@ -266,37 +266,6 @@ def test_unusable_settings_are_refused() -> None:
         AdScorePredictor(level=90)
 
 
-def test_groups_that_share_a_headline_stay_together_and_a_given_cluster_counts_more() -> None:
-    from within_pipelines.prediction.ad_score.predictor import _clusters
-
-    rows = pl.DataFrame({"group_id": [f"g{i // 2}" for i in range(40)], "headline": [f"headline {i}" for i in range(40)]})
-    tied = rows.with_columns(headline=pl.when(pl.int_range(40).is_in([1, 2])).then(pl.lit(" Same Text")).otherwise("headline"))
-    names = _clusters(tied)
-    assert names[:4] == ["g0"] * 4
-    assert len(set(names)) == 19
-    given = tied.with_columns(cluster_id=pl.when(pl.int_range(40) < 6).then(pl.lit("story")))
-    assert _clusters(given)[:7] == ["g0"] * 6 + ["g3"]
-
-
-def test_a_group_is_never_split_and_missing_headlines_tie_nothing() -> None:
-    from within_pipelines.prediction.ad_score.predictor import _clusters
-
-    rows = pl.DataFrame({"group_id": [f"g{i // 2}" for i in range(40)], "headline": [None] * 20 + [f"own {i}" for i in range(20)]})
-    assert _clusters(rows) == rows["group_id"].to_list()
-    by_ad = rows.with_columns(cluster_id=pl.int_range(40).cast(pl.String))
-    assert _clusters(by_ad) == rows["group_id"].to_list()
-    with pytest.raises(SampleError, match="cluster_id makes 1 clusters of all groups; at least 5 are needed to hold some back"):
-        _clusters(rows.with_columns(cluster_id=pl.lit("all")))
-
-
-def test_texts_that_are_used_everywhere_tie_nothing_together() -> None:
-    from within_pipelines.prediction.ad_score.predictor import _clusters
-
-    headlines = ["the same" if i % 2 else f"own {i}" for i in range(40)]
-    rows = pl.DataFrame({"group_id": [f"g{i // 2}" for i in range(40)], "headline": headlines})
-    assert _clusters(rows) == rows["group_id"].to_list()
-
-
 def test_win_probabilities_of_two_siblings_add_up_to_one_and_follow_the_difference(
     ad_predictor: AdScorePredictor, new_ads: pl.DataFrame
 ) -> None:

@@ -12,7 +12,8 @@ from numpy.typing import NDArray
 
 from within_pipelines.exceptions import SampleError
 from within_pipelines.prediction.ad_score.contrasts import Observed, group_mean, observe, pairs_within, within_group
-from within_pipelines.prediction.ad_score.predictor import AdScorePredictor, beside_share, sampling_noise, win_probability
+from within_pipelines.prediction.ad_score.predictor import AdScorePredictor
+from within_pipelines.prediction.ad_score.winning import beside_share, sampling_noise, win_probability
 from within_pipelines.prediction.calibration import calibration_slope
 from within_pipelines.prediction.evaluation import Evaluation
 from within_pipelines.prediction.metrics import auroc, debiased_ece, log_loss, reliability_table

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import json
 from collections.abc import Iterable, Iterator
 from dataclasses import asdict, dataclass, replace
@@ -17,14 +16,12 @@ from numpy.typing import NDArray
 from within_pipelines.exceptions import ArtifactError, NotFittedError, SampleError, SettingsError
 from within_pipelines.prediction.ad_score.contrasts import (
     HIDDEN,
-    MOST_COMPARED,
     Observed,
     between_ad_variance,
-    group_mean,
     observe,
-    pairs_within,
     within_group,
 )
+from within_pipelines.prediction.ad_score.folds import clusters_of, folds_of
 from within_pipelines.prediction.ad_score.inputs import BLOCKS, Inputs
 from within_pipelines.prediction.ad_score.levels import LevelModel, check_history, given_levels
 from within_pipelines.prediction.ad_score.library import AdLibrary, PastAd
@@ -34,8 +31,9 @@ from within_pipelines.prediction.ad_score.stack import Stack
 from within_pipelines.prediction.ad_score.suggestions import EDITABLE, EditInterval, Suggestion, bag_of, edit_distance, edits, offered
 from within_pipelines.prediction.ad_score.support import Support
 from within_pipelines.prediction.ad_score.vocabulary import joined_text, words_of
+from within_pipelines.prediction.ad_score.winning import beside_share, fit_sharpness, win_probability
 from within_pipelines.prediction.artifact import read_artifact, write_artifact
-from within_pipelines.prediction.calibration import fit_log_odds, logit, sigmoid
+from within_pipelines.prediction.calibration import sigmoid
 from within_pipelines.prediction.champion import champion_folder
 from within_pipelines.prediction.conformal import conformal_quantile
 from within_pipelines.prediction.encoder import TextEncoder, find_encoder
@@ -49,8 +47,6 @@ ASSUMED_IMPRESSIONS = 10_000.0
 _MINIMUM_GROUPS = 12
 _LENGTH = ("headline_characters",)
 _COSTLY = -0.02
-# Logistic with this slope and normal agree within .01 (Camilli 1994); its tails allow for the rare ad that no text explains.
-LOGISTIC = 1.702
 _MOST_SIBLINGS = 50
 _MOST_EDITS = 12
 # Rows whose input matrix is held at once.
@@ -185,7 +181,7 @@ class AdScorePredictor:
         weight = 1 / (seen.variance + spread**2)
         contrast = within_group(seen.log_odds, weight, seen.group, seen.n_groups)
         sample = Sample(x, contrast, weight, seen.group)
-        fold = _folds(_clusters(frame), seed)
+        fold = folds_of(clusters_of(frame), seed=seed)
         stack, unseen = Stack.fit(inputs, sample, fold, spread=spread, simple=simple, seed=seed, threads=threads)
         beside = within_group(unseen, weight, seen.group, seen.n_groups)
         residual, quantile = self._interval(sample, contrast - beside, seen.variance)
@@ -197,7 +193,7 @@ class AdScorePredictor:
             spread=spread,
             residual=residual,
             quantile=quantile,
-            sharpness=_sharpness(seen, unseen, residual),
+            sharpness=fit_sharpness(seen, unseen, residual=residual),
             edit_interval=EditInterval.fit(frame, seen.group, contrast, seen.variance, unseen, level=self.level, seed=seed),
             choices=offered(frame),
             support=Support.learn(inputs, frame, x, seed=seed),
@@ -504,48 +500,6 @@ def _rates(state: _Fitted, frame: pl.DataFrame, contrast: Floats) -> tuple[list[
     return rates(centre), rates(centre - half), rates(centre + half)
 
 
-def win_probability(difference: Floats, *, residual: float, noise: Floats | float = 0.0) -> Floats:
-    """P(an ad beats its sibling), from the predicted difference of their contrasts, the residual spread of each and sampling noise.
-
-    >>> win_probability(np.array([0.0, 0.3]), residual=0.2).round(2)
-    array([0.5 , 0.86])
-    """
-    return sigmoid(LOGISTIC * difference / np.sqrt(2 * residual**2 + noise))
-
-
-def sampling_noise(seen: Observed) -> Floats:
-    """Variance of each ad's observed log-odds at its group's click-through rate: what the next such result would scatter by."""
-    own = 1 / (1 + np.exp(-seen.log_odds))
-    rate = group_mean(own, seen.impressions, seen.group, seen.n_groups)[seen.group]
-    result: Floats = 1 / np.maximum(seen.impressions * rate * (1 - rate), 0.5)
-    return result
-
-
-def _sharpness(seen: Observed, unseen: Floats, residual: float) -> float:
-    """Slope of who won on what was predicted, over pairs of siblings that no part had seen (Platt 1999, without intercept)."""
-    first, second = pairs_within(seen.group, most=MOST_COMPARED)
-    # Every other pair the other way round, so that both outcomes occur; without intercept the way round changes nothing.
-    flip = np.arange(first.size) % 2 == 1
-    first, second = np.where(flip, second, first), np.where(flip, first, second)
-    gap = seen.log_odds[first] - seen.log_odds[second]
-    noise = sampling_noise(seen)
-    p = win_probability(unseen[first] - unseen[second], residual=residual, noise=noise[first] + noise[second])
-    decided = gap != 0
-    won = (gap[decided] > 0).astype(np.float64)
-    # Worth about two hundred pairs at slope 1, because a handful of ads says nothing about calibration.
-    return float(np.clip(fit_log_odds(logit(p[decided])[:, None], won, penalty=np.array([10.0]), prior=np.ones(1))[0], 0.0, 2.0))
-
-
-def beside_share(group: NDArray[np.intp]) -> Floats:
-    """Share of an ad's own variance that is left beside its siblings' mean, which it is part of: 1 - 1/n among n, 1 alone.
-
-    >>> beside_share(np.array([0, 0, 1])).tolist()
-    [0.5, 0.5, 1.0]
-    """
-    sizes = np.bincount(group)[group]
-    return np.where(sizes > 1, 1 - 1 / np.maximum(sizes, 1), 1.0)
-
-
 def _wins(frame: pl.DataFrame, contrast: Floats, group: NDArray[np.intp] | None, residual: float) -> list[dict[str, float]]:
     found: list[dict[str, float]] = [{} for _ in range(frame.height)]
     if group is None:
@@ -607,51 +561,6 @@ def _with_features(frame: pl.DataFrame) -> pl.DataFrame:
 def _normal(z: float) -> float:
     """Standard normal distribution function."""
     return 0.5 * (1 + erf(float(z) / sqrt(2)))
-
-
-def _clusters(frame: pl.DataFrame) -> list[str]:
-    """The cluster of each row: as given, else groups connected by a shared headline.
-
-    A group is never split, whatever its rows are given. Where headlines tie more than a tenth of the ads together
-    they are used everywhere, new ads will share them too, and each of those groups stands for itself.
-
-    Raises `SampleError` when given clusters leave fewer than five parts."""
-    from scipy.sparse import coo_array
-    from scipy.sparse.csgraph import connected_components
-
-    groups = frame["group_id"].cast(pl.String).to_list()
-    given = "cluster_id" in frame.columns
-    shared = frame["cluster_id" if given else "headline"].cast(pl.String).fill_null("").str.strip_chars().str.to_lowercase().to_list()
-    _, group = np.unique(np.array(groups), return_inverse=True)
-    # What is missing ties nothing together.
-    tying = np.array([text != "" for text in shared])
-    _, text = np.unique(np.array(shared), return_inverse=True)
-    n_groups, nodes = int(group.max()) + 1, int(group.max()) + int(text.max()) + 2
-    edges = coo_array((np.ones(int(tying.sum())), (group[tying], n_groups + text[tying])), shape=(nodes, nodes))
-    _, component = connected_components(edges, directed=False)
-    own = component[group]
-    if given and np.unique(own).size < 5:
-        raise SampleError(f"cluster_id makes {np.unique(own).size} clusters of all groups; at least 5 are needed to hold some back.")
-    sizes = np.bincount(own)
-    tied = np.ones(own.size, dtype=bool) if given else sizes[own] <= max(0.1 * own.size, np.bincount(group).max())
-    # Named after its first group, so that a hash of the name does not depend on the other clusters.
-    first: dict[int, str] = {}
-    for number, name in sorted(zip(own.tolist(), groups, strict=True), key=lambda pair: pair[1]):
-        first.setdefault(number, name)
-    return [first[number] if kept else name for number, name, kept in zip(own.tolist(), groups, tied.tolist(), strict=True)]
-
-
-def _folds(names: list[str], seed: int) -> NDArray[np.int64]:
-    fold = np.array([_fold(name, seed) for name in names])
-    # Few groups may all fall into one fold; then deal them in order.
-    if min(len({n for n, f in zip(names, fold, strict=True) if f == k}) for k in range(5)) < 2:
-        order = {name: i % 5 for i, name in enumerate(sorted(set(names)))}
-        fold = np.array([order[name] for name in names])
-    return fold
-
-
-def _fold(name: str, seed: int) -> int:
-    return hashlib.sha256(f"{seed}/{name}".encode()).digest()[0] % 5
 
 
 def _siblings(frame: pl.DataFrame) -> NDArray[np.intp] | None:
