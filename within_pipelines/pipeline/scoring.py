@@ -11,6 +11,7 @@ import polars as pl
 
 from within_pipelines.exceptions import ModelNotFoundError, SampleError
 from within_pipelines.lake import knowledge_time
+from within_pipelines.pipeline.feeds import planned_changes, tell_stopped_feeds
 from within_pipelines.pipeline.tables import ACCOUNT_ENTITY, HEALTH_ENTITY, maturity, possible_ads
 from within_pipelines.pipeline.training import load_version
 from within_pipelines.pipeline.workspace import Pin, Workspace
@@ -231,7 +232,12 @@ def _earlier_scores(ws: Workspace, day: date) -> dict[tuple[str, str, str], list
 
 
 def find_anomalies(ws: Workspace, pin: Pin, day: date, known_at: datetime) -> pl.DataFrame:
-    """Alarms on `day`, and the metrics of the newest two weeks with their flags."""
+    """What is wrong on `day`: stopped feeds, then alarms; `kind` is "missing", "stalled" or "anomaly" as `AnomalyDetector.detect` says it.
+
+    Kept beside it: the metrics of the newest two weeks with their flags. What HOME/calendar.yaml plans is no alarm; it is kept with its
+    reason. An account whose feed stopped has an alert until it goes on.
+
+    Raises `SchemaError` when the calendar does not fit its schema."""
     from within_pipelines.database import PerformanceMetricRepository
     from within_pipelines.features import metric_series
 
@@ -243,8 +249,10 @@ def find_anomalies(ws: Workspace, pin: Pin, day: date, known_at: datetime) -> pl
         return pl.DataFrame()
     scored = detector.score_series(series).filter(pl.col("timestamp") > day - timedelta(days=_KEPT_DAYS))
     kept = scored.filter(pl.col("value").is_finite())
+    judged = detector.judge(series, calendar=planned_changes(ws))
     place = ("platform", "account_id", "metric", "timestamp")
-    causes = {tuple(finding[name] for name in place): finding.get("cause") for finding in detector.judge(series).findings}
+    alarmed = {tuple(finding[name] for name in place): finding for finding in judged.findings}
+    planned = {tuple(finding[name] for name in place): str(finding["reason"]) for finding in judged.suppressed}
     number: Callable[[Any], float | None] = lambda x: None if x is None or x != x else float(x)
     stored = pl.DataFrame(
         [
@@ -256,7 +264,7 @@ def find_anomalies(ws: Workspace, pin: Pin, day: date, known_at: datetime) -> pl
                 "period_start": row["timestamp"],
                 "period_end": row["timestamp"],
                 "expected_value": number(row["expected"]),
-                "is_anomaly": bool(row["alarm"]),
+                "is_anomaly": where in alarmed,
                 "anomaly_score": number(row["score"]),
                 "metadata": {
                     "state": row["state"],
@@ -264,32 +272,34 @@ def find_anomalies(ws: Workspace, pin: Pin, day: date, known_at: datetime) -> pl
                     "high": number(row["high"]),
                     "direction": row["direction"],
                     "severity": number(row["severity"]),
-                    "cause": causes.get(tuple(row[name] for name in place)),
+                    "cause": alarmed.get(where, {}).get("cause"),
+                    "planned": planned.get(where),
                     "currency": row["currency"],
                     "model_sha256": version.model_sha256,
                     "model_version": version.version,
                 },
             }
             for row in kept.iter_rows(named=True)
+            for where in [tuple(row[name] for name in place)]
         ],
         schema_overrides={"metadata": pl.Object, "expected_value": pl.Float64, "anomaly_score": pl.Float64},
         infer_schema_length=None,
     )
     if stored.height:
         PerformanceMetricRepository(ws.database).save(stored)
-    alarms = kept.filter(pl.col("alarm") & (pl.col("timestamp") == day))
-    shown = (
-        "platform",
-        "account_id",
-        "metric",
-        "timestamp",
-        "value",
-        "expected",
-        "low",
-        "high",
-        "direction",
-        "score",
-        "p_value",
-        "currency",
-    )
-    return alarms.select(shown).sort("score", "account_id", "metric", descending=[True, False, False])
+    tell_stopped_feeds(ws, judged.feeds, series, now=known_at)
+    return _wrong(judged.feeds, [finding for finding in judged.findings if finding["timestamp"] == day], series)
+
+
+_SHOWN = ("kind", *ACCOUNT_ENTITY, "metric", "timestamp", "value", "points", "expected", "low", "high", "direction", "score", "p_value")
+
+
+def _wrong(feeds: Sequence[dict[str, Any]], alarms: Sequence[dict[str, Any]], series: pl.DataFrame) -> pl.DataFrame:
+    """Stopped feeds and alarms as one table, each sorted so that the worst comes first."""
+    feeds = sorted(feeds, key=lambda feed: (feed["account_id"], feed["metric"]))
+    alarms = sorted(alarms, key=lambda alarm: (-alarm["score"], alarm["account_id"], alarm["metric"]))
+    types: dict[str, Any] = dict.fromkeys(_SHOWN, pl.String) | dict.fromkeys(_SHOWN[5:], pl.Float64)
+    types |= {"timestamp": pl.Date, "points": pl.Int64, "direction": pl.String}
+    table = pl.DataFrame([{name: row.get(name) for name in _SHOWN} for row in (*feeds, *alarms)], schema=types)
+    money = series.group_by(ACCOUNT_ENTITY).agg(pl.col("currency").drop_nulls().first())
+    return table.join(money, on=ACCOUNT_ENTITY, how="left", maintain_order="left")
