@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import asdict, dataclass
 from datetime import date, datetime, timedelta
 from typing import TYPE_CHECKING, Any, cast
@@ -12,7 +12,7 @@ import polars as pl
 from within_pipelines.exceptions import ModelNotFoundError, SampleError
 from within_pipelines.lake import knowledge_time
 from within_pipelines.pipeline.feeds import planned_changes, tell_stopped_feeds
-from within_pipelines.pipeline.tables import ACCOUNT_ENTITY, HEALTH_ENTITY, maturity, possible_ads
+from within_pipelines.pipeline.tables import ACCOUNT_ENTITY, HEALTH_ENTITY, HEALTH_HORIZON, maturity, possible_ads
 from within_pipelines.pipeline.training import load_version
 from within_pipelines.pipeline.workspace import Pin, Workspace
 
@@ -26,6 +26,8 @@ _SERIES_DAYS = 140
 _LIVE_DAYS = 7
 # The level of click-through rates is set anew from ads that started within this many days, given so many groups of them.
 _RECENT_DAYS, _RECENT_GROUPS = 28, 12
+# The band of account health learns from the outcomes of every third day, as in training, and of at most so many.
+_OUTCOME_STEP, _MOST_OUTCOMES = 3, 30
 # Metrics of this many days are kept with their anomaly flags at each scoring, because restatements change the newest ones.
 _KEPT_DAYS = 14
 
@@ -154,25 +156,44 @@ def _nonzero(values: dict[str, Any]) -> dict[str, float]:
 
 
 def score_accounts(ws: Workspace, pin: Pin, day: date, known_at: datetime) -> pl.DataFrame:
-    """Health of every account and campaign on `day`; accounts carry an empty `campaign_id`."""
+    """Health of every account and campaign on `day`; accounts carry an empty `campaign_id`.
+
+    The band of the log ratio first learns from the outcomes that became known since the model was fitted (adaptive conformal inference);
+    it is learned anew from the artifact each time, so that a day scored again gets the same band."""
     from within_pipelines.database import AccountHealthRepository
-    from within_pipelines.features import account_features, run_by_account
+    from within_pipelines.features import account_features, account_labels, run_by_account
 
     version = champion(ws, "account_health")
     predictor = cast("AccountHealthPredictor", load_version(ws, version))
     curve = maturity(ws, pin)
+    lived = _outcome_origins(predictor.learned_until, day)
 
     def features_of(history: pl.DataFrame) -> pl.DataFrame:
-        campaigns = account_features(history, origins=[day], entity=HEALTH_ENTITY, maturity=curve)
-        accounts = account_features(history, origins=[day], entity=ACCOUNT_ENTITY, maturity=curve)
+        campaigns = account_features(history, origins=[*lived, day], entity=HEALTH_ENTITY, maturity=curve)
+        accounts = account_features(history, origins=[*lived, day], entity=ACCOUNT_ENTITY, maturity=curve)
         return pl.concat([accounts.with_columns(campaign_id=pl.lit("")).select(campaigns.columns), campaigns])
 
-    batches = ws.lake.account_batches(commit_seq=pin.commit_seq, as_of=known_at, end=day)
-    rows = run_by_account(batches, features_of).sort(*HEALTH_ENTITY)
+    def outcomes_of(history: pl.DataFrame) -> pl.DataFrame:
+        known: dict[str, Any] = {"origins": lived, "horizon": HEALTH_HORIZON, "as_of": known_at, "maturity": curve}
+        campaigns = account_labels(history, entity=HEALTH_ENTITY, **known)
+        accounts = account_labels(history, entity=ACCOUNT_ENTITY, **known)
+        return pl.concat([accounts.with_columns(campaign_id=pl.lit("")).select(campaigns.columns), campaigns])
+
+    def batches() -> Iterator[pl.DataFrame]:
+        return ws.lake.account_batches(commit_seq=pin.commit_seq, as_of=known_at, end=day)
+
+    features = run_by_account(batches(), features_of)
+    if features.is_empty():
+        return pl.DataFrame()
+    if lived:
+        outcomes = run_by_account(batches(), outcomes_of).filter("mature").select(*HEALTH_ENTITY, "origin", "log_ratio")
+        predictor.update(features.join(outcomes, on=[*HEALTH_ENTITY, "origin"]).sort("origin", *HEALTH_ENTITY))
+    rows = features.filter(pl.col("origin") == day).sort(*HEALTH_ENTITY)
     if rows.is_empty():
         return pl.DataFrame()
     reports = predictor.predict(rows)
     earlier = _earlier_scores(ws, day)
+    learned_until = None if predictor.learned_until is None else predictor.learned_until.isoformat()
     stored = pl.DataFrame(
         [
             {
@@ -190,7 +211,7 @@ def score_accounts(ws: Workspace, pin: Pin, day: date, known_at: datetime) -> pl
                 "risk_factors": [asdict(factor) for factor in report.risk_factors],
                 "optimization_suggestions": list(report.recommendations),
                 "historical_performance": {"scores": earlier.get((report.platform, report.account_id, report.campaign_id), [])},
-                "spend_efficiency": report.evidence | _outlook(report),
+                "spend_efficiency": report.evidence | _outlook(report) | {"outcomes_until": learned_until},
             }
             for report, row in zip(reports, rows.iter_rows(named=True), strict=True)
         ],
@@ -199,6 +220,14 @@ def score_accounts(ws: Workspace, pin: Pin, day: date, known_at: datetime) -> pl
     ).with_columns(_stamp(version, pin))
     AccountHealthRepository(ws.database).save(stored)
     return stored.drop(_HEALTH_JSON).sort("overall_score", nulls_last=True)
+
+
+def _outcome_origins(learned_until: date | None, day: date) -> list[date]:
+    """Origins since the last outcome that the model learned from whose horizon is over on `day`: every third day, the newest 30."""
+    if learned_until is None:
+        return []
+    newest = day - timedelta(days=HEALTH_HORIZON)
+    return [newest - timedelta(days=back) for back in range(0, (newest - learned_until).days, _OUTCOME_STEP)][:_MOST_OUTCOMES][::-1]
 
 
 _HEALTH_JSON = ("engagement_trends", "risk_factors", "optimization_suggestions", "historical_performance", "spend_efficiency")

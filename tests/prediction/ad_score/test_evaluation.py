@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from types import SimpleNamespace
+
 import numpy as np
 import polars as pl
 import pytest
@@ -84,6 +86,9 @@ class Told:
 
     def contrasts(self, rows: pl.DataFrame) -> np.ndarray:
         return rows["told"].to_numpy()
+
+    def predict(self, rows: pl.DataFrame) -> list[SimpleNamespace]:
+        return [SimpleNamespace(engagement=t, sentiment=50.0, complexity=1.0, audience_match=50.0, topic=None) for t in rows["told"]]
 
     def explain(self, rows: pl.DataFrame) -> pl.DataFrame:
         return rows.select(told="told", intercept=0.0, log_odds_contrast="told")

@@ -11,6 +11,7 @@ import polars as pl
 from numpy.typing import NDArray
 
 from within_pipelines.exceptions import SampleError
+from within_pipelines.prediction.ad_score.components import component_validation
 from within_pipelines.prediction.ad_score.contrasts import Observed, group_mean, observe, pairs_within, within_group
 from within_pipelines.prediction.ad_score.predictor import AdScorePredictor
 from within_pipelines.prediction.ad_score.winning import beside_share, sampling_noise, win_probability
@@ -152,7 +153,8 @@ def evaluate_ad_score(
 
     A pair's outcome is which of the two had the higher click-through rate; its predicted probability allows for the sampling noise of
     both. `lift` is the mean click-through rate of the chosen ad over the mean of its group, less 1; `ndcg_at_1` its rate over the best
-    rate of the group. Ads that share the highest score count by their mean, and groups without a click say nothing.
+    rate of the group. Ads that share the highest score count by their mean, and groups without a click say nothing. The table `components`
+    holds each component score against the results (`component_validation`).
 
     Raises `SampleError` when the test ads hold no pair, or none that differs by more than chance."""
     pairs = Pairs.of(test, rng=rng)
@@ -178,7 +180,13 @@ def evaluate_ad_score(
         },
         first_day=days[0],
         last_day=days[-1],
-        tables={"reliability": reliability_table(pairs.won, pairs.chance(candidate)), "importance": _importance(predictor, test)},
+        tables={
+            "reliability": reliability_table(pairs.won, pairs.chance(candidate)),
+            "importance": _importance(predictor, test),
+            "components": component_validation(
+                predictor.predict(test), pairs.seen, pairs.first, pairs.second, pairs.won, pairs.clusters, rng=rng
+            ),
+        },
     )
 
 
