@@ -72,7 +72,7 @@ def packages(folder: Path) -> pl.DataFrame:
 
 
 def with_level(ads: pl.DataFrame) -> pl.DataFrame:
-    """A first day for each test's week (weeks count from New Year), and the whole site's clicks and impressions of the 28 days before it."""
+    """A first day for each test's week (weeks count from New Year), and all clicks and impressions of the 28 days before it."""
     weeks = sorted(ads["test_week"].unique().to_list())
     monday = {week: date(week // 100, 1, 1) + timedelta(days=7 * (week % 100)) for week in weeks}
     totals = {row[0]: row[1:] for row in ads.group_by("test_week").agg(pl.col("clicks", "impressions").sum()).iter_rows()}
