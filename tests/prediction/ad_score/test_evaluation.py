@@ -27,6 +27,16 @@ def test_the_split_is_by_time_and_test_ads_have_siblings(ads: pl.DataFrame) -> N
     assert "g0000" not in split_ad_score(late)[1]["group_id"].to_list()
 
 
+def test_a_newer_ad_with_the_headline_of_an_older_one_is_no_test(ads: pl.DataFrame) -> None:
+    older, newer = split_ad_score(ads)
+    told, told_group = newer["headline"][0], newer["group_id"][0]
+    known = older.with_columns(headline=pl.when(pl.int_range(pl.len()) == 0).then(pl.lit(f" {told.upper()}")).otherwise("headline"))
+    _, kept = split_ad_score(pl.concat([known, newer]))
+    assert told not in kept.filter(pl.col("group_id") == told_group)["headline"].to_list()
+    assert kept.columns == newer.columns
+    assert newer.height - kept.height >= 1
+
+
 @pytest.mark.parametrize("rows", [0, 12])
 def test_too_few_ads_to_hold_some_back_are_refused(ads: pl.DataFrame, rows: int) -> None:
     with pytest.raises(SampleError, match=r"\d older and \d newer ads are too few to hold some back; give a longer history"):
