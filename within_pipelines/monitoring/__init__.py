@@ -13,16 +13,20 @@ from within_pipelines.monitoring.alerts import (
     alert_for_verdict,
 )
 from within_pipelines.monitoring.feature_drift import FeatureDrift, FeatureDriftReport, feature_drift
+from within_pipelines.monitoring.findings import MONITORS, MonitorFinding, MonitorReport
 from within_pipelines.monitoring.kolmogorov_smirnov import KolmogorovSmirnov, kolmogorov_smirnov, kolmogorov_smirnov_distance
 from within_pipelines.monitoring.population_stability import PopulationStability, population_stability_index
 from within_pipelines.monitoring.state import DriftState
 
 __all__ = [
+    "MONITORS",
     "Alert",
     "DriftState",
     "FeatureDrift",
     "FeatureDriftReport",
     "KolmogorovSmirnov",
+    "MonitorFinding",
+    "MonitorReport",
     "PopulationStability",
     "Severity",
     "alert_for_check",
