@@ -31,6 +31,8 @@ class Settings(BaseSettings):
     demo_days: int = Field(default=200, ge=60, description="Days of history of the demo agency.")
     encoder: str | None = Field(default=None, description="Folder of a sentence encoder; `none` for no encoder; default: the extra `text`.")
     threads: int = Field(default=2, ge=1, description="Threads for model fitting.")
+    alerts_file: Path | None = Field(default=None, description="YAML file of alert channels; default HOME/alerts.yaml.")
+    dagster_url: str = Field(default="http://127.0.0.1:3000", description="Address of the Dagster UI, for links in alerts.")
 
     @field_validator("home")
     @classmethod
@@ -41,6 +43,11 @@ class Settings(BaseSettings):
     def landing(self) -> Path:
         """Folder where exports arrive."""
         return self.home / "landing"
+
+    @cached_property
+    def alerts(self) -> Path:
+        """File of alert channels; it need not exist."""
+        return self.home / "alerts.yaml" if self.alerts_file is None else self.alerts_file.expanduser().absolute()
 
     @cached_property
     def lake(self) -> str:

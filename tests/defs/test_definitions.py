@@ -78,7 +78,9 @@ def test_jobs_schedules_and_sensors_are_there_and_running() -> None:
         assert schedule.default_status is dg.DefaultScheduleStatus.RUNNING
         assert schedule.execution_timezone == "UTC"
     sensors = {s.name: s for s in defs.sensors or []}
-    assert set(sensors) == {"new_exports_sensor", "check_failure_sensor", "run_failure_alert_sensor", "orphaned_run_sensor"}
+    assert set(sensors) == {
+        "new_exports_sensor", "check_failure_sensor", "run_failure_alert_sensor", "orphaned_run_sensor", "deliver_alerts_sensor",
+    }  # fmt: skip
     assert all(s.default_status is dg.DefaultSensorStatus.RUNNING for s in sensors.values())
 
 

@@ -8,6 +8,8 @@ from collections.abc import Iterator
 
 import dagster as dg
 
+from within_pipelines.defs.delivery import DELIVERY_SENSORS
+from within_pipelines.defs.heartbeat import heartbeat
 from within_pipelines.defs.ingest.assets import SETTLE_SECONDS
 from within_pipelines.defs.jobs import JOBS, ingest_daily
 from within_pipelines.defs.reaper import reap_orphaned_runs
@@ -23,6 +25,7 @@ RUNNING = dg.DefaultSensorStatus.RUNNING
     default_status=RUNNING,
     description="Starts one ingest for every new state of the landing folder.",
 )
+@heartbeat("new_exports_sensor", seconds=60)
 def new_exports_sensor(context: dg.SensorEvaluationContext, within: WithinResource) -> dg.SensorResult | dg.SkipReason:
     """Compare names, sizes and times of the landed files with the last tick; file contents are not read here."""
     from within_pipelines.ingest import landing_files
@@ -91,6 +94,7 @@ _SHORT = frozenset({"failed", "rows", "files_off", "open", "champion", "infinite
     default_status=RUNNING,
     description="Checks that failed in a run that went on: an alert each; checks that pass again close theirs.",
 )
+@heartbeat("check_failure_sensor", seconds=0)
 def check_failure_sensor(context: dg.RunStatusSensorContext, within: WithinResource) -> None:
     """A run that succeeds closes the alert about its failures."""
     from within_pipelines.pipeline import close_alert
@@ -112,6 +116,7 @@ def check_failure_sensor(context: dg.RunStatusSensorContext, within: WithinResou
     default_status=RUNNING,
     description="A failed run becomes an alert that names its step and error; so do the checks that failed in it.",
 )
+@heartbeat("run_failure_alert_sensor", seconds=0)
 def run_failure_alert_sensor(context: dg.RunFailureSensorContext, within: WithinResource) -> None:
     """One alert per job and step while the failure lasts."""
     from within_pipelines.monitoring import alert_for_run
@@ -132,7 +137,8 @@ def run_failure_alert_sensor(context: dg.RunFailureSensorContext, within: Within
     default_status=RUNNING,
     description="Fails runs whose process was killed, so that the queue does not wait for them.",
 )
-def orphaned_run_sensor(context: dg.SensorEvaluationContext) -> dg.SkipReason:
+@heartbeat("orphaned_run_sensor", seconds=60)
+def orphaned_run_sensor(context: dg.SensorEvaluationContext, within: WithinResource) -> dg.SkipReason:
     """Never requests a run; what it did is in its skip reason."""
     reaped = reap_orphaned_runs(context.instance)
     return dg.SkipReason(
@@ -140,4 +146,4 @@ def orphaned_run_sensor(context: dg.SensorEvaluationContext) -> dg.SkipReason:
     )
 
 
-SENSORS = [orphaned_run_sensor, new_exports_sensor, check_failure_sensor, run_failure_alert_sensor]
+SENSORS = [orphaned_run_sensor, new_exports_sensor, check_failure_sensor, run_failure_alert_sensor, *DELIVERY_SENSORS]

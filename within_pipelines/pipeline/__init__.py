@@ -3,8 +3,10 @@
 Plain functions on an open `Workspace`. Dagster, the command line and a bare Python process call the same ones, so what the UI shows is
 what the code does."""
 
+from within_pipelines.pipeline.alert_manager import AlertManager, Delivered, Precision, alert_precision
 from within_pipelines.pipeline.alerting import close_alert, open_alert
 from within_pipelines.pipeline.audits import audit_fairness, audit_robustness
+from within_pipelines.pipeline.heartbeats import Silent, silent_sensors
 from within_pipelines.pipeline.landing import check_quality, ingest_landing, ingest_path, landing_is_empty, provide_exports
 from within_pipelines.pipeline.release import (
     Judged,
@@ -47,14 +49,19 @@ from within_pipelines.pipeline.workspace import Pin, Workspace
 __all__ = [
     "KINDS",
     "MODELS",
+    "AlertManager",
+    "Delivered",
     "Judged",
     "Pin",
+    "Precision",
     "Released",
     "ScoreReport",
+    "Silent",
     "Table",
     "Tidied",
     "Trained",
     "Workspace",
+    "alert_precision",
     "audit_fairness",
     "audit_robustness",
     "build_account_features",
@@ -85,6 +92,7 @@ __all__ = [
     "score_accounts",
     "score_ads",
     "score_day",
+    "silent_sensors",
     "summarise",
     "tidy",
     "train",
