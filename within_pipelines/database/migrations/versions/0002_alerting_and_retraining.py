@@ -1,5 +1,7 @@
 """Alerts with trail and outbox, retraining requests and decisions, heartbeats of sensors."""
 
+from typing import Any
+
 import sqlalchemy as sa
 from alembic import op
 
@@ -11,7 +13,7 @@ depends_on = None
 TIME = sa.DateTime(timezone=True)
 
 
-def _common() -> list[sa.Column]:
+def _common() -> list[sa.Column[Any]]:
     return [
         sa.Column("id", sa.Integer(), nullable=False),
         sa.Column("created_at", TIME, server_default=sa.text("CURRENT_TIMESTAMP"), nullable=False),
@@ -19,7 +21,7 @@ def _common() -> list[sa.Column]:
     ]
 
 
-def _added() -> list[sa.Column]:
+def _added() -> list[sa.Column[Any]]:
     return [
         sa.Column("group_key", sa.String(length=256), server_default="", nullable=False),
         sa.Column("likely_cause", sa.Text(), server_default="", nullable=False),
