@@ -1,9 +1,10 @@
-"""How are scores, health, metrics, versions, verdicts and alerts kept?
+"""How are scores, health, metrics, versions, verdicts, findings and alerts kept?
 
 The only room that imports SQLAlchemy. Other rooms hand over and receive frozen values or polars frames, never ORM objects."""
 
 from within_pipelines.database.base import BaseModel, UTCDateTime
 from within_pipelines.database.engine import Database
+from within_pipelines.database.monitoring import MonitorFindingModel, MonitoringRepository
 from within_pipelines.database.operations import (
     AlertModel,
     AliasHistoryModel,
@@ -31,6 +32,8 @@ __all__ = [
     "BaseModel",
     "Database",
     "ModelVersionModel",
+    "MonitorFindingModel",
+    "MonitoringRepository",
     "PerformanceMetricModel",
     "PerformanceMetricRepository",
     "SqlRegistry",
