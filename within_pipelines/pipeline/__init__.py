@@ -5,7 +5,9 @@ what the code does."""
 
 from within_pipelines.pipeline.alerting import close_alert, open_alert
 from within_pipelines.pipeline.audits import audit_fairness, audit_robustness
+from within_pipelines.pipeline.drift_reference import DriftReference, keep_reference, read_reference
 from within_pipelines.pipeline.landing import check_quality, ingest_landing, ingest_path, landing_is_empty, provide_exports
+from within_pipelines.pipeline.monitoring import calendar_path, latest_report, monitor_day, report_path
 from within_pipelines.pipeline.release import (
     Judged,
     Released,
@@ -47,6 +49,7 @@ from within_pipelines.pipeline.workspace import Pin, Workspace
 __all__ = [
     "KINDS",
     "MODELS",
+    "DriftReference",
     "Judged",
     "Pin",
     "Released",
@@ -61,6 +64,7 @@ __all__ = [
     "build_creative_features",
     "build_metric_series",
     "build_training_set",
+    "calendar_path",
     "calibration_verdict",
     "champion",
     "check_quality",
@@ -76,12 +80,17 @@ __all__ = [
     "ingest_landing",
     "ingest_path",
     "judge",
+    "keep_reference",
     "landing_is_empty",
+    "latest_report",
     "load_version",
+    "monitor_day",
     "open_alert",
     "performance_verdict",
     "provide_exports",
+    "read_reference",
     "release",
+    "report_path",
     "score_accounts",
     "score_ads",
     "score_day",
