@@ -1,4 +1,4 @@
-"""How are scores, health, metrics, versions, verdicts and alerts kept?
+"""How are scores, health, metrics, versions, verdicts, findings and alerts kept?
 
 The only room that imports SQLAlchemy. Other rooms hand over and receive frozen values or polars frames, never ORM objects."""
 
@@ -6,6 +6,7 @@ from within_pipelines.database.alert_store import AlertStore, Resolution
 from within_pipelines.database.alerting import AlertEventModel, OutboxModel
 from within_pipelines.database.base import BaseModel, UTCDateTime
 from within_pipelines.database.engine import Database
+from within_pipelines.database.monitoring import MonitorFindingModel, MonitoringRepository
 from within_pipelines.database.operations import (
     AlertModel,
     AliasHistoryModel,
@@ -49,6 +50,8 @@ __all__ = [
     "Heartbeat",
     "HeartbeatRepository",
     "ModelVersionModel",
+    "MonitorFindingModel",
+    "MonitoringRepository",
     "Outbox",
     "OutboxModel",
     "PerformanceMetricModel",

@@ -51,9 +51,11 @@ class AlertStore(AlertRepository):
             found = select(AlertModel).where(AlertModel.status == "open", AlertModel.dedup_key.startswith(prefix, autoescape=True))
             return [alert_record(row) for row in session.scalars(found.order_by(AlertModel.id))]
 
-    def closed_since(self, prefix: str, since: datetime) -> set[str]:
-        """Keys that start with `prefix` and were closed at `since` or later."""
-        closed = select(AlertModel.dedup_key).where(AlertModel.closed_at >= since, AlertModel.dedup_key.startswith(prefix, autoescape=True))
+    def resolved_since(self, prefix: str, since: datetime) -> set[str]:
+        """Keys that start with `prefix` and that a person has closed at `since` or later."""
+        closed = select(AlertModel.dedup_key).where(
+            AlertModel.closed_at >= since, AlertModel.resolution.is_not(None), AlertModel.dedup_key.startswith(prefix, autoescape=True)
+        )
         with self._database.reading() as session:
             return set(session.scalars(closed))
 

@@ -13,7 +13,7 @@ IN_PROCESS = dg.in_process_executor
 
 INGEST = dg.AssetSelection.assets("ad_performance", "ad_creatives", "quarantine")
 FEATURES = dg.AssetSelection.groups("features")
-SCORES = dg.AssetSelection.assets("ad_scores", "account_health", "anomalies")
+SCORES = dg.AssetSelection.assets("ad_scores", "account_health", "anomalies", "account_alerts")
 MODELS = ("ad_score", "account_health", "anomaly")
 FEATURE_TABLE = {"ad_score": "creative_features", "account_health": "account_features", "anomaly": "metric_series"}
 
