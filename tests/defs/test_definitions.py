@@ -73,13 +73,14 @@ def test_jobs_schedules_and_sensors_are_there_and_running() -> None:
         "train_and_score", "compact_lake",
     }  # fmt: skip
     schedules = {s.name: s for s in defs.schedules or []}
-    assert len(schedules) == 6
+    assert len(schedules) == 7
     for schedule in schedules.values():
         assert schedule.default_status is dg.DefaultScheduleStatus.RUNNING
         assert schedule.execution_timezone == "UTC"
     sensors = {s.name: s for s in defs.sensors or []}
     assert set(sensors) == {
         "new_exports_sensor", "check_failure_sensor", "run_failure_alert_sensor", "orphaned_run_sensor", "deliver_alerts_sensor",
+        "drift_sensor", "performance_sensor",
     }  # fmt: skip
     assert all(s.default_status is dg.DefaultSensorStatus.RUNNING for s in sensors.values())
 

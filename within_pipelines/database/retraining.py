@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any
 
-from sqlalchemy import JSON, Float, Index, Integer, String, Text, UniqueConstraint, select
+from sqlalchemy import JSON, Float, Index, Integer, String, Text, UniqueConstraint, func, select
 from sqlalchemy.orm import Mapped, mapped_column
 
 from within_pipelines.database.base import BaseModel, UTCDateTime
@@ -116,11 +116,20 @@ class RetrainingRepository:
             rows = RetrainingRequestModel.find(session, model=model, answered_at=None)
             return [RetrainingRequest(row.id, row.model, row.who, row.why, row.requested_at) for row in rows]
 
-    def record(self, decision: StoredDecision, *, answered: tuple[int, ...] = ()) -> bool:
-        """Append a decision and mark the requests that it answers; False when this very decision is there already."""
+    def record(self, decision: StoredDecision, *, answered: tuple[int, ...] = (), after: datetime | None = None) -> bool:
+        """Append a decision and mark the requests that it answers; False when this very decision is there already.
+
+        A decision to train is refused, too, when another one was recorded since `after`, the newest that the decider knew of."""
         with self._database.writing() as session:
+            if not self._database.is_sqlite:
+                # Two deciders at once would both find nothing recorded.
+                session.execute(select(func.pg_advisory_xact_lock(func.hashtext(f"retrain {decision.model}"))))
             if RetrainingDecisionModel.latest(session, decision_key=decision.decision_key) is not None:
                 return False
+            if decision.action == "retrain":
+                last = RetrainingDecisionModel.latest(session, model=decision.model, action="retrain")
+                if last is not None and last.decided_at != after:
+                    return False
             session.add(RetrainingDecisionModel(**{n: getattr(decision, n) for n in StoredDecision.__dataclass_fields__} | {
                 "evidence": dict(decision.evidence)}))  # fmt: skip
             if answered:

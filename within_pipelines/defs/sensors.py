@@ -14,6 +14,7 @@ from within_pipelines.defs.ingest.assets import SETTLE_SECONDS
 from within_pipelines.defs.jobs import JOBS, ingest_daily
 from within_pipelines.defs.reaper import reap_orphaned_runs
 from within_pipelines.defs.resource import WithinResource
+from within_pipelines.defs.retraining import RETRAINING_SENSORS
 
 RUNNING = dg.DefaultSensorStatus.RUNNING
 
@@ -146,4 +147,4 @@ def orphaned_run_sensor(context: dg.SensorEvaluationContext, within: WithinResou
     )
 
 
-SENSORS = [orphaned_run_sensor, new_exports_sensor, check_failure_sensor, run_failure_alert_sensor, *DELIVERY_SENSORS]
+SENSORS = [orphaned_run_sensor, new_exports_sensor, check_failure_sensor, run_failure_alert_sensor, *DELIVERY_SENSORS, *RETRAINING_SENSORS]

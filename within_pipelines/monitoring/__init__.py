@@ -11,6 +11,7 @@ from within_pipelines.monitoring.alerts import (
     Severity,
     alert_for_check,
     alert_for_drift,
+    alert_for_finding,
     alert_for_run,
     alert_for_silent_sensor,
     alert_for_verdict,
@@ -41,6 +42,7 @@ from within_pipelines.monitoring.performance_estimate import (
 )
 from within_pipelines.monitoring.population_stability import PopulationStability, population_stability_index
 from within_pipelines.monitoring.reference_profile import BinnedShift, FeatureProfile, ReferenceProfile, binned_drift, reference_profile
+from within_pipelines.monitoring.retraining import Action, ModelState, RetrainingDecision, RetrainingPolicy, Trigger, decide
 from within_pipelines.monitoring.state import DriftState
 from within_pipelines.monitoring.table_drift import FeatureShift, TableDrift, table_drift
 from within_pipelines.monitoring.two_sample import TwoSample, two_sample
@@ -48,6 +50,7 @@ from within_pipelines.monitoring.two_sample import TwoSample, two_sample
 __all__ = [
     "MONITORS",
     "AccountJudgement",
+    "Action",
     "Alert",
     "AlertBudget",
     "AlertSettings",
@@ -68,6 +71,7 @@ __all__ = [
     "LossRegression",
     "MeanShift",
     "MeasurementCalendar",
+    "ModelState",
     "MonitorFinding",
     "MonitorReport",
     "Occasion",
@@ -75,14 +79,18 @@ __all__ = [
     "PopulationStability",
     "ReferenceProfile",
     "RelationChange",
+    "RetrainingDecision",
+    "RetrainingPolicy",
     "Sent",
     "Severity",
     "TableDrift",
+    "Trigger",
     "TwoSample",
     "account_evidence",
     "accumulate",
     "alert_for_check",
     "alert_for_drift",
+    "alert_for_finding",
     "alert_for_run",
     "alert_for_silent_sensor",
     "alert_for_verdict",
@@ -90,6 +98,7 @@ __all__ = [
     "calibration_drift",
     "compare_counts",
     "correlation_drift",
+    "decide",
     "divergence",
     "estimate_from_probabilities",
     "feature_drift",

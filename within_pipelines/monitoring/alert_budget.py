@@ -182,6 +182,8 @@ def _opened(budget: AlertBudget, statistic: Floats) -> Bools:
 
 # A tail is drawn through these quantiles: each leaves a quarter of what the one before leaves.
 _QUANTILES = (0.80, 0.95, 0.9875)
+# From one of them to the next, for the slowest tail of a mean of calibrated surprises: -log10 of a p-value, all metrics moving as one.
+_STEEPEST = float(np.log10(4.0))
 _ROUNDS = 5
 _EXPLAINED = 0.025
 
@@ -192,12 +194,15 @@ def _incidents(statistic: Floats) -> Bools:
     The tail is a generalised Pareto law through three quantiles, whose shape is Pickands' (1975) less one standard error and never below
     the exponential: a mean of surprises falls off faster than that. From the height on at which it explains at most one in forty of the
     days beyond, days are incidents; they are taken out and everything is judged again by the tail of the rest, because they raised its
-    quantiles and its shape, which is why the first turn takes it for exponential. Cutting at a quantile instead would make the next
+    quantiles and its shape, which is why the first turn takes it for that of
+    calibrated p-values. Cutting at a quantile instead would make the next
     value look improbable, for ever."""
     incident = np.zeros(statistic.shape, dtype=bool)
     for turn in range(_ROUNDS):
         known = np.sort(statistic[np.isfinite(statistic) & ~incident])
         first, middle, high = np.quantile(known, _QUANTILES)
+        if turn == 0:
+            high = min(high, middle + _STEEPEST)
         candidates = np.sort(statistic[np.isfinite(statistic) & (statistic > high)])
         explained = (
             len(known) * (1.0 - _QUANTILES[2]) * _beyond(candidates - high, first, middle, high, n=len(known), exponential=turn == 0)

@@ -11,6 +11,7 @@ from urllib.parse import quote
 
 from within_pipelines.exceptions import SampleError
 from within_pipelines.monitoring.feature_drift import FeatureDriftReport
+from within_pipelines.monitoring.findings import MonitorFinding
 from within_pipelines.monitoring.state import DriftState
 from within_pipelines.stats import Status, Verdict
 
@@ -147,4 +148,31 @@ def alert_for_silent_sensor(sensor: str, *, last_tick_at: datetime) -> Alert:
         detail=f"Its last tick ended on {last_tick_at:%Y-%m-%d at %H:%M} UTC; see its ticks in the Dagster UI under Automation.",
         closes_when=f"{sensor} finishes a tick.",
         context={"sensor": sensor},
+    )
+
+
+_STATES = {DriftState.DRIFTED: "has drifted", DriftState.MEASUREMENT_CHANGE: "changed its measurement"}
+
+
+def alert_for_finding(found: MonitorFinding) -> Alert | None:
+    """A warning when a monitor found that something moved, an information when a measurement change explains it, else None."""
+    if found.state not in _STATES:
+        return None
+    named = f" ({', '.join(found.features[:3])})" if found.features else ""
+    return Alert(
+        dedup_key=f"monitor/{found.model}/{found.monitor}",
+        severity=Severity.WARNING if found.drifted else Severity.INFO,
+        title=f"{found.model}: {found.monitor} {_STATES[found.state]}{named}",
+        detail=found.reason or "See the report of the day.",
+        closes_when=f"{found.monitor} calls {found.model} stable, or another version of it serves.",
+        context={
+            "model": found.model,
+            "monitor": found.monitor,
+            "day": found.day.isoformat(),
+            "asset": found.monitor,
+            "model_sha256": str(found.evidence.get("model_sha256", "")),
+        },
+        group=f"monitor/{found.model}",
+        likely_cause=f"{', '.join(found.features[:3])} moved" if found.features else "",
+        money_at_risk=found.money_at_risk,
     )

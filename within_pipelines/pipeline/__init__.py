@@ -23,6 +23,7 @@ from within_pipelines.pipeline.release import (
     release,
     validate_golden_sets,
 )
+from within_pipelines.pipeline.retraining import Decided, decide_retraining, request_retraining, runs_to_request, tell_findings
 from within_pipelines.pipeline.scoring import ScoreReport, champion, find_anomalies, score_accounts, score_ads, score_day
 from within_pipelines.pipeline.summary import summarise
 from within_pipelines.pipeline.tables import (
@@ -55,6 +56,7 @@ __all__ = [
     "AccountReview",
     "AlertBacktest",
     "AlertManager",
+    "Decided",
     "Delivered",
     "DriftReference",
     "Judged",
@@ -81,6 +83,7 @@ __all__ = [
     "check_quality",
     "close_alert",
     "code_version",
+    "decide_retraining",
     "evaluate",
     "false_alarm_verdict",
     "feature_table",
@@ -102,12 +105,15 @@ __all__ = [
     "read_reference",
     "release",
     "report_path",
+    "request_retraining",
     "review_accounts",
+    "runs_to_request",
     "score_accounts",
     "score_ads",
     "score_day",
     "silent_sensors",
     "summarise",
+    "tell_findings",
     "tidy",
     "train",
     "trained_version",
