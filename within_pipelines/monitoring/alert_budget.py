@@ -185,7 +185,7 @@ _QUANTILES = (0.80, 0.95, 0.9875)
 # From one of them to the next, for the slowest tail of a mean of calibrated surprises: -log10 of a p-value, all metrics moving as one.
 _STEEPEST = float(np.log10(4.0))
 _ROUNDS = 5
-_EXPLAINED = 0.025
+_EXPLAINED_AT_FIRST, _EXPLAINED = 0.2, 0.025
 
 
 def _incidents(statistic: Floats) -> Bools:
@@ -195,7 +195,7 @@ def _incidents(statistic: Floats) -> Bools:
     the exponential: a mean of surprises falls off faster than that. From the height on at which it explains at most one in forty of the
     days beyond, days are incidents; they are taken out and everything is judged again by the tail of the rest, because they raised its
     quantiles and its shape, which is why the first turn takes it for that of
-    calibrated p-values. Cutting at a quantile instead would make the next
+    calibrated p-values and asks for one in five only. Cutting at a quantile instead would make the next
     value look improbable, for ever."""
     incident = np.zeros(statistic.shape, dtype=bool)
     for turn in range(_ROUNDS):
@@ -207,9 +207,10 @@ def _incidents(statistic: Floats) -> Bools:
         explained = (
             len(known) * (1.0 - _QUANTILES[2]) * _beyond(candidates - high, first, middle, high, n=len(known), exponential=turn == 0)
         )
-        out = np.nonzero(explained <= _EXPLAINED * np.arange(len(candidates), 0, -1))[0]
+        share = _EXPLAINED_AT_FIRST if turn == 0 else _EXPLAINED
+        out = np.nonzero(explained <= share * np.arange(len(candidates), 0, -1))[0]
         if not len(out):
-            break
+            return np.zeros(statistic.shape, dtype=bool)
         grown = _spread(statistic >= candidates[out[0]], statistic > high)
         if np.array_equal(grown, incident):
             break
