@@ -27,6 +27,14 @@ from within_pipelines.monitoring.findings import MONITORS, MonitorFinding, Monit
 from within_pipelines.monitoring.kolmogorov_smirnov import KolmogorovSmirnov, kolmogorov_smirnov, kolmogorov_smirnov_distance
 from within_pipelines.monitoring.mean_shift import MeanShift, mean_shift
 from within_pipelines.monitoring.measurement_calendar import CalendarEvent, EventKind, MeasurementCalendar
+from within_pipelines.monitoring.multivariate import (
+    MultivariateShift,
+    classifier_two_sample,
+    least_squares_density_difference,
+    maximum_mean_discrepancy,
+    standardised,
+    text_drift,
+)
 from within_pipelines.monitoring.performance_estimate import (
     Divergence,
     LossRegression,
@@ -37,10 +45,14 @@ from within_pipelines.monitoring.performance_estimate import (
 from within_pipelines.monitoring.population_stability import PopulationStability, population_stability_index
 from within_pipelines.monitoring.reference_profile import BinnedShift, FeatureProfile, ReferenceProfile, binned_drift, reference_profile
 from within_pipelines.monitoring.state import DriftState
+from within_pipelines.monitoring.streams import ADWIN, DDM, EDDM, PageHinkley
 from within_pipelines.monitoring.table_drift import FeatureShift, TableDrift, table_drift
 from within_pipelines.monitoring.two_sample import TwoSample, two_sample
 
 __all__ = [
+    "ADWIN",
+    "DDM",
+    "EDDM",
     "MONITORS",
     "Alert",
     "BinnedShift",
@@ -62,6 +74,8 @@ __all__ = [
     "MeasurementCalendar",
     "MonitorFinding",
     "MonitorReport",
+    "MultivariateShift",
+    "PageHinkley",
     "PairChange",
     "PopulationStability",
     "ReferenceProfile",
@@ -75,6 +89,7 @@ __all__ = [
     "alert_for_verdict",
     "binned_drift",
     "calibration_drift",
+    "classifier_two_sample",
     "compare_counts",
     "correlation_drift",
     "divergence",
@@ -84,12 +99,16 @@ __all__ = [
     "jensen_shannon_distance",
     "kolmogorov_smirnov",
     "kolmogorov_smirnov_distance",
+    "least_squares_density_difference",
     "loss_change",
+    "maximum_mean_discrepancy",
     "mean_shift",
     "performance_table",
     "population_stability_index",
     "reference_profile",
     "relation_change",
+    "standardised",
     "table_drift",
+    "text_drift",
     "two_sample",
 ]
