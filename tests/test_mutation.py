@@ -15,6 +15,7 @@ import numpy as np
 import polars as pl
 import pytest
 
+from tests.monitoring.laws import DESCRIBERS, DETECTORS
 from within_pipelines import fairness, monitoring, robustness, stats, validation
 from within_pipelines.monitoring import DriftState
 from within_pipelines.stats import Estimate, Status, Verdict
@@ -321,6 +322,7 @@ CASES: dict[str, tuple[Callable[..., None], Callable[..., Any], list[Callable[..
     "robustness": (law_robustness, robustness.stability_report, verdicts()),
     "feed_faults": (law_rows_carry_no_order, robustness.feed_faults, [idle_feed]),
     "text_perturbations": (law_texts_change, robustness.text_perturbations, [idle_text]),
+    **DETECTORS,
 }
 
 
@@ -342,7 +344,7 @@ def test_every_gate_and_test_of_significance_has_a_law() -> None:
     # Not judges themselves: they prepare, describe, or are built from what is covered.
     exempt = {
         stats: {"paired_difference", "permute_clusters", "resampled_rows", "two_way_rows"},
-        monitoring: {"alert_for_check", "alert_for_drift", "alert_for_run", "alert_for_verdict", "kolmogorov_smirnov_distance"},
+        monitoring: {"alert_for_check", "alert_for_drift", "alert_for_run", "alert_for_verdict", "kolmogorov_smirnov_distance"} | DESCRIBERS,
         validation: {"load_golden", "record_golden"},
         fairness: {"demographic_parity_ratio", "group_means"},
         robustness: {"ask", "duplicated_rows", "homoglyphs", "lower_case", "missing_column", "missing_values", "punctuation", "scaled_unit",

@@ -1,10 +1,10 @@
-"""Daily ingest and scores, weekly retraining, monthly refresh of everything, daily golden-set validation. All times are UTC."""
+"""Daily ingest, scores, golden-set validation and monitoring, weekly retraining, monthly refresh of everything. All times are UTC."""
 
 from datetime import timedelta
 
 import dagster as dg
 
-from within_pipelines.defs.jobs import MODELS, compact_lake, retrain, score_daily, train_and_score, validate_golden_set
+from within_pipelines.defs.jobs import MODELS, compact_lake, monitor_drift, retrain, score_daily, train_and_score, validate_golden_set
 from within_pipelines.defs.retraining import run_in_flight
 
 RUNNING = dg.DefaultScheduleStatus.RUNNING
@@ -73,6 +73,14 @@ SCHEDULES: list[dg.ScheduleDefinition] = [
         execution_timezone="UTC",
         default_status=RUNNING,
         description="Ask every champion its golden sample again, every day.",
+    ),
+    dg.ScheduleDefinition(
+        name="monitor_drift_daily",
+        job=monitor_drift,
+        cron_schedule="15 12 * * *",
+        execution_timezone="UTC",
+        default_status=RUNNING,
+        description="After the morning's exports and scores: has the world moved since the champions were trained?",
     ),
     dg.ScheduleDefinition(
         name="compact_lake_weekly",

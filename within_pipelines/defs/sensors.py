@@ -67,6 +67,8 @@ def _tell_checks(context: dg.RunStatusSensorContext, within: WithinResource) -> 
     with within.open() as workspace:
         for evaluation, passed in _failed_checks(context):
             asset, check = evaluation.asset_key.to_user_string(), evaluation.check_name
+            if check.endswith(_TOLD_BY_DRIFT_SENSOR):
+                continue
             detail = evaluation.description or "; ".join(f"{k}: {v.value}" for k, v in evaluation.metadata.items() if k in _SHORT)
             alert = alert_for_check(
                 asset=asset,
@@ -84,6 +86,8 @@ def _tell_checks(context: dg.RunStatusSensorContext, within: WithinResource) -> 
     return failed
 
 
+# These checks show findings that `drift_sensor` tells with their money and cause.
+_TOLD_BY_DRIFT_SENSOR = "_is_calm"
 _SHORT = frozenset({"failed", "rows", "files_off", "open", "champion", "infinite", "missing_everywhere", "off"})
 
 

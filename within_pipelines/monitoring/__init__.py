@@ -33,6 +33,14 @@ from within_pipelines.monitoring.findings import MONITORS, MonitorFinding, Monit
 from within_pipelines.monitoring.kolmogorov_smirnov import KolmogorovSmirnov, kolmogorov_smirnov, kolmogorov_smirnov_distance
 from within_pipelines.monitoring.mean_shift import MeanShift, mean_shift
 from within_pipelines.monitoring.measurement_calendar import CalendarEvent, EventKind, MeasurementCalendar
+from within_pipelines.monitoring.multivariate import (
+    MultivariateShift,
+    classifier_two_sample,
+    least_squares_density_difference,
+    maximum_mean_discrepancy,
+    standardised,
+    text_drift,
+)
 from within_pipelines.monitoring.performance_estimate import (
     Divergence,
     LossRegression,
@@ -44,11 +52,12 @@ from within_pipelines.monitoring.population_stability import PopulationStability
 from within_pipelines.monitoring.reference_profile import BinnedShift, FeatureProfile, ReferenceProfile, binned_drift, reference_profile
 from within_pipelines.monitoring.retraining import Action, ModelState, RetrainingDecision, RetrainingPolicy, Trigger, decide
 from within_pipelines.monitoring.state import DriftState
+from within_pipelines.monitoring.streams import ADWIN, DDM, EDDM, PageHinkley
 from within_pipelines.monitoring.table_drift import FeatureShift, TableDrift, table_drift
 from within_pipelines.monitoring.two_sample import TwoSample, two_sample
 
 __all__ = [
-    "MONITORS",
+    "ADWIN",
     "AccountJudgement",
     "Action",
     "Alert",
@@ -59,8 +68,10 @@ __all__ = [
     "CalibrationDrift",
     "CategoryShift",
     "CorrelationDrift",
+    "DDM",
     "Divergence",
     "DriftState",
+    "EDDM",
     "EventKind",
     "FeatureDrift",
     "FeatureDriftReport",
@@ -69,12 +80,15 @@ __all__ = [
     "KolmogorovSmirnov",
     "LossChange",
     "LossRegression",
+    "MONITORS",
     "MeanShift",
     "MeasurementCalendar",
     "ModelState",
     "MonitorFinding",
     "MonitorReport",
+    "MultivariateShift",
     "Occasion",
+    "PageHinkley",
     "PairChange",
     "PopulationStability",
     "ReferenceProfile",
@@ -96,6 +110,7 @@ __all__ = [
     "alert_for_verdict",
     "binned_drift",
     "calibration_drift",
+    "classifier_two_sample",
     "compare_counts",
     "correlation_drift",
     "decide",
@@ -106,7 +121,9 @@ __all__ = [
     "jensen_shannon_distance",
     "kolmogorov_smirnov",
     "kolmogorov_smirnov_distance",
+    "least_squares_density_difference",
     "loss_change",
+    "maximum_mean_discrepancy",
     "mean_shift",
     "performance_table",
     "population_stability_index",
@@ -115,6 +132,8 @@ __all__ = [
     "relation_change",
     "sign",
     "signature_holds",
+    "standardised",
     "table_drift",
+    "text_drift",
     "two_sample",
 ]

@@ -78,7 +78,9 @@ def trained_on(ws: Workspace, pin: Pin, model: str, predictor: Any, rng: np.rand
             "brier",
         )
     scored = predictor.score_series(held, limits=False)
-    return Monitored(_sampled(_wide(rows), rng), _sampled(_alarms(scored), rng), pl.DataFrame(), "")
+    newest: date = rows["timestamp"].max()  # type: ignore[assignment]
+    settled = rows.filter(pl.col("timestamp") <= newest - timedelta(days=WINDOW_DAYS["anomaly"]))
+    return Monitored(_sampled(_wide(settled), rng), _sampled(_alarms(scored), rng), pl.DataFrame(), "")
 
 
 def seen_on(ws: Workspace, pin: Pin, model: str, predictor: Any, day: date, *, judged_after: date, rng: np.random.Generator) -> Monitored:
@@ -104,11 +106,14 @@ def weekly_spend(ws: Workspace, pin: Pin, day: date) -> dict[str, float]:
 
 # Account health
 
+# Features that say what day it is or how long the account is known: a window of a week always differs in them.
+_CLOCKS = ("weekday_sin", "weekday_cos", "history_share")
+
 
 def _health_features(rows: pl.DataFrame) -> pl.DataFrame:
     from within_pipelines.features import ACCOUNT_FEATURES
 
-    return rows.select(*_keys("origin"), *ACCOUNT_FEATURES.columns)
+    return rows.select(*_keys("origin"), *(name for name in ACCOUNT_FEATURES.columns if name not in _CLOCKS))
 
 
 def _health_judged(predictor: AccountHealthPredictor, rows: pl.DataFrame) -> pl.DataFrame:
@@ -260,8 +265,10 @@ def _series_window(ws: Workspace, pin: Pin, detector: AnomalyDetector, day: date
 
     facts = ws.lake.facts(commit_seq=pin.commit_seq, as_of=known_at, start=day - timedelta(days=_SERIES_DAYS - 1), end=day)
     series = metric_series(facts, maturity=maturity(ws, pin))
-    recent = pl.col("timestamp") > day - timedelta(days=WINDOW_DAYS["anomaly"])
+    span = timedelta(days=WINDOW_DAYS["anomaly"])
+    recent, settled = pl.col("timestamp") > day - span, pl.col("timestamp").is_between(day - 2 * span, day - span, closed="right")
     if series.filter(recent).is_empty():
         raise SampleError(f"No account has facts in the {WINDOW_DAYS['anomaly']} days up to {day}.")
     scored = detector.score_series(series, limits=False).filter(recent)
-    return Monitored(_wide(series.filter(recent)), _alarms(scored), pl.DataFrame(), "")
+    # Conversions of the newest week are still coming in; the week before shows a shift of the world and not of the calendar.
+    return Monitored(_wide(series.filter(settled)), _alarms(scored), pl.DataFrame(), "")

@@ -28,8 +28,10 @@ if TYPE_CHECKING:
     from within_pipelines.monitoring import MeasurementCalendar
     from within_pipelines.registry import ModelVersion
 
-# The budget: of all days on which a monitor calls a champion's data drifted, at most this share is expected to be wrong.
-FALSE_DISCOVERY_RATE = 0.05
+# The budget: of the days of a period on which a monitor calls something drifted, at most this share is expected to be wrong. Where nothing
+# ever moves, that is one false alarm in 22 periods at most. Each champion starts a period, and so do every four weeks: a level that had to
+# last for ever would soon be too low to see anything.
+FALSE_DISCOVERY_RATE, INITIAL_SHARE, PERIOD_DAYS = 0.05, 0.9, 28
 PERMUTATIONS = (999, 9_999)
 CALENDAR_FILE = "measurement_calendar.yaml"
 _ROUTINE = ("data_drift", "prediction_drift", "concept_drift", "calibration_drift", "feature_correlation", "estimated_performance")
@@ -133,11 +135,11 @@ def _model_findings(
     case = _Case(model, version, reference, window, day, weekly_spend(ws, pin, day), calendar, rng)
     findings = []
     for monitor in _ROUTINE:
-        level = _level(ws, monitor, model, version, day)
+        level = _level(ws, monitor, model, version, reference, day)
         found = _MONITORS[monitor](case, level)
         if found.drifted:
             found = _explained(case, found, level)
-        budget = {"alpha_today": level, "false_discovery_rate": FALSE_DISCOVERY_RATE, "procedure": "LORD++"}
+        budget = {"alpha_today": level, "false_discovery_rate": FALSE_DISCOVERY_RATE, "procedure": "LORD++", "period_days": PERIOD_DAYS}
         trained = {"reference_sha256": reference.sha256, "reference_until": reference.last_day, "version": version.version}
         findings.append(replace(found, evidence={**found.evidence, **budget, **trained, **stamp}))
     return findings
@@ -147,14 +149,16 @@ def _unable(model: str, day: date, reason: str, **evidence: Any) -> list[Monitor
     return [MonitorFinding(monitor, model, day, DriftState.INSUFFICIENT, reason=reason, evidence=evidence) for monitor in _ROUTINE]
 
 
-def _level(ws: Workspace, monitor: str, model: str, version: ModelVersion, day: date) -> float:
-    """Today's significance level from the p-values of earlier days; the stream begins anew with each champion."""
+def _level(ws: Workspace, monitor: str, model: str, version: ModelVersion, reference: DriftReference, day: date) -> float:
+    """Today's significance level from the p-values of earlier days of the same period; periods are counted from the reference's end."""
     from within_pipelines.database import MonitoringRepository
     from within_pipelines.stats import lord_level
 
+    begun = reference.last_day + timedelta(days=PERIOD_DAYS * ((day - reference.last_day).days // PERIOD_DAYS))
     earlier = MonitoringRepository(ws.database).findings(monitor, model, before=day)
-    same = [f for f in earlier if f.evidence.get("model_sha256") == version.model_sha256]
-    return lord_level([f.p_value for f in same if f.p_value is not None], alpha=FALSE_DISCOVERY_RATE)
+    same = [f for f in earlier if f.day >= begun and f.evidence.get("model_sha256") == version.model_sha256]
+    tested = [f.p_value for f in same if f.p_value is not None]
+    return lord_level(tested, alpha=FALSE_DISCOVERY_RATE, initial_share=INITIAL_SHARE, horizon=PERIOD_DAYS)
 
 
 def _permutations(level: float) -> int:

@@ -36,20 +36,26 @@ def _checked(p_values: ArrayLike, alpha: float) -> list[float]:
     return found
 
 
-def lord_level(p_values: ArrayLike, *, alpha: float = 0.05, initial_share: float = 0.5) -> float:
+def lord_level(p_values: ArrayLike, *, alpha: float = 0.05, initial_share: float = 0.5, horizon: int | None = None) -> float:
     """The level at which the next test may reject, given all earlier p-values, oldest first: LORD++.
 
     alpha_t = gamma_t w0 + (alpha - w0) gamma_{t - tau_1} + alpha sum over later rejections j of gamma_{t - tau_j}, with w0 = `initial_share`
-    times alpha and tau_j the time of the j-th rejection (Ramdas, Yang, Wainwright and Jordan, 2017). The false discovery rate of all tests so
-    far is at most `alpha` for independent p-values; every rejection earns level for later tests.
+    times alpha and tau_j the time of the j-th rejection (Ramdas, Yang, Wainwright and Jordan, 2017). The false discovery rate of all
+    tests so far is at most `alpha` for independent p-values; every rejection earns level for later tests. gamma falls like
+    log(t) / (t exp(sqrt(log t))); with a `horizon` it is 1 / horizon for so many tests and 0 after them, which keeps the level from
+    dying within a period that is then begun anew.
 
-    Raises `SampleError` for an alpha outside (0, 1) or a p-value outside [0, 1].
+    Raises `SampleError` for an alpha outside (0, 1), a p-value outside [0, 1], or a horizon below 1.
 
     >>> lord_level([]) < 0.05 and lord_level([0.9] * 20) < lord_level([0.9] * 19 + [1e-9])
     True
+    >>> round(lord_level([0.9] * 5, horizon=25), 4), lord_level([0.9] * 25, horizon=25)
+    (0.001, 0.0)
     """
     past = _checked(p_values, alpha)
-    gamma = _gamma_lord(len(past) + 1)
+    if horizon is not None and horizon < 1:
+        raise SampleError(f"horizon is {horizon}; give at least one test.")
+    gamma = _gamma_lord(len(past) + 1) if horizon is None else np.where(np.arange(len(past) + 1) < horizon, 1 / horizon, 0.0)
     start = initial_share * alpha
     rejected: list[int] = []
     level = 0.0
@@ -63,7 +69,8 @@ def lord_level(p_values: ArrayLike, *, alpha: float = 0.05, initial_share: float
 
 
 def saffron_level(p_values: ArrayLike, *, alpha: float = 0.05, candidate: float = 0.5, initial_share: float = 0.5) -> float:
-    """The level of the next test by SAFFRON, which charges only tests with p > `candidate`: from their number it learns how many nulls are true.
+    """The level of the next test by SAFFRON, which charges only tests with p > `candidate`: their
+    number tells how many nulls are true.
 
     alpha_t = min(candidate, (1 - candidate) (w0 gamma_{t - C_0} + (alpha - w0) gamma_{t - tau_1 - C_1} + alpha sum gamma_{t - tau_j - C_j}))
     where C_j counts candidates after the j-th rejection (Ramdas, Zrnic, Wainwright and Jordan, 2018). It gains most where p-values

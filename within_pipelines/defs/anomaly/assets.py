@@ -19,7 +19,7 @@ CHECKS = model_checks("anomaly")
 
 
 @dg.asset(
-    group_name="monitoring",
+    group_name="anomaly",
     kinds={"numpy", "sqlalchemy"},
     owners=["team:ml"],
     deps=["anomalies"],
