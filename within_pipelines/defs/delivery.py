@@ -26,10 +26,13 @@ def deliver_alerts_sensor(context: dg.SensorEvaluationContext, within: WithinRes
     with within.open() as workspace:
         manager = AlertManager(workspace)
         beats = HeartbeatRepository(workspace.database).all()
-        # A sensor that this one has not seen before its own first tick is not missed yet.
-        silent = {found.sensor: found for found in silent_sensors(beats, now=within.clock())}
+        silent = {found.sensor for found in silent_sensors(beats, now=within.clock())}
+        # Where this sensor was silent itself, the daemon was off: the others get a tick's time to come back before they are missed.
+        back = deliver_alerts_sensor.name in silent
         for beat in beats:
             key = f"sensor/{beat.sensor}"
+            if back and beat.sensor in silent:
+                continue
             if beat.sensor in silent:
                 manager.tell(alert_for_silent_sensor(beat.sensor, last_tick_at=beat.last_tick_at), now=within.clock())
             else:
