@@ -19,6 +19,7 @@ from within_pipelines.cli_context import NothingHereError
 from within_pipelines.cli_context import settings_of as _settings
 from within_pipelines.cli_context import wall_clock as _now
 from within_pipelines.cli_context import workspace_of as _workspace
+from within_pipelines.cli_demo import demo_app
 from within_pipelines.cli_retrain import retrain
 from within_pipelines.exceptions import ModelNotFoundError, WithinError
 
@@ -33,6 +34,7 @@ runs_app = typer.Typer(invoke_without_command=True, rich_markup_mode=None)
 app.add_typer(models_app, name="models")
 app.add_typer(runs_app, name="runs")
 app.add_typer(alerts_app, name="alerts")
+app.add_typer(demo_app, name="demo")
 app.command()(retrain)
 
 

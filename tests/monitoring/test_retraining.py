@@ -12,7 +12,7 @@ from within_pipelines.exceptions import SampleError
 from within_pipelines.monitoring import Action, DriftState, ModelState, MonitorFinding, RetrainingPolicy, Trigger, decide
 
 NOW = datetime(2026, 7, 1, 12, tzinfo=UTC)
-STATE = ModelState("ad_score", trained_at=NOW - timedelta(days=7), rows_then=1000, rows_now=1100, baseline_loss=0.2, artifact="ab")
+STATE = ModelState("ad_score", trained_at=NOW - timedelta(days=7), days_then=1000, days_now=1100, baseline_loss=0.2, artifact="ab")
 POLICY = RetrainingPolicy()
 
 
@@ -78,14 +78,14 @@ def test_a_measurement_change_is_never_a_reason() -> None:
     assert (decided.action, decided.trigger) == (Action.NOTHING, Trigger.MEASUREMENT_CHANGE)
     assert "Meta dropped a window" in decided.reason
     # Also not when the model is old and the data have doubled: the new meaning would be mixed with the old one.
-    old = replace(STATE, trained_at=NOW - timedelta(days=99), rows_now=9999)
+    old = replace(STATE, trained_at=NOW - timedelta(days=99), days_now=9999)
     assert asked(*changed, state=old)[0] is Action.NOTHING
 
 
 def test_age_and_volume_are_reasons_of_their_own() -> None:
     assert asked(state=replace(STATE, trained_at=NOW - timedelta(days=36))) == (Action.RETRAIN, Trigger.AGE)
-    assert asked(state=replace(STATE, rows_now=1500)) == (Action.RETRAIN, Trigger.DATA_VOLUME)
-    assert asked(state=replace(STATE, rows_now=1499))[0] is Action.NOTHING
+    assert asked(state=replace(STATE, days_now=1500)) == (Action.RETRAIN, Trigger.DATA_VOLUME)
+    assert asked(state=replace(STATE, days_now=1499))[0] is Action.NOTHING
 
 
 def test_a_request_by_hand_is_followed_even_within_the_cooldown() -> None:

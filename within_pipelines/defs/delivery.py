@@ -4,19 +4,17 @@ import os
 
 import dagster as dg
 
-from within_pipelines.defs.heartbeat import heartbeat
+from within_pipelines.defs.heartbeat import SENSOR_SECONDS, heartbeat
 from within_pipelines.defs.resource import WithinResource
-
-SECONDS = 60
 
 
 @dg.sensor(
     name="deliver_alerts_sensor",
-    minimum_interval_seconds=SECONDS,
+    minimum_interval_seconds=SENSOR_SECONDS,
     default_status=dg.DefaultSensorStatus.RUNNING,
     description="Hands over messages that are due, escalates alerts that nobody has taken, and tells of sensors that have stopped.",
 )
-@heartbeat("deliver_alerts_sensor", seconds=SECONDS)
+@heartbeat("deliver_alerts_sensor", seconds=SENSOR_SECONDS)
 def deliver_alerts_sensor(context: dg.SensorEvaluationContext, within: WithinResource) -> dg.SkipReason:
     """Never requests a run; what was delivered is in its skip reason."""
     from within_pipelines.database import HeartbeatRepository

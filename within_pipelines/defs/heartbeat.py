@@ -7,6 +7,11 @@ from typing import Any, TypeVar
 
 import dagster as dg
 
+from within_pipelines.settings import Settings
+
+# Read once while definitions load: a sensor's rhythm is part of its definition.
+SENSOR_SECONDS = Settings().sensor_seconds
+
 Tick = TypeVar("Tick", bound=Callable[..., Any])
 
 

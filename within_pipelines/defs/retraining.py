@@ -6,15 +6,14 @@ from typing import TYPE_CHECKING
 
 import dagster as dg
 
-from within_pipelines.defs.heartbeat import heartbeat
-from within_pipelines.defs.jobs import MODELS, retrain
+from within_pipelines.defs.heartbeat import SENSOR_SECONDS, heartbeat
+from within_pipelines.defs.jobs import MODELS, monitor_drift, retrain
 from within_pipelines.defs.resource import WithinResource
 
 if TYPE_CHECKING:
     from within_pipelines.monitoring import MonitorReport
     from within_pipelines.pipeline import Workspace
 
-SECONDS = 60
 RUNNING = dg.DefaultSensorStatus.RUNNING
 _BUSY = [
     dg.DagsterRunStatus.QUEUED,
@@ -47,6 +46,16 @@ def _requests(workspace: "Workspace", within: WithinResource) -> Iterator[dg.Run
         )
 
 
+def _unmonitored(workspace: "Workspace", report: "MonitorReport | None") -> list[dg.RunRequest]:
+    """A run of the monitors for a newest day that they have not seen, once anything serves."""
+    last = workspace.lake.last_event_date()
+    if last is None or (report is not None and report.day >= last):
+        return []
+    if all(workspace.registry.alias(model, "champion") is None for model in MODELS):
+        return []
+    return [dg.RunRequest(run_key=f"monitor-{last}", job_name=monitor_drift.name)]
+
+
 def _state_of(report: "MonitorReport | None", within: WithinResource, asked: int) -> str:
     """What a tick has looked at; the day is part of it because champions age."""
     seen = None if report is None else [report.day.isoformat(), report.generated_at.isoformat()]
@@ -62,6 +71,8 @@ def _tick(context: dg.SensorEvaluationContext, within: WithinResource, *, perfor
         asked = [request.id for model in MODELS for request in RetrainingRepository(workspace.database).requests(model)]
         state = _state_of(report, within, max(asked, default=0) if not performance_only else 0)
         waiting = list(_requests(workspace, within))
+        if not performance_only:
+            waiting += _unmonitored(workspace, report)
         if state == context.cursor:
             # The requests of the last hour go out again under the same keys; the daemon starts only what it has not started.
             if waiting:
@@ -80,6 +91,8 @@ def _tick(context: dg.SensorEvaluationContext, within: WithinResource, *, perfor
             if answer.new:
                 context.log.info(f"{answer.decision.model}: {answer.decision.action}: {answer.decision.reason}")
         requests = list(_requests(workspace, within))
+        if not performance_only:
+            requests += _unmonitored(workspace, report)
     # Something that waits is looked at again at the next tick, also when nothing else is new.
     settled = all(str(answer.decision.action) != "wait" for answer in decided)
     cursor = state if settled else (context.cursor or "")
@@ -92,12 +105,12 @@ def _tick(context: dg.SensorEvaluationContext, within: WithinResource, *, perfor
 
 @dg.sensor(
     name="drift_sensor",
-    jobs=list(retrain.values()),
-    minimum_interval_seconds=SECONDS,
+    jobs=[monitor_drift, *retrain.values()],
+    minimum_interval_seconds=SENSOR_SECONDS,
     default_status=RUNNING,
-    description="Tells what monitoring found, and starts a retraining where the policy says that it pays, or where somebody asked.",
+    description="Has new days monitored, tells what was found, and retrains where the policy says that it pays, or where somebody asked.",
 )
-@heartbeat("drift_sensor", seconds=SECONDS)
+@heartbeat("drift_sensor", seconds=SENSOR_SECONDS)
 def drift_sensor(context: dg.SensorEvaluationContext, within: WithinResource) -> dg.SensorResult | dg.SkipReason:
     """Reads stored findings; computes nothing, so its time does not depend on the number of accounts."""
     return _tick(context, within, performance_only=False)
@@ -106,11 +119,11 @@ def drift_sensor(context: dg.SensorEvaluationContext, within: WithinResource) ->
 @dg.sensor(
     name="performance_sensor",
     jobs=list(retrain.values()),
-    minimum_interval_seconds=SECONDS,
+    minimum_interval_seconds=SENSOR_SECONDS,
     default_status=RUNNING,
     description="Starts a retraining where answers have become worse, as realised or as estimated, and the policy says that it pays.",
 )
-@heartbeat("performance_sensor", seconds=SECONDS)
+@heartbeat("performance_sensor", seconds=SENSOR_SECONDS)
 def performance_sensor(context: dg.SensorEvaluationContext, within: WithinResource) -> dg.SensorResult | dg.SkipReason:
     """Looks only at performance; age, volume and requests are the drift sensor's."""
     return _tick(context, within, performance_only=True)

@@ -9,7 +9,7 @@ from collections.abc import Iterator
 import dagster as dg
 
 from within_pipelines.defs.delivery import DELIVERY_SENSORS
-from within_pipelines.defs.heartbeat import heartbeat
+from within_pipelines.defs.heartbeat import SENSOR_SECONDS, heartbeat
 from within_pipelines.defs.ingest.assets import SETTLE_SECONDS
 from within_pipelines.defs.jobs import JOBS, ingest_daily
 from within_pipelines.defs.reaper import reap_orphaned_runs
@@ -22,11 +22,11 @@ RUNNING = dg.DefaultSensorStatus.RUNNING
 @dg.sensor(
     name="new_exports_sensor",
     job=ingest_daily,
-    minimum_interval_seconds=60,
+    minimum_interval_seconds=SENSOR_SECONDS,
     default_status=RUNNING,
     description="Starts one ingest for every new state of the landing folder.",
 )
-@heartbeat("new_exports_sensor", seconds=60)
+@heartbeat("new_exports_sensor", seconds=SENSOR_SECONDS)
 def new_exports_sensor(context: dg.SensorEvaluationContext, within: WithinResource) -> dg.SensorResult | dg.SkipReason:
     """Compare names, sizes and times of the landed files with the last tick; file contents are not read here."""
     from within_pipelines.ingest import landing_files
@@ -95,7 +95,7 @@ _SHORT = frozenset({"failed", "rows", "files_off", "open", "champion", "infinite
     name="check_failure_sensor",
     run_status=dg.DagsterRunStatus.SUCCESS,
     monitored_jobs=JOBS,
-    minimum_interval_seconds=30,
+    minimum_interval_seconds=min(30, SENSOR_SECONDS),
     default_status=RUNNING,
     description="Checks that failed in a run that went on: an alert each; checks that pass again close theirs.",
 )
@@ -117,7 +117,7 @@ def check_failure_sensor(context: dg.RunStatusSensorContext, within: WithinResou
 @dg.run_failure_sensor(
     name="run_failure_alert_sensor",
     monitored_jobs=JOBS,
-    minimum_interval_seconds=30,
+    minimum_interval_seconds=min(30, SENSOR_SECONDS),
     default_status=RUNNING,
     description="A failed run becomes an alert that names its step and error; so do the checks that failed in it.",
 )
@@ -138,11 +138,11 @@ def run_failure_alert_sensor(context: dg.RunFailureSensorContext, within: Within
 
 @dg.sensor(
     name="orphaned_run_sensor",
-    minimum_interval_seconds=60,
+    minimum_interval_seconds=SENSOR_SECONDS,
     default_status=RUNNING,
     description="Fails runs whose process was killed, so that the queue does not wait for them.",
 )
-@heartbeat("orphaned_run_sensor", seconds=60)
+@heartbeat("orphaned_run_sensor", seconds=SENSOR_SECONDS)
 def orphaned_run_sensor(context: dg.SensorEvaluationContext, within: WithinResource) -> dg.SkipReason:
     """Never requests a run; what it did is in its skip reason."""
     reaped = reap_orphaned_runs(context.instance)

@@ -74,13 +74,14 @@ class RetrainingPolicy:
 class ModelState:
     """What is known of a model besides its findings.
 
-    `baseline_loss` is the loss at which a change is measured (None when unknown), `rows_then` and `rows_now` the facts when the champion
-    was trained and now, `requests` the texts of requests by hand with their numbers, `in_flight` the id of a run that trains it."""
+    `baseline_loss` is the loss at which a change is measured (None when unknown), `days_then` and `days_now` the account-days with facts
+    when the champion was trained and now, `requests` the texts of requests by hand with their numbers, `in_flight` the id of a run that
+    trains it, `artifact` what serves."""
 
     model: str
     trained_at: datetime | None
-    rows_then: int = 0
-    rows_now: int = 0
+    days_then: int = 0
+    days_now: int = 0
     baseline_loss: float | None = None
     requests: Sequence[tuple[int, str]] = ()
     in_flight: str | None = None
@@ -190,9 +191,11 @@ def _reason(state: ModelState, drifted: Sequence[MonitorFinding], *, policy: Ret
         return _Reason(
             Trigger.AGE, f"the champion is {days} days old; the limit is {policy.oldest.days}", f"{days // max(1, policy.oldest.days)}"
         )
-    if state.rows_then > 0 and state.rows_now >= state.rows_then * (1 + policy.growth):
-        more = state.rows_now / state.rows_then - 1
-        return _Reason(Trigger.DATA_VOLUME, f"{more:.0%} more facts than the champion has seen; {policy.growth:.0%} is enough", "growth")
+    if state.days_then > 0 and state.days_now >= state.days_then * (1 + policy.growth):
+        more = state.days_now / state.days_then - 1
+        return _Reason(
+            Trigger.DATA_VOLUME, f"{more:.0%} more account-days than the champion has seen; {policy.growth:.0%} is enough", "growth"
+        )
     if weighed:
         return weighed[0]
     if data:

@@ -13,6 +13,8 @@ from within_pipelines.pipeline.training import MODELS
 from within_pipelines.pipeline.workspace import Workspace
 
 if TYPE_CHECKING:
+    import polars as pl
+
     from within_pipelines.database import RetrainingRequest, StoredDecision
     from within_pipelines.monitoring import MonitorFinding, MonitorReport
     from within_pipelines.monitoring.retraining import ModelState, RetrainingDecision, RetrainingPolicy
@@ -58,19 +60,28 @@ def model_state(ws: Workspace, model: str, *, in_flight: str | None, performance
     then = now_ = 0
     if version is not None and not performance_only:
         log = ws.lake.ingest_log()
-        now_ = int(log["rows_accepted"].sum())
-        then = int(log.filter(pl.col("commit_seq") <= version.commit_seq)["rows_accepted"].sum())
+        now_ = _account_days(log)
+        then = _account_days(log.filter(pl.col("commit_seq") <= version.commit_seq))
     requests = [] if performance_only else repository.requests(model)
     return ModelState(
         model=model,
         trained_at=None if version is None else version.trained_at,
-        rows_then=then,
-        rows_now=now_,
+        days_then=then,
+        days_now=now_,
         requests=tuple((request.id, f"{request.why} ({request.who})") for request in requests),
         in_flight=in_flight,
         last_requested_at=asked[-1].decided_at if asked else None,
         artifact="" if version is None else version.model_sha256[:16],
     )
+
+
+def _account_days(log: pl.DataFrame) -> int:
+    """Days of all accounts that have facts, from the first to the last of each; a day that is restated counts once."""
+    import polars as pl
+
+    facts = log.filter(pl.col("kind").is_in(["facts", "both"]) & pl.col("first_date").is_not_null()).explode("covered")
+    spans = facts.group_by("covered").agg(days=(pl.col("last_date").max() - pl.col("first_date").min()).dt.total_days() + 1)
+    return int(spans["days"].sum())
 
 
 def decide_retraining(
