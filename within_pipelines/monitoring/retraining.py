@@ -120,12 +120,11 @@ def decide(state: ModelState, findings: Sequence[MonitorFinding], *, policy: Ret
 
     Findings of other models are ignored. A clock that went backwards makes nothing old and starts no cooldown anew."""
     own = [found for found in findings if found.model == state.model]
-    # One cause a champion and trigger: a new champion that drifts again is a new cause.
-    about = lambda trigger, *parts: f"{trigger}/{state.artifact}/{'/'.join(parts)}"
-
     def answer(action: Action, trigger: Trigger, reason: str, *parts: str, **evidence: Any) -> RetrainingDecision:
         told = {"findings": [f.to_dict() for f in own if f.state is not DriftState.STABLE], **evidence}
-        return RetrainingDecision(state.model, action, trigger, about(trigger, *parts), reason, told)
+        # One cause a champion and trigger: a new champion that drifts again is a new cause.
+        cause = f"{trigger}/{state.artifact}/{'/'.join(parts)}"
+        return RetrainingDecision(state.model, action, trigger, cause, reason, told)
 
     if state.requests:
         numbers, texts = zip(*state.requests, strict=True)
