@@ -17,8 +17,8 @@ demo_app = typer.Typer(no_args_is_help=True, rich_markup_mode=None, help="Storie
 @demo_app.command()
 def drift(
     context: typer.Context,
-    accounts: Annotated[int, typer.Option(min=2, help="Advertising accounts; more find a drift sooner and take longer.")] = 12,
-    every: Annotated[int, typer.Option(min=1, help="Days between looks.")] = 7,
+    accounts: Annotated[int, typer.Option(min=2, help="Advertising accounts; more find a drift sooner and take longer.")] = 32,
+    every: Annotated[int, typer.Option(min=1, help="Days between looks.")] = 14,
     days: Annotated[int, typer.Option(min=1, help="Days to play at most.")] = 56,
 ) -> None:
     """Play an agency day by day until a planted drift is found, told, explained, and a new model is trained, judged and promoted.
@@ -27,7 +27,7 @@ def drift(
     drift was not found or the gates refused the new version.
 
     \b
-    Example:  within demo drift --accounts 12"""
+    Example:  within demo drift"""
     import os
 
     from within_pipelines.defs.demo import play_drift

@@ -66,10 +66,16 @@ def test_without_money_the_relative_loss_decides_and_turned_features_are_enough(
 
 
 def test_drift_of_the_data_counts_only_when_predictions_moved_too() -> None:
-    data, moved = finding("data_drift", features=("headline_length",)), finding("prediction_drift")
+    data, moved = finding("data_drift", features=("headline_length",), effect=0.3), finding("prediction_drift")
     assert asked(data) == (Action.NOTHING, Trigger.DATA_DRIFT)
     assert asked(moved) == (Action.NOTHING, Trigger.NONE)
     assert asked(data, moved) == (Action.RETRAIN, Trigger.DATA_DRIFT)
+
+
+def test_large_drift_is_harmless_only_when_the_predictions_are_known_to_be_calm() -> None:
+    large = finding("data_drift", features=("headline_length",), effect=0.7)
+    assert asked(large, finding("prediction_drift", DriftState.STABLE)) == (Action.NOTHING, Trigger.DATA_DRIFT)
+    assert asked(large, finding("prediction_drift", DriftState.INSUFFICIENT)) == (Action.RETRAIN, Trigger.DATA_DRIFT)
 
 
 def test_a_measurement_change_is_never_a_reason() -> None:

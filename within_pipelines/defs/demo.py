@@ -34,7 +34,7 @@ class DemoOutcome:
     message: str = ""
 
 
-def play_drift(settings: "Settings", *, now: datetime, say: Say, accounts: int = 12, every: int = 7, at_most: int = 56) -> DemoOutcome:
+def play_drift(settings: "Settings", *, now: datetime, say: Say, accounts: int = 32, every: int = 14, at_most: int = 56) -> DemoOutcome:
     """Write an agency whose words change their effect the day after its history ends, train on the history, then live on.
 
     Every day's exports are written; every `every` days they are ingested and monitored as the daily jobs do, and the drift sensors tick.

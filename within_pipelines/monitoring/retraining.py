@@ -8,7 +8,8 @@ In this order:
 4. What has got worse is weighed: the money at risk a week (the monitor scales it with the loss), times confidence, times the weeks until
    the next regular retraining, times the share that a retraining wins back, against its cost, per currency. Without money the relative
    loss alone must exceed a minimum; where features mean something else than before, or calibration is off and its cost unknown, that is
-   enough. Drift of the data alone counts only when it is harmful: when the predictions have moved with it.
+   enough. Drift of the data alone counts only when it is harmful: when the predictions have moved with it, or when it is large and too
+   little is known of the predictions to call it harmless; insufficient evidence is no all-clear.
 5. Enough new rows, or an age beyond the limit, is a reason of its own.
 6. After a retraining the model is left alone for the cooldown, but for a request by hand.
 
@@ -64,6 +65,7 @@ class RetrainingPolicy:
     cooldown: timedelta = timedelta(days=2)
     oldest: timedelta = timedelta(days=35)
     growth: float = 0.5
+    large_effect: float = 0.5
 
     def __post_init__(self) -> None:
         if self.default_cost <= 0 or self.horizon_weeks <= 0 or not 0 < self.minimum_confidence <= 1 or self.growth <= 0:
@@ -120,6 +122,7 @@ def decide(state: ModelState, findings: Sequence[MonitorFinding], *, policy: Ret
 
     Findings of other models are ignored. A clock that went backwards makes nothing old and starts no cooldown anew."""
     own = [found for found in findings if found.model == state.model]
+
     def answer(action: Action, trigger: Trigger, reason: str, *parts: str, **evidence: Any) -> RetrainingDecision:
         told = {"findings": [f.to_dict() for f in own if f.state is not DriftState.STABLE], **evidence}
         # One cause a champion and trigger: a new champion that drifts again is a new cause.
@@ -140,7 +143,7 @@ def decide(state: ModelState, findings: Sequence[MonitorFinding], *, policy: Ret
     if changed and not drifted:
         why = f"a measurement change explains {', '.join(sorted({f.monitor for f in changed}))}: {changed[0].reason}"
         return answer(Action.NOTHING, Trigger.MEASUREMENT_CHANGE, why, *sorted({f.monitor for f in changed}), changed[0].reason)
-    reason = _reason(state, drifted, policy=policy, now=now)
+    reason = _reason(state, own, policy=policy, now=now)
     if reason.trigger is Trigger.NONE:
         return answer(Action.NOTHING, Trigger.NONE, reason.text, reason.detail, **reason.evidence)
     if not reason.pays:
@@ -172,7 +175,8 @@ _LOSS = {
 }
 
 
-def _reason(state: ModelState, drifted: Sequence[MonitorFinding], *, policy: RetrainingPolicy, now: datetime) -> _Reason:
+def _reason(state: ModelState, own: Sequence[MonitorFinding], *, policy: RetrainingPolicy, now: datetime) -> _Reason:
+    drifted = [found for found in own if found.drifted]
     worse = [found for found in drifted if found.monitor in _LOSS]
     weighed = [_weigh(state, found, policy=policy) for found in worse]
     paying = [found for found in weighed if found.pays]
@@ -180,11 +184,12 @@ def _reason(state: ModelState, drifted: Sequence[MonitorFinding], *, policy: Ret
         # Concept drift first: it is about the labels, the estimate only about what they would be.
         return min(paying, key=lambda found: found.trigger is not Trigger.CONCEPT_DRIFT)
     data = [found for found in drifted if found.monitor == "data_drift"]
-    moved = [found for found in drifted if found.monitor == "prediction_drift"]
-    if data and moved:
-        named = ", ".join(data[0].features[:3]) or "the data"
-        text = f"{named} moved since training and so did the predictions"
-        return _Reason(Trigger.DATA_DRIFT, text, "with predictions", evidence={"features": list(data[0].features)})
+    moved = any(found.monitor == "prediction_drift" and found.drifted for found in own)
+    calm = any(found.monitor == "prediction_drift" and found.state is DriftState.STABLE for found in own)
+    if data:
+        harm = _harm(data[0], moved, calm, policy=policy)
+        if harm.pays:
+            return harm
     if state.trained_at is not None and now - state.trained_at > policy.oldest:
         days = (now - state.trained_at).days
         return _Reason(
@@ -201,6 +206,23 @@ def _reason(state: ModelState, drifted: Sequence[MonitorFinding], *, policy: Ret
         named = ", ".join(data[0].features[:3]) or "the data"
         return _Reason(Trigger.DATA_DRIFT, f"{named} moved, but neither predictions nor loss did: harmless", "harmless", pays=False)
     return _Reason(Trigger.NONE, "nothing that matters has changed")
+
+
+def _harm(data: MonitorFinding, moved: bool, calm: bool, *, policy: RetrainingPolicy) -> _Reason:
+    """Whether drift of the data is harmful: predictions moved with it, or it is large and nobody can say that they did not."""
+    named = ", ".join(data.features[:3]) or "the data"
+    effect = abs(data.effect or 0.0)
+    evidence = {"features": list(data.features), "effect": data.effect, "large": policy.large_effect}
+    if moved:
+        return _Reason(Trigger.DATA_DRIFT, f"{named} moved since training and so did the predictions", "with predictions", True, evidence)
+    if calm:
+        return _Reason(Trigger.DATA_DRIFT, f"{named} moved, but the predictions did not: harmless", "harmless", False, evidence)
+    if effect >= policy.large_effect:
+        text = f"{named} moved by {effect:.2f} since training, and too little is known to call that harmless"
+        return _Reason(Trigger.DATA_DRIFT, text, "large", True, evidence)
+    return _Reason(
+        Trigger.DATA_DRIFT, f"{named} moved by {effect:.2f}, less than {policy.large_effect:g}: waits for more", "small", False, evidence
+    )
 
 
 def _weigh(state: ModelState, found: MonitorFinding, *, policy: RetrainingPolicy) -> _Reason:
