@@ -19,7 +19,7 @@ Numbers = NDArray[np.floating]
 FORMAT = 1
 # Bins of equal width, or cut by the leading bits of a float, are counted ten times as fast as bins at any edges; they serve where none holds
 # more than this share.
-_MOST_IN_BIN = 0.02
+_MOST_IN_BIN = 0.025
 EVEN, BITS, EDGES = "even", "bits", "edges"
 _PREFIXES = 1 << 16
 _MOST_CORRELATED = 64
@@ -85,7 +85,7 @@ class ReferenceProfile:
 
 
 def reference_profile(reference: pl.DataFrame, *, n_bins: int = 64, most_categories: int = 200) -> ReferenceProfile:
-    """Profile a reference: for numbers `n_bins` bins: even ones where none holds more than 2 % of the rows,
+    """Profile a reference: for numbers `n_bins` bins: even ones where none holds more than 2.5 % of the rows,
     else bins of about equal mass cut at leading bits of floats, else of equal mass.
 
     Raises `SampleError` without rows or with fewer than two bins.
