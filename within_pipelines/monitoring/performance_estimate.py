@@ -13,7 +13,7 @@ from numpy.typing import ArrayLike, NDArray
 from within_pipelines.exceptions import NotFittedError, SampleError
 from within_pipelines.monitoring.mean_shift import mean_shift
 from within_pipelines.monitoring.state import DriftState
-from within_pipelines.stats import Estimate, cluster_bootstrap
+from within_pipelines.stats import Estimate, cluster_bootstrap, cluster_mean
 
 if TYPE_CHECKING:
     from datetime import date
@@ -129,7 +129,7 @@ class LossRegression:
         """Mean loss with an interval over accounts (of the rows drawn, not of the regression)."""
         estimated = self.rows(features, prediction)
         units = np.arange(len(estimated)) if clusters is None else np.asarray(clusters)
-        return cluster_bootstrap(lambda i: float(estimated[i].mean()), units, rng=rng, n_resamples=n_resamples)
+        return cluster_mean(estimated, units, rng=rng, n_resamples=n_resamples)
 
 
 def _inputs(features: Floats, prediction: ArrayLike) -> Floats:
@@ -221,7 +221,7 @@ def _with_interval(
     loss = values.to_numpy()
     if clusters.n_unique() < 2:
         return {name: float(loss.mean()), f"{name}_low": None, f"{name}_high": None}
-    found = cluster_bootstrap(lambda i: float(loss[i].mean()), clusters.to_numpy(), rng=rng, n_resamples=n_resamples)
+    found = cluster_mean(loss, clusters.to_numpy(), rng=rng, n_resamples=n_resamples)
     return {name: found.value, f"{name}_low": found.low, f"{name}_high": found.high}
 
 

@@ -13,24 +13,30 @@ from numpy.typing import NDArray
 from within_pipelines.exceptions import SampleError, SchemaError
 from within_pipelines.monitoring.categories import compare_counts, jensen_shannon_distance
 from within_pipelines.monitoring.state import DriftState
-from within_pipelines.monitoring.two_sample import ks_p_value
+from within_pipelines.monitoring.two_sample import ks_detectable, ks_p_value
 
 Numbers = NDArray[np.floating]
 FORMAT = 1
-# Bins of equal width are counted ten times as fast as bins of equal mass; they serve where none holds more than this share.
-_MOST_IN_BIN = 0.02
+# Bins of equal width, or cut by the leading bits of a float, are counted ten times as fast as bins at any edges; they serve where none holds
+# more than this share.
+_MOST_IN_BIN = 0.025
+EVEN, BITS, EDGES = "even", "bits", "edges"
+_PREFIXES = 1 << 16
 _MOST_CORRELATED = 64
 
 
 @dataclass(frozen=True, slots=True)
 class FeatureProfile:
-    """One feature of the reference: `edges` between bins (numbers; evenly spaced when `even`), `counts` per bin or per category."""
+    """One feature of the reference: `edges` between bins (of numbers), `counts` per bin or per category.
+
+    `binning` says how rows are counted: "even" edges, edges at leading `bits` of single-precision floats (even on a logarithmic scale), or
+    any "edges"."""
 
     feature: str
     kind: str  # number | category
     n: int
     missing: float
-    even: bool
+    binning: str
     edges: tuple[float, ...]
     counts: tuple[int, ...]
     categories: tuple[str, ...]
@@ -54,7 +60,7 @@ class ReferenceProfile:
         """Plain values for JSON."""
         listed = [
             {
-                "feature": f.feature, "kind": f.kind, "n": f.n, "missing": f.missing, "even": f.even, "edges": list(f.edges),
+                "feature": f.feature, "kind": f.kind, "n": f.n, "missing": f.missing, "binning": f.binning, "edges": list(f.edges),
                 "counts": list(f.counts), "categories": list(f.categories),
             }
             for f in self.features
@@ -79,7 +85,8 @@ class ReferenceProfile:
 
 
 def reference_profile(reference: pl.DataFrame, *, n_bins: int = 64, most_categories: int = 200) -> ReferenceProfile:
-    """Profile a reference: for numbers `n_bins` bins of equal width where none of them holds more than 2 % of the rows, else of equal mass.
+    """Profile a reference: for numbers `n_bins` bins: even ones where none holds more than 2.5 % of the rows,
+    else bins of about equal mass cut at leading bits of floats, else of equal mass.
 
     Raises `SampleError` without rows or with fewer than two bins.
 
@@ -100,21 +107,34 @@ def _profile(series: pl.Series, n_bins: int, most_categories: int) -> FeaturePro
         counted = known.value_counts(sort=True).head(most_categories)
         names, counts = counted[counted.columns[0]].to_list(), counted[counted.columns[1]].to_list()
         missing = series.null_count() / len(series)
-        return FeatureProfile(series.name, "category", len(known), missing, False, (), tuple(counts), tuple(names))
+        return FeatureProfile(series.name, "category", len(known), missing, "", (), tuple(counts), tuple(names))
     values = _finite(series)
     missing = 1 - len(values) / len(series)
     if not len(values):
-        return FeatureProfile(series.name, "number", 0, missing, False, (), (), ())
-    low, high = float(values.min()), float(values.max())
-    if high > low:
-        edges = np.linspace(low, high, n_bins + 1)[1:-1]
-        counts = _count(values, edges, even=True)
+        return FeatureProfile(series.name, "number", 0, missing, EDGES, (), (), ())
+    for binning in (EVEN, BITS, EDGES):
+        edges = _edges(values, n_bins, binning)
+        counts = _count(values, edges, binning)
         if counts.max() <= _MOST_IN_BIN * len(values):
-            return FeatureProfile(series.name, "number", len(values), missing, True, tuple(edges.tolist()), tuple(counts.tolist()), ())
-    cuts = np.quantile(values, np.linspace(0, 1, n_bins + 1)[1:-1], method="inverted_cdf")
-    edges = np.unique(cuts.astype(np.float64))
-    counts = _count(values, edges, even=False)
-    return FeatureProfile(series.name, "number", len(values), missing, False, tuple(edges.tolist()), tuple(counts.tolist()), ())
+            break
+    return FeatureProfile(series.name, "number", len(values), missing, binning, tuple(edges.tolist()), tuple(counts.tolist()), ())
+
+
+def _edges(values: Numbers, n_bins: int, binning: str) -> NDArray[np.float64]:
+    if binning == EVEN:
+        return np.linspace(float(values.min()), float(values.max()), n_bins + 1)[1:-1]
+    if binning == BITS:
+        counts = np.bincount(_prefixes(values), minlength=_PREFIXES)
+        wanted = np.arange(1, n_bins) / n_bins * len(values)
+        return np.unique(np.searchsorted(np.cumsum(counts), wanted)).astype(np.float64)
+    return np.unique(np.quantile(values, np.linspace(0, 1, n_bins + 1)[1:-1], method="inverted_cdf").astype(np.float64))
+
+
+def _prefixes(values: Numbers) -> NDArray[np.int32]:
+    """The leading 16 bits of single-precision floats, in the order of the numbers."""
+    bits = values.astype(np.float32, copy=False).view(np.int32) >> 16
+    # Negative floats order backwards by their bits.
+    return np.where(bits < 0, -1 - (bits & 0x7FFF), bits) + (_PREFIXES >> 1)
 
 
 def _finite(series: pl.Series) -> Numbers:
@@ -124,11 +144,14 @@ def _finite(series: pl.Series) -> Numbers:
     return values if np.isfinite(values.sum(dtype=np.float64)) else values[np.isfinite(values)]
 
 
-def _count(values: Numbers, edges: NDArray[np.float64], *, even: bool) -> NDArray[np.int64]:
-    """Rows per bin; a value on an edge belongs to the bin below (of even bins: to within rounding)."""
-    if not even:
+def _count(values: Numbers, edges: NDArray[np.float64], binning: str) -> NDArray[np.int64]:
+    """Rows per bin; a value on an edge belongs to the bin below (of even bins: to within rounding). Edges of `bits` are prefixes."""
+    if binning == BITS:
+        counts = np.bincount(_prefixes(values), minlength=_PREFIXES)
+        return np.diff(np.r_[0, np.cumsum(counts)[edges.astype(np.int64)], len(values)])
+    if binning == EDGES or len(edges) < 2 or edges[-1] <= edges[0]:
         return np.bincount(np.searchsorted(edges.astype(values.dtype), values, side="left"), minlength=len(edges) + 1)
-    width = (edges[-1] - edges[0]) / (len(edges) - 1) if len(edges) > 1 else 1.0
+    width = (edges[-1] - edges[0]) / (len(edges) - 1)
     place = values * values.dtype.type(1 / width)
     place -= values.dtype.type(edges[0] / width - 1)
     np.clip(place, 0, len(edges), out=place)
@@ -195,7 +218,7 @@ def _compare(feature: FeatureProfile, current: pl.DataFrame, alpha: float, minim
     if not len(values):
         return BinnedShift(feature.feature, DriftState.INSUFFICIENT, None, 0.0, None, None, feature.missing, 1.0, feature.n, 0)
     edges = np.asarray(feature.edges)
-    counts = _count(values, edges, even=feature.even) if len(edges) else np.array([len(values)])
+    counts = _count(values, edges, feature.binning)
     p, q = np.asarray(feature.counts) / feature.n, counts / len(values)
     gap = np.r_[0.0, np.cumsum(p - q)]
     distance = float(np.abs(gap).max())
@@ -212,10 +235,7 @@ def _compare(feature: FeatureProfile, current: pl.DataFrame, alpha: float, minim
 def _state(p_value: float, distance: float, error: float, n: int, m: int, alpha: float, minimum_effect: float) -> DriftState:
     if p_value <= alpha and distance >= minimum_effect:
         return DriftState.DRIFTED
-    from scipy.stats import kstwo
-
-    detectable = float(kstwo.isf(alpha, max(1, round(n * m / (n + m)))))
-    return DriftState.STABLE if max(detectable, distance + error) <= minimum_effect else DriftState.INSUFFICIENT
+    return DriftState.STABLE if max(ks_detectable(alpha, n, m), distance + error) <= minimum_effect else DriftState.INSUFFICIENT
 
 
 def _compare_categories(feature: FeatureProfile, series: pl.Series, blank: BinnedShift, alpha: float, minimum_effect: float) -> BinnedShift:

@@ -15,7 +15,7 @@ from within_pipelines.monitoring.categories import compare_counts, jensen_shanno
 from within_pipelines.monitoring.clustered import ROWS, SIGN_FLIPS, Groups, Question, adjusted_p_values, group_rows, joint_null, question
 from within_pipelines.monitoring.kolmogorov_smirnov import judge_distance
 from within_pipelines.monitoring.state import DriftState
-from within_pipelines.monitoring.two_sample import in_order, ks_of_ordered, ks_p_value
+from within_pipelines.monitoring.two_sample import in_order, ks_detectable, ks_of_ordered, ks_p_value
 from within_pipelines.stats import benjamini_hochberg, two_proportion_z
 
 MISSING_EFFECT = 0.05
@@ -214,9 +214,13 @@ def _kind(dtype: pl.DataType) -> str:
 
 
 def _numbers(series: pl.Series) -> NDArray[np.floating]:
+    """The values with NaN where they are missing or infinite."""
     wide = series if series.dtype in (pl.Float32, pl.Float64) else series.cast(pl.Float64)
-    values: NDArray[np.floating] = wide.fill_null(float("nan")).to_numpy()
-    return np.where(np.isfinite(values), values, np.nan) if not np.isfinite(values).all() else values
+    values: NDArray[np.floating] = (wide.fill_null(float("nan")) if wide.null_count() else wide).to_numpy()
+    # A sum is finite only when every value is, and costs a tenth of asking each.
+    with np.errstate(over="ignore", invalid="ignore"):
+        whole = np.isfinite(values.sum())
+    return values if whole else np.where(np.isfinite(values), values, np.nan)
 
 
 def _measure(
@@ -262,8 +266,11 @@ def _measure(
 
 def _missing(series: pl.Series) -> NDArray[np.bool_]:
     if series.dtype.is_numeric():
-        found: NDArray[np.bool_] = ~np.isfinite(_numbers(series))
-        return found
+        values = _numbers(series)
+        with np.errstate(over="ignore", invalid="ignore"):
+            if np.isfinite(values.sum()):
+                return np.zeros(len(series), dtype=bool)
+        return np.isnan(values)
     return series.is_null().to_numpy()
 
 
@@ -271,7 +278,9 @@ def _measure_number(
     reference: pl.Series, current: pl.Series, gone: NDArray[np.bool_], shift: FeatureShift, clustered: bool
 ) -> tuple[FeatureShift, NDArray[np.int64], int]:
     n = len(reference)
-    old, new = _numbers(reference)[~gone[:n]], _numbers(current)[~gone[n:]]
+    old, new = _numbers(reference), _numbers(current)
+    if gone.any():
+        old, new = old[~gone[:n]], new[~gone[n:]]
     ref, cur = in_order(old), in_order(new)
     edges = np.unique(ref[(np.arange(1, _BINS) * len(ref)) // _BINS])
     shares = [np.diff(np.r_[0, np.searchsorted(s, edges, side="right"), len(s)]) for s in (ref, cur)]
@@ -353,9 +362,7 @@ def _detectable_rows(column: _Column, alpha: float) -> float:
         return math.inf
     effective = max(1, round(shift.n_reference * shift.n_current / (shift.n_reference + shift.n_current)))
     if column.kind == "number":
-        from scipy.stats import kstwo
-
-        return float(kstwo.isf(alpha, effective))
+        return ks_detectable(alpha, shift.n_reference, shift.n_current)
     # Total variation of k categories under chance lies near sqrt((k - 1) / (2 pi n)) and needs about its double to be seen.
     return float(2 * math.sqrt(max(1, len(column.shift.appeared) + len(column.shift.vanished) + 1) / (2 * math.pi * effective)))
 

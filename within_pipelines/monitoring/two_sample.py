@@ -46,10 +46,16 @@ def ks_of_ordered(ref: Numbers, cur: Numbers) -> float:
     `cur` or just before one: two look-ups per point of the smaller sample are enough."""
     if len(ref) < len(cur):
         ref, cur = cur, ref
-    at = np.arange(len(cur))
-    above = (at + 1) / len(cur) - np.searchsorted(ref, cur, side="right") / len(ref)
-    below = np.searchsorted(ref, cur, side="left") / len(ref) - at / len(cur)
-    return max(0.0, float(above.max()), float(below.max()))
+    n, m = len(ref), len(cur)
+    left = np.searchsorted(ref, cur, side="left")
+    # Only points that the other sample has as well lie elsewhere when seen from the right.
+    right = left.copy()
+    tied = np.flatnonzero(ref[np.minimum(left, n - 1)] == cur)
+    right[tied] = np.searchsorted(ref, cur[tied], side="right")
+    # Differences in units of 1 / (n m), exact as whole numbers.
+    at = np.arange(m) * n
+    above, below = int((at - right * m).max()) + n, int((left * m - at).max())
+    return max(0, above, below) / (n * m)
 
 
 def ks_p_value(distance: float, n: int, m: int) -> float:
@@ -57,6 +63,15 @@ def ks_p_value(distance: float, n: int, m: int) -> float:
     from scipy.stats import kstwo
 
     return float(np.clip(kstwo.sf(distance, max(1, round(n * m / (n + m)))), 0.0, 1.0))
+
+
+def ks_detectable(alpha: float, n: int, m: int) -> float:
+    """The smallest distance that is significant at `alpha` for independent rows, from the law's tail 2 exp(-2 d^2 n m / (n + m)).
+
+    >>> round(ks_detectable(0.05, 1000, 1000), 4)
+    0.0607
+    """
+    return math.sqrt(math.log(2 / alpha) * (n + m) / (2 * n * m))
 
 
 def cramer_von_mises_limit(x: float) -> float:

@@ -136,13 +136,24 @@ def _model_findings(
     findings = []
     for monitor in _ROUTINE:
         level = _level(ws, monitor, model, version, reference, day)
-        found = _MONITORS[monitor](case, level)
+        found = _unreachable(_MONITORS[monitor](case, level), level)
         if found.drifted:
             found = _explained(case, found, level)
         budget = {"alpha_today": level, "false_discovery_rate": FALSE_DISCOVERY_RATE, "procedure": "LORD++", "period_days": PERIOD_DAYS}
         trained = {"reference_sha256": reference.sha256, "reference_until": reference.last_day, "version": version.version}
         findings.append(replace(found, evidence={**found.evidence, **budget, **trained, **stamp}))
     return findings
+
+
+def _unreachable(found: MonitorFinding, level: float) -> MonitorFinding:
+    """Say it where so few accounts are in the windows that not even all of them moving one way would be significant today."""
+    accounts = found.sizes.get("accounts", 0)
+    if found.state is not DriftState.INSUFFICIENT or not accounts or 2 * 0.5**accounts <= level:
+        return found
+    needed = math.ceil(1 - math.log2(level))
+    return replace(
+        found, reason=f"{found.reason} {accounts} accounts cannot tell drift from chance within the budget of false alarms; {needed} can."
+    )
 
 
 def _unable(model: str, day: date, reason: str, **evidence: Any) -> list[MonitorFinding]:
