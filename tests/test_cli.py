@@ -109,8 +109,12 @@ def trained(home: Path) -> Path:
 # -- help and the front door -----------------------------------------------------------------------------------------------------------
 
 
+ALERT_COMMANDS = ("list", "show", "ack", "snooze", "resolve", "digest", "test-channel", "deliver", "outbox", "precision")
+
+
 def test_every_command_has_help_with_an_example(home: Path) -> None:
-    commands = ["run", "simulate", "ingest", "models", "models show", "score", "alerts", "runs", "runs compare", "doctor"]
+    commands = ["run", "simulate", "ingest", "models", "models show", "score", "alerts", "runs", "runs compare", "doctor", "retrain",
+                "demo drift", *(f"alerts {name}" for name in ALERT_COMMANDS)]  # fmt: skip
     top = within(home, "--help").output
     for command in commands:
         result = within(home, *command.split(), "--help")
@@ -384,6 +388,44 @@ def test_alerts_are_text_whatever_they_contain(trained: Path) -> None:
     assert "[31mred[/]" in shown
     assert "An old story" not in shown
     assert "An old story" in within(trained, "alerts", "--all").output
+
+
+def test_an_alert_is_taken_snoozed_judged_and_counted(trained: Path) -> None:
+    assert "Likely cause" not in within(trained, "alerts", "show", "1").output
+    assert within(trained, "alerts", "ack", "1", "--who", "kim", "--why", "asking").output == "Alert 1 is acknowledged.\n"
+    assert "silent until" in within(trained, "alerts", "snooze", "1", "--days", "2", "--who", "kim").output
+    assert within(trained, "alerts", "resolve", "1", "--as", "nonsense").exit_code == 2
+    assert "closed as true_alert" in within(trained, "alerts", "resolve", "1", "--as", "true_alert", "--who", "kim").output
+    shown = within(trained, "alerts", "show", "1").output
+    assert "judged true_alert" in shown
+    assert all(word in shown for word in ("acknowledged", "snoozed", "resolved", "kim", "asking"))
+    assert "There is no alert 99" in str(within(trained, "alerts", "show", "99").exception)
+    assert "No account alert has been judged" in within(trained, "alerts", "precision").output
+
+
+def test_channels_are_tried_and_messages_delivered(trained: Path) -> None:
+    with Workspace.open(Settings(home=trained)) as ws:
+        from within_pipelines.monitoring import Alert, Severity
+        from within_pipelines.pipeline import AlertManager
+
+        AlertManager(ws).tell(
+            Alert("account/x/1", Severity.WARNING, "spend fell", "by half", "it is back", money_at_risk={"EUR": 5.0}), now=NOW
+        )
+    tried = within(trained, "alerts", "test-channel", "log").output
+    assert "This is a test of the channel" in tried
+    assert "There is no channel 'chat'" in str(within(trained, "alerts", "test-channel", "chat").exception)
+    delivered = within(trained, "alerts", "deliver").output
+    assert "At risk: 5 EUR" in delivered
+    assert "log took" in delivered
+    assert "sent" in within(trained, "alerts", "outbox").output
+    assert "spend fell" in within(trained, "alerts", "digest").output
+
+
+def test_a_retraining_is_asked_for_by_hand(trained: Path) -> None:
+    assert "Nothing has been decided yet" in within(trained, "retrain").output
+    assert "Request 1 for ad_score is noted" in within(trained, "retrain", "ad_score", "--why", "guidelines", "--who", "kim").output
+    assert "There is no model 'adscore'" in str(within(trained, "retrain", "adscore", "--why", "x").exception)
+    assert "and why" in str(within(trained, "retrain", "ad_score").exception)
 
 
 class FakeScoring:

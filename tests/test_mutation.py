@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import replace
+from datetime import UTC, date, datetime, timedelta
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -15,6 +16,7 @@ import numpy as np
 import polars as pl
 import pytest
 
+from tests.monitoring.laws import DESCRIBERS, DETECTORS
 from within_pipelines import fairness, monitoring, robustness, stats, validation
 from within_pipelines.monitoring import DriftState
 from within_pipelines.stats import Estimate, Status, Verdict
@@ -146,6 +148,43 @@ def law_feature_drift(detect) -> None:
         assert detect(before, moved, **options).drifted == ("b",)
     gone = before.with_columns(a=pl.lit(None, dtype=pl.Float64))
     assert detect(before, gone, rng=rng, features=["a", "b"]).drifted == ("a",)
+
+
+def law_alert_budget(learn) -> None:
+    rng = np.random.default_rng(12)
+    past = rng.exponential(0.43, (200, 6, 40))
+    budget = learn(past)
+    today = rng.exponential(0.43, (200, 6, 3))
+    assert budget.judge(today).opens.sum() <= 2
+    today[5] = 8.0
+    judged = budget.judge(today)
+    assert judged.opens[5]
+    assert judged.opens.sum() <= 4
+    assert budget.judge(today, is_open=np.arange(200) == 5).opens[5] == False  # noqa: E712 - a numpy bool
+
+
+def law_retraining(decide) -> None:
+    state = monitoring.ModelState("ad_score", trained_at=datetime(2026, 6, 24, tzinfo=UTC), baseline_loss=0.2, artifact="ab")
+
+    def action(*found: tuple[str, DriftState], **known: Any) -> Any:
+        findings = [
+            monitoring.MonitorFinding(name, "ad_score", date(2026, 6, 30), drift, p_value=0.001, loss_change=0.1) for name, drift in found
+        ]
+        return decide(replace(state, **known), findings, policy=monitoring.RetrainingPolicy(), now=datetime(2026, 7, 1, tzinfo=UTC)).action
+
+    assert action() is monitoring.Action.NOTHING
+    assert action(("concept_drift", DriftState.DRIFTED)) is monitoring.Action.RETRAIN
+    assert action(("concept_drift", DriftState.MEASUREMENT_CHANGE)) is monitoring.Action.NOTHING
+    assert action(("concept_drift", DriftState.DRIFTED), in_flight="run") is monitoring.Action.WAIT
+
+
+def law_signature(holds) -> None:
+    now = datetime(2026, 7, 1, tzinfo=UTC)
+    header = monitoring.sign("key", b"{}", now=now)
+    assert holds(header, "key", b"{}", now=now)
+    for broken in ((header, "other", b"{}"), (header, "key", b"[]"), ("t=x,v1=y", "key", b"{}"), ("", "key", b"{}")):
+        assert not holds(*broken, now=now)
+    assert not holds(header, "key", b"{}", now=now + timedelta(minutes=6))
 
 
 def law_golden_sample(check) -> None:
@@ -307,6 +346,13 @@ CASES: dict[str, tuple[Callable[..., None], Callable[..., Any], list[Callable[..
         monitoring.feature_drift,
         [always(SimpleNamespace(drifted=names)) for names in ((), ("a",), ("b",), ("a", "b"))],
     ),
+    "alert_budget": (
+        law_alert_budget,
+        monitoring.AlertBudget.learn,
+        [always(SimpleNamespace(judge=always(SimpleNamespace(opens=np.full(200, opens))))) for opens in (False, True)],
+    ),
+    "retraining": (law_retraining, monitoring.decide, [always(SimpleNamespace(action=action)) for action in monitoring.Action]),
+    "signature": (law_signature, monitoring.signature_holds, [always(True), always(False)]),
     "golden_sample": (law_golden_sample, validation.check_golden, verdicts()),
     "champion_comparison": (law_champion_comparison, validation.compare_paired, verdicts()),
     "mcnemar_exact": (law_mcnemar, validation.mcnemar_exact, p_values),
@@ -321,6 +367,7 @@ CASES: dict[str, tuple[Callable[..., None], Callable[..., Any], list[Callable[..
     "robustness": (law_robustness, robustness.stability_report, verdicts()),
     "feed_faults": (law_rows_carry_no_order, robustness.feed_faults, [idle_feed]),
     "text_perturbations": (law_texts_change, robustness.text_perturbations, [idle_text]),
+    **DETECTORS,
 }
 
 
@@ -342,7 +389,8 @@ def test_every_gate_and_test_of_significance_has_a_law() -> None:
     # Not judges themselves: they prepare, describe, or are built from what is covered.
     exempt = {
         stats: {"paired_difference", "permute_clusters", "resampled_rows", "two_way_rows"},
-        monitoring: {"alert_for_check", "alert_for_drift", "alert_for_run", "alert_for_verdict", "kolmogorov_smirnov_distance"},
+        monitoring: {"alert_for_check", "alert_for_drift", "alert_for_run", "alert_for_verdict", "kolmogorov_smirnov_distance"} | DESCRIBERS
+        | {"account_evidence", "accumulate", "alert_for_finding", "alert_for_silent_sensor", "read_alert_settings", "sign"},
         validation: {"load_golden", "record_golden"},
         fairness: {"demographic_parity_ratio", "group_means"},
         robustness: {"ask", "duplicated_rows", "homoglyphs", "lower_case", "missing_column", "missing_values", "punctuation", "scaled_unit",

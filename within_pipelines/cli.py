@@ -8,21 +8,23 @@ from __future__ import annotations
 import os
 import sys
 import time
-from collections.abc import Iterator
-from contextlib import contextmanager
-from datetime import UTC, datetime, timedelta
+from datetime import datetime, timedelta
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from within_pipelines.exceptions import ModelNotFoundError, SettingsError, WithinError
+from within_pipelines.cli_alerts import alerts_app
+from within_pipelines.cli_context import NothingHereError
+from within_pipelines.cli_context import settings_of as _settings
+from within_pipelines.cli_context import wall_clock as _now
+from within_pipelines.cli_context import workspace_of as _workspace
+from within_pipelines.cli_demo import demo_app
+from within_pipelines.cli_retrain import retrain
+from within_pipelines.exceptions import ModelNotFoundError, WithinError
 
 if TYPE_CHECKING:
     import polars as pl
-
-    from within_pipelines.pipeline import Workspace
-    from within_pipelines.settings import Settings
 
 ROWS_SHOWN = 10
 
@@ -31,10 +33,9 @@ models_app = typer.Typer(invoke_without_command=True, rich_markup_mode=None)
 runs_app = typer.Typer(invoke_without_command=True, rich_markup_mode=None)
 app.add_typer(models_app, name="models")
 app.add_typer(runs_app, name="runs")
-
-
-class NothingHereError(WithinError, FileNotFoundError):
-    """A command needs results, and nothing has run in this folder yet."""
+app.add_typer(alerts_app, name="alerts")
+app.add_typer(demo_app, name="demo")
+app.command()(retrain)
 
 
 def main() -> None:
@@ -291,26 +292,6 @@ def score(
     typer.echo(f"\nall rows are in {where}")
 
 
-@app.command()
-def alerts(
-    context: typer.Context,
-    everything: Annotated[bool, typer.Option("--all", help="Also closed ones.")] = False,
-) -> None:
-    """List open alerts, the newest first: what happened, and when it closes.
-
-    \b
-    Example:  within alerts --all"""
-    from within_pipelines.database import AlertRepository
-    from within_pipelines.reporting import open_console, print_frame
-
-    with _workspace(context) as ws:
-        found = AlertRepository(ws.database).alerts(status=None if everything else "open")
-    if found.is_empty():
-        typer.echo("No alerts." if everything else "No open alerts; `within alerts --all` shows the closed ones.")
-        return
-    print_frame(open_console(), found.select("severity", "title", "detail", "closes_when", "status", "occurrences", "last_seen_at"))
-
-
 @runs_app.callback()
 def runs(context: typer.Context) -> None:
     """List training runs, the newest first, or compare two.
@@ -376,36 +357,6 @@ def doctor(context: typer.Context) -> None:
 
 
 # -- helpers ---------------------------------------------------------------------------------------------------------------------------
-
-
-def _now() -> datetime:
-    return datetime.now(UTC)
-
-
-def _settings(context: typer.Context) -> Settings:
-    from pydantic import ValidationError
-
-    from within_pipelines.settings import Settings
-
-    home: Path | None = context.obj
-    try:
-        return Settings() if home is None else Settings(home=home)
-    except ValidationError as error:
-        problem = error.errors(include_input=False, include_url=False)[0]
-        name = "_".join(str(part) for part in problem["loc"]).upper()
-        raise SettingsError(f"WITHIN_{name}: {problem['msg']}; correct or unset it.") from None
-
-
-@contextmanager
-def _workspace(context: typer.Context) -> Iterator[Workspace]:
-    """The workspace of a command that only makes sense after a run."""
-    from within_pipelines.pipeline import Workspace
-
-    settings = _settings(context)
-    if settings.database_url is None and not (settings.home / "within.db").is_file():
-        raise NothingHereError(f"Nothing has run in {settings.home} yet; start with `within run`, or name another folder with --home.")
-    with Workspace.open(settings) as ws:
-        yield ws
 
 
 def _essential(frame: pl.DataFrame) -> pl.DataFrame:

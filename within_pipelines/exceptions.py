@@ -58,3 +58,7 @@ class PromotionRefusedError(WithinError, RuntimeError):
 
 class DatabaseError(WithinError, RuntimeError):
     """The operational database cannot be reached or is not at the schema version that this code needs."""
+
+
+class AlertStateError(WithinError, LookupError):
+    """No such alert, or one whose state does not allow what was asked."""

@@ -5,6 +5,7 @@ Every setting is an environment variable with the prefix `WITHIN_` (or a line in
 
 from __future__ import annotations
 
+from datetime import UTC, datetime
 from functools import cached_property
 from pathlib import Path
 
@@ -31,6 +32,17 @@ class Settings(BaseSettings):
     demo_days: int = Field(default=200, ge=60, description="Days of history of the demo agency.")
     encoder: str | None = Field(default=None, description="Folder of a sentence encoder; `none` for no encoder; default: the extra `text`.")
     threads: int = Field(default=2, ge=1, description="Threads for model fitting.")
+    sensor_seconds: int = Field(default=60, ge=1, description="Seconds between two ticks of a sensor.")
+    fixed_now: datetime | None = Field(default=None, description="Stops the clock of steps and sensors at this moment, for replays.")
+    alerts_file: Path | None = Field(default=None, description="YAML file of alert channels; default HOME/alerts.yaml.")
+    dagster_url: str = Field(default="http://127.0.0.1:3000", description="Address of the Dagster UI, for links in alerts.")
+
+    @field_validator("fixed_now")
+    @classmethod
+    def _in_utc(cls, value: datetime | None) -> datetime | None:
+        if value is None:
+            return None
+        return value.replace(tzinfo=UTC) if value.tzinfo is None else value.astimezone(UTC)
 
     @field_validator("home")
     @classmethod
@@ -41,6 +53,11 @@ class Settings(BaseSettings):
     def landing(self) -> Path:
         """Folder where exports arrive."""
         return self.home / "landing"
+
+    @cached_property
+    def alerts(self) -> Path:
+        """File of alert channels; it need not exist."""
+        return self.home / "alerts.yaml" if self.alerts_file is None else self.alerts_file.expanduser().absolute()
 
     @cached_property
     def lake(self) -> str:

@@ -31,7 +31,8 @@ HEAVY = (
 )
 NOUNS = {
     "ad_performance", "ad_creatives", "quarantine", "account_features", "creative_features", "metric_series", "ad_scores",
-    "account_health", "anomalies", "golden_set_result",
+    "account_health", "anomalies", "golden_set_result", "monitor_report", "data_drift", "prediction_drift", "concept_drift",
+    "feature_correlation", "estimated_performance",
     *(f"{model}_{part}" for model in MODELS for part in ("training_set", "model", "evaluation", "registry_entry")),
 }  # fmt: skip
 
@@ -70,15 +71,18 @@ def test_jobs_schedules_and_sensors_are_there_and_running() -> None:
     names = {job.name for job in JOBS}
     assert names == {
         "ingest_daily", "score_daily", "retrain_ad_score", "retrain_account_health", "retrain_anomaly", "validate_golden_set",
-        "train_and_score", "compact_lake",
+        "train_and_score", "compact_lake", "monitor_drift",
     }  # fmt: skip
     schedules = {s.name: s for s in defs.schedules or []}
-    assert len(schedules) == 6
+    assert len(schedules) == 8
     for schedule in schedules.values():
         assert schedule.default_status is dg.DefaultScheduleStatus.RUNNING
         assert schedule.execution_timezone == "UTC"
     sensors = {s.name: s for s in defs.sensors or []}
-    assert set(sensors) == {"new_exports_sensor", "check_failure_sensor", "run_failure_alert_sensor", "orphaned_run_sensor"}
+    assert set(sensors) == {
+        "new_exports_sensor", "check_failure_sensor", "run_failure_alert_sensor", "orphaned_run_sensor", "deliver_alerts_sensor",
+        "drift_sensor", "performance_sensor",
+    }  # fmt: skip
     assert all(s.default_status is dg.DefaultSensorStatus.RUNNING for s in sensors.values())
 
 

@@ -155,7 +155,8 @@ def test_a_run_whose_process_was_killed_is_failed(tmp_path: Path) -> None:
         run = instance.get_run_by_id(run_id)
         assert run is not None
         assert run.status is dg.DagsterRunStatus.STARTED
-        with dg.build_sensor_context(instance=instance) as context:
+        within = WithinResource(home=str(tmp_path / "home"))
+        with dg.build_sensor_context(instance=instance, resources={"within": within}) as context:
             reason = orphaned_run_sensor(context)
         assert isinstance(reason, dg.SkipReason)
         assert run_id in str(reason.skip_message)

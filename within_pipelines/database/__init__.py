@@ -1,9 +1,12 @@
-"""How are scores, health, metrics, versions, verdicts and alerts kept?
+"""How are scores, health, metrics, versions, verdicts, findings and alerts kept?
 
 The only room that imports SQLAlchemy. Other rooms hand over and receive frozen values or polars frames, never ORM objects."""
 
+from within_pipelines.database.alert_store import AlertStore, Resolution
+from within_pipelines.database.alerting import AlertEventModel, OutboxModel
 from within_pipelines.database.base import BaseModel, UTCDateTime
 from within_pipelines.database.engine import Database
+from within_pipelines.database.monitoring import MonitorFindingModel, MonitoringRepository
 from within_pipelines.database.operations import (
     AlertModel,
     AliasHistoryModel,
@@ -12,9 +15,20 @@ from within_pipelines.database.operations import (
     TrainingRunModel,
     VerdictModel,
 )
+from within_pipelines.database.outbox import Claimed, Outbox
 from within_pipelines.database.records import AlertRecord, AlertRepository, TrainingRun, TrainingRunRepository
 from within_pipelines.database.registry import SqlRegistry
 from within_pipelines.database.repositories import AccountHealthRepository, AdScoreRepository, PerformanceMetricRepository
+from within_pipelines.database.retraining import (
+    Heartbeat,
+    HeartbeatRepository,
+    RetrainingDecisionModel,
+    RetrainingRepository,
+    RetrainingRequest,
+    RetrainingRequestModel,
+    SensorHeartbeatModel,
+    StoredDecision,
+)
 from within_pipelines.database.scores import AdAccountHealthModel, AdScoreAnalysisModel, AdScoreModel, PerformanceMetricModel
 
 __all__ = [
@@ -23,17 +37,33 @@ __all__ = [
     "AdScoreAnalysisModel",
     "AdScoreModel",
     "AdScoreRepository",
+    "AlertEventModel",
     "AlertModel",
     "AlertRecord",
     "AlertRepository",
+    "AlertStore",
     "AliasHistoryModel",
     "AliasModel",
     "BaseModel",
+    "Claimed",
     "Database",
+    "Heartbeat",
+    "HeartbeatRepository",
     "ModelVersionModel",
+    "MonitorFindingModel",
+    "MonitoringRepository",
+    "Outbox",
+    "OutboxModel",
     "PerformanceMetricModel",
     "PerformanceMetricRepository",
+    "Resolution",
+    "RetrainingDecisionModel",
+    "RetrainingRepository",
+    "RetrainingRequest",
+    "RetrainingRequestModel",
+    "SensorHeartbeatModel",
     "SqlRegistry",
+    "StoredDecision",
     "TrainingRun",
     "TrainingRunModel",
     "TrainingRunRepository",

@@ -122,3 +122,12 @@ class AlertModel(BaseModel):
     closed_at: Mapped[datetime | None] = mapped_column(UTCDateTime)
     run_id: Mapped[str | None] = mapped_column(String(64))
     context: Mapped[dict[str, Any]] = mapped_column(JSON, default=dict)
+    group_key: Mapped[str] = mapped_column(String(256), default="")
+    likely_cause: Mapped[str] = mapped_column(Text, default="")
+    accounts: Mapped[list[Any]] = mapped_column(JSON, default=list)
+    money_at_risk: Mapped[dict[str, Any]] = mapped_column(JSON, default=dict)
+    acknowledged_at: Mapped[datetime | None] = mapped_column(UTCDateTime)
+    acknowledged_by: Mapped[str | None] = mapped_column(String(256))
+    snoozed_until: Mapped[datetime | None] = mapped_column(UTCDateTime)
+    escalated_at: Mapped[datetime | None] = mapped_column(UTCDateTime)
+    resolution: Mapped[str | None] = mapped_column(String(32))  # true_alert | false_alert | no_action; None: closed by itself

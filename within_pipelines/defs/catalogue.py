@@ -8,6 +8,7 @@ from within_pipelines.defs.anomaly import assets as anomaly
 from within_pipelines.defs.features import assets as features
 from within_pipelines.defs.ingest import assets as ingest
 from within_pipelines.defs.jobs import JOBS
+from within_pipelines.defs.monitoring import assets as monitoring
 from within_pipelines.defs.release import assets as release
 from within_pipelines.defs.resource import WithinResource
 from within_pipelines.defs.schedules import SCHEDULES
@@ -20,8 +21,10 @@ defs = dg.Definitions(
         *ad_score.ASSETS,
         *account_health.ASSETS,
         *anomaly.ASSETS,
+        *anomaly.ALERT_ASSETS,
         *release.SCORE_ASSETS,
         *release.RELEASE_ASSETS,
+        *monitoring.MONITORING_ASSETS,
     ],
     asset_checks=[
         ingest.fact_checks,
@@ -29,7 +32,9 @@ defs = dg.Definitions(
         *ad_score.CHECKS,
         *account_health.CHECKS,
         *anomaly.CHECKS,
+        *anomaly.ALERT_CHECKS,
         *release.RELEASE_CHECKS,
+        *monitoring.MONITORING_CHECKS,
     ],
     jobs=JOBS,
     schedules=SCHEDULES,

@@ -13,7 +13,7 @@ IN_PROCESS = dg.in_process_executor
 
 INGEST = dg.AssetSelection.assets("ad_performance", "ad_creatives", "quarantine")
 FEATURES = dg.AssetSelection.groups("features")
-SCORES = dg.AssetSelection.assets("ad_scores", "account_health", "anomalies")
+SCORES = dg.AssetSelection.assets("ad_scores", "account_health", "anomalies", "account_alerts")
 MODELS = ("ad_score", "account_health", "anomaly")
 FEATURE_TABLE = {"ad_score": "creative_features", "account_health": "account_features", "anomaly": "metric_series"}
 
@@ -47,6 +47,12 @@ validate_golden_set = dg.define_asset_job(
     executor_def=IN_PROCESS,
     description="Ask every champion the golden sample again.",
 )
+monitor_drift = dg.define_asset_job(
+    "monitor_drift",
+    selection=dg.AssetSelection.groups("monitoring"),
+    executor_def=IN_PROCESS,
+    description="Ask every monitor about every champion for the newest day with facts.",
+)
 train_and_score = dg.define_asset_job(
     "train_and_score",
     selection=FEATURES
@@ -74,4 +80,4 @@ def compact_lake() -> None:
     tidy_stores()
 
 
-JOBS: list[Any] = [compact_lake, ingest_daily, score_daily, *retrain.values(), validate_golden_set, train_and_score]
+JOBS: list[Any] = [compact_lake, ingest_daily, score_daily, *retrain.values(), validate_golden_set, monitor_drift, train_and_score]

@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 
 
 class WithinResource(dg.ConfigurableResource):
-    """Opens the workspace. `home` overrides `WITHIN_HOME`; `now` fixes the clock (ISO, UTC) for tests and replays."""
+    """Opens the workspace. `home` overrides `WITHIN_HOME`; `now` (ISO, UTC), else `WITHIN_FIXED_NOW`, stops the clock for a replay."""
 
     home: str | None = None
     now: str | None = None
@@ -35,7 +35,10 @@ class WithinResource(dg.ConfigurableResource):
 
     def clock(self) -> datetime:
         """The time of this step, aware, in UTC."""
-        return datetime.now(UTC) if self.now is None else datetime.fromisoformat(self.now).astimezone(UTC)
+        if self.now is not None:
+            return datetime.fromisoformat(self.now).astimezone(UTC)
+        fixed = self.settings().fixed_now
+        return datetime.now(UTC) if fixed is None else fixed
 
 
 def pin_of(context: dg.AssetExecutionContext | dg.AssetCheckExecutionContext, workspace: "Workspace") -> "Pin":

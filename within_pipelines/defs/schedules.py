@@ -1,10 +1,11 @@
-"""Daily ingest and scores, weekly retraining, daily golden-set validation. All times are UTC."""
+"""Daily ingest, scores, golden-set validation and monitoring, weekly retraining, monthly refresh of everything. All times are UTC."""
 
 from datetime import timedelta
 
 import dagster as dg
 
-from within_pipelines.defs.jobs import MODELS, compact_lake, retrain, score_daily, validate_golden_set
+from within_pipelines.defs.jobs import MODELS, compact_lake, monitor_drift, retrain, score_daily, train_and_score, validate_golden_set
+from within_pipelines.defs.retraining import run_in_flight
 
 RUNNING = dg.DefaultScheduleStatus.RUNNING
 
@@ -25,19 +26,46 @@ def ingest_and_score_daily(context: dg.ScheduleEvaluationContext) -> dg.RunReque
 
 WEEKDAY = {"ad_score": "1", "account_health": "2", "anomaly": "3"}
 
+
+def _weekly(model: str) -> dg.ScheduleDefinition:
+    @dg.schedule(
+        name=f"retrain_{model}_weekly",
+        job=retrain[model],
+        cron_schedule=f"0 13 * * {WEEKDAY[model]}",
+        execution_timezone="UTC",
+        default_status=RUNNING,
+        description=f"Retrain {model} once a week; the gates decide whether the new version serves.",
+    )
+    def weekly(context: dg.ScheduleEvaluationContext) -> dg.RunRequest | dg.SkipReason:
+        busy = run_in_flight(context.instance, model)
+        if busy is not None:
+            return dg.SkipReason(f"Run {busy} trains {model} already.")
+        return dg.RunRequest(run_key=f"retrain-{model}-{context.scheduled_execution_time:%G-W%V}", tags={"within/trigger": "weekly"})
+
+    return weekly
+
+
+@dg.schedule(
+    name="full_refresh_monthly",
+    job=train_and_score,
+    cron_schedule="0 14 1 * *",
+    execution_timezone="UTC",
+    default_status=RUNNING,
+    description="On the first of a month: build every feature table anew, train and judge all models, score the day before.",
+)
+def full_refresh_monthly(context: dg.ScheduleEvaluationContext) -> dg.RunRequest | dg.SkipReason:
+    """One run a month, not beside another training."""
+    busy = {model: found for model in MODELS if (found := run_in_flight(context.instance, model)) is not None}
+    if busy:
+        return dg.SkipReason(f"Still training: {', '.join(f'{model} in run {run}' for model, run in busy.items())}.")
+    day = (context.scheduled_execution_time - timedelta(days=1)).strftime("%Y-%m-%d")
+    return dg.RunRequest(run_key=f"refresh-{context.scheduled_execution_time:%Y-%m}", partition_key=day, tags={"within/trigger": "monthly"})
+
+
 SCHEDULES: list[dg.ScheduleDefinition] = [
     ingest_and_score_daily,
-    *(
-        dg.ScheduleDefinition(
-            name=f"retrain_{model}_weekly",
-            job=retrain[model],
-            cron_schedule=f"0 13 * * {WEEKDAY[model]}",
-            execution_timezone="UTC",
-            default_status=RUNNING,
-            description=f"Retrain {model} once a week; the gates decide whether the new version serves.",
-        )
-        for model in MODELS
-    ),
+    full_refresh_monthly,
+    *(_weekly(model) for model in MODELS),
     dg.ScheduleDefinition(
         name="validate_golden_set_daily",
         job=validate_golden_set,
@@ -45,6 +73,14 @@ SCHEDULES: list[dg.ScheduleDefinition] = [
         execution_timezone="UTC",
         default_status=RUNNING,
         description="Ask every champion its golden sample again, every day.",
+    ),
+    dg.ScheduleDefinition(
+        name="monitor_drift_daily",
+        job=monitor_drift,
+        cron_schedule="15 12 * * *",
+        execution_timezone="UTC",
+        default_status=RUNNING,
+        description="After the morning's exports and scores: has the world moved since the champions were trained?",
     ),
     dg.ScheduleDefinition(
         name="compact_lake_weekly",

@@ -4,11 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from datetime import datetime
 from enum import StrEnum
 from types import MappingProxyType
+from urllib.parse import quote
 
 from within_pipelines.exceptions import SampleError
 from within_pipelines.monitoring.feature_drift import FeatureDriftReport
+from within_pipelines.monitoring.findings import MonitorFinding
 from within_pipelines.monitoring.state import DriftState
 from within_pipelines.stats import Status, Verdict
 
@@ -26,7 +29,11 @@ class Alert:
     """One cause that a person should know about.
 
     `dedup_key` names the cause and stays the same while it lasts, so that a repeated failure is one alert; `closes_when` says what would
-    end it; `context` holds what the reader needs to find the place (run id, asset, model hash), never a secret or a payload."""
+    end it; `context` holds what the reader needs to find the place (run id, asset, model hash), never a secret or a payload.
+
+    `group` names what alerts of different keys have in common (a run that failed and its failed checks, accounts of one platform), so
+    that they reach a person as one message; by default the alert stands alone. `money_at_risk` is an amount by currency; currencies are
+    never summed. `likely_cause` and `accounts` are empty where unknown."""
 
     dedup_key: str
     severity: Severity
@@ -34,11 +41,29 @@ class Alert:
     detail: str
     closes_when: str
     context: Mapping[str, str] = field(default_factory=dict)
+    group: str = ""
+    likely_cause: str = ""
+    accounts: tuple[str, ...] = ()
+    money_at_risk: Mapping[str, float] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         if not (self.dedup_key and self.title and self.closes_when):
             raise SampleError(f"Alert {self.title!r} lacks its key, title or what would close it; give all three.")
         object.__setattr__(self, "context", MappingProxyType(dict(self.context)))
+        object.__setattr__(self, "money_at_risk", MappingProxyType(dict(self.money_at_risk)))
+        object.__setattr__(self, "accounts", tuple(self.accounts))
+        object.__setattr__(self, "group", self.group or self.dedup_key)
+
+    def links(self, dagster_url: str) -> Mapping[str, str]:
+        """Addresses of the asset and the run in the Dagster UI at `dagster_url`, as far as the context names them.
+
+        >>> alert_for_run(job="j", run_id="ab", error="e").links("http://127.0.0.1:3000/")
+        mappingproxy({'run': 'http://127.0.0.1:3000/runs/ab'})
+        """
+        root = dagster_url.rstrip("/")
+        paths = {"asset": "assets", "run": "runs"}
+        named = {"asset": self.context.get("asset", ""), "run": self.context.get("run_id", "")}
+        return MappingProxyType({what: f"{root}/{paths[what]}/{quote(name)}" for what, name in named.items() if name})
 
 
 def alert_for_verdict(verdict: Verdict, *, model: str) -> Alert | None:
@@ -75,6 +100,8 @@ def alert_for_check(
         detail=detail,
         closes_when=f"The check {check} passes on the next materialization of {asset}.",
         context={**(context or {}), "asset": asset, "check": check},
+        # What fails in one run has one cause more often than not.
+        group=f"run/{(context or {}).get('run_id', '')}" if (context or {}).get("run_id") else "",
     )
 
 
@@ -87,6 +114,7 @@ def alert_for_run(*, job: str, run_id: str, step: str = "", error: str) -> Alert
         detail=error,
         closes_when=f"A later run of {job} succeeds.",
         context={"job": job, "run_id": run_id, "step": step},
+        group=f"run/{run_id}",
     )
 
 
@@ -108,4 +136,43 @@ def alert_for_drift(report: FeatureDriftReport, *, table: str) -> Alert | None:
         detail=f"{'; '.join(parts)}{more}.",
         closes_when=f"A later window of {table} is stable against its reference, or a model trained on the new data serves.",
         context={"table": table, "rows": str(report.n_current), "units": str(report.n_units)},
+    )
+
+
+def alert_for_silent_sensor(sensor: str, *, last_tick_at: datetime) -> Alert:
+    """An alert for a sensor that has stopped ticking: what it watches goes unnoticed meanwhile."""
+    return Alert(
+        dedup_key=f"sensor/{sensor}",
+        severity=Severity.CRITICAL,
+        title=f"{sensor} has stopped",
+        detail=f"Its last tick ended on {last_tick_at:%Y-%m-%d at %H:%M} UTC; see its ticks in the Dagster UI under Automation.",
+        closes_when=f"{sensor} finishes a tick.",
+        context={"sensor": sensor},
+    )
+
+
+_STATES = {DriftState.DRIFTED: "has drifted", DriftState.MEASUREMENT_CHANGE: "changed its measurement"}
+
+
+def alert_for_finding(found: MonitorFinding) -> Alert | None:
+    """A warning when a monitor found that something moved, an information when a measurement change explains it, else None."""
+    if found.state not in _STATES:
+        return None
+    named = f" ({', '.join(found.features[:3])})" if found.features else ""
+    return Alert(
+        dedup_key=f"monitor/{found.model}/{found.monitor}",
+        severity=Severity.WARNING if found.drifted else Severity.INFO,
+        title=f"{found.model}: {found.monitor} {_STATES[found.state]}{named}",
+        detail=found.reason or "See the report of the day.",
+        closes_when=f"{found.monitor} calls {found.model} stable, or another version of it serves.",
+        context={
+            "model": found.model,
+            "monitor": found.monitor,
+            "day": found.day.isoformat(),
+            "asset": found.monitor,
+            "model_sha256": str(found.evidence.get("model_sha256", "")),
+        },
+        group=f"monitor/{found.model}",
+        likely_cause=f"{', '.join(found.features[:3])} moved" if found.features else "",
+        money_at_risk=found.money_at_risk,
     )

@@ -1,4 +1,4 @@
-"""Three answers to "has it moved?", and the samples that the question is put to."""
+"""The answers to "has it moved?", and the samples that the question is put to."""
 
 from __future__ import annotations
 
@@ -11,11 +11,15 @@ from within_pipelines.exceptions import SampleError
 
 
 class DriftState(StrEnum):
-    """`INSUFFICIENT` says that a shift of the size that matters could not have been seen; it is not calm."""
+    """`INSUFFICIENT` says that a shift of the size that matters could not have been seen; it is not calm.
+
+    `MEASUREMENT_CHANGE` says that something moved and that a dated event of the measurement calendar explains it: the ruler changed, not
+    the world, so nothing is to be retrained."""
 
     DRIFTED = "drifted"
     STABLE = "stable"
     INSUFFICIENT = "insufficient"
+    MEASUREMENT_CHANGE = "measurement_change"
 
 
 def finite_sample(values: ArrayLike, name: str) -> NDArray[np.float64]:

@@ -3,9 +3,14 @@
 Plain functions on an open `Workspace`. Dagster, the command line and a bare Python process call the same ones, so what the UI shows is
 what the code does."""
 
+from within_pipelines.pipeline.account_alerts import AccountReview, AlertBacktest, backtest_account_alerts, review_accounts
+from within_pipelines.pipeline.alert_manager import AlertManager, Delivered, Precision, alert_precision
 from within_pipelines.pipeline.alerting import close_alert, open_alert
 from within_pipelines.pipeline.audits import audit_fairness, audit_robustness
+from within_pipelines.pipeline.drift_reference import DriftReference, keep_reference, read_reference
+from within_pipelines.pipeline.heartbeats import Silent, silent_sensors
 from within_pipelines.pipeline.landing import check_quality, ingest_landing, ingest_path, landing_is_empty, provide_exports
+from within_pipelines.pipeline.monitoring import calendar_path, latest_report, monitor_day, report_path
 from within_pipelines.pipeline.release import (
     Judged,
     Released,
@@ -18,6 +23,7 @@ from within_pipelines.pipeline.release import (
     release,
     validate_golden_sets,
 )
+from within_pipelines.pipeline.retraining import Decided, decide_retraining, request_retraining, runs_to_request, tell_findings
 from within_pipelines.pipeline.scoring import ScoreReport, champion, find_anomalies, score_accounts, score_ads, score_day
 from within_pipelines.pipeline.summary import summarise
 from within_pipelines.pipeline.tables import (
@@ -47,25 +53,37 @@ from within_pipelines.pipeline.workspace import Pin, Workspace
 __all__ = [
     "KINDS",
     "MODELS",
+    "AccountReview",
+    "AlertBacktest",
+    "AlertManager",
+    "Decided",
+    "Delivered",
+    "DriftReference",
     "Judged",
     "Pin",
+    "Precision",
     "Released",
     "ScoreReport",
+    "Silent",
     "Table",
     "Tidied",
     "Trained",
     "Workspace",
+    "alert_precision",
     "audit_fairness",
     "audit_robustness",
+    "backtest_account_alerts",
     "build_account_features",
     "build_creative_features",
     "build_metric_series",
     "build_training_set",
+    "calendar_path",
     "calibration_verdict",
     "champion",
     "check_quality",
     "close_alert",
     "code_version",
+    "decide_retraining",
     "evaluate",
     "false_alarm_verdict",
     "feature_table",
@@ -76,16 +94,26 @@ __all__ = [
     "ingest_landing",
     "ingest_path",
     "judge",
+    "keep_reference",
     "landing_is_empty",
+    "latest_report",
     "load_version",
+    "monitor_day",
     "open_alert",
     "performance_verdict",
     "provide_exports",
+    "read_reference",
     "release",
+    "report_path",
+    "request_retraining",
+    "review_accounts",
+    "runs_to_request",
     "score_accounts",
     "score_ads",
     "score_day",
+    "silent_sensors",
     "summarise",
+    "tell_findings",
     "tidy",
     "train",
     "trained_version",

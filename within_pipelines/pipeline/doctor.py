@@ -9,6 +9,7 @@ import sys
 import tempfile
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
+from datetime import UTC, datetime
 from importlib import metadata
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
@@ -35,10 +36,11 @@ class Finding:
     next_step: str = ""
 
 
-def diagnose(settings: Settings, *, environ: Mapping[str, str] | None = None) -> tuple[Finding, ...]:
-    """Python, packages, folders, lake, database, champions, Dagster and disk. Creates nothing and shows no password.
+def diagnose(settings: Settings, *, environ: Mapping[str, str] | None = None, now: datetime | None = None) -> tuple[Finding, ...]:
+    """Python, packages, folders, lake, database, champions, sensors, alert channels, Dagster and disk. Creates nothing, shows no password.
 
-    `environ` stands in for the process's environment."""
+    `now` is the time against which the sensors' last ticks are held (default: the wall clock). `environ` stands in for the process's
+    environment."""
     return (
         _python(),
         _packages(),
@@ -46,7 +48,7 @@ def diagnose(settings: Settings, *, environ: Mapping[str, str] | None = None) ->
         _home(settings.home),
         _landing(settings.landing),
         _lake(settings),
-        *_database(settings),
+        *_database(settings, datetime.now(UTC) if now is None else now),
         _dagster(os.environ if environ is None else environ),
         _disk(settings.home),
     )
@@ -125,7 +127,7 @@ def _lake(settings: Settings) -> Finding:
     return Finding("lake", "ok", f"at commit {watermark}, facts up to {last}")
 
 
-def _database(settings: Settings) -> Iterator[Finding]:
+def _database(settings: Settings, now: datetime) -> Iterator[Finding]:
     from within_pipelines.database import Database
 
     if settings.database_url is None and not (settings.home / "within.db").is_file():
@@ -137,14 +139,14 @@ def _database(settings: Settings) -> Iterator[Finding]:
         yield Finding("database", "broken", _first_line(error), "correct WITHIN_DATABASE_URL")
         return
     try:
-        yield from _schema(database, settings)
+        yield from _schema(database, settings, now)
     except WithinError as error:
         yield Finding("database", "broken", _first_line(error), "check that it runs and that WITHIN_DATABASE_URL is right")
     finally:
         database.dispose()
 
 
-def _schema(database: Database, settings: Settings) -> Iterator[Finding]:
+def _schema(database: Database, settings: Settings, now: datetime) -> Iterator[Finding]:
     revision, newest = database.revision(), database.newest_revision()
     if revision is None:
         yield Finding("database", "missing", f"{database.shown} has no tables", "`within run` creates them")
@@ -159,6 +161,8 @@ def _schema(database: Database, settings: Settings) -> Iterator[Finding]:
         return
     yield Finding("database", "ok", f"{database.shown} at revision {revision}")
     yield from _champions(database, settings)
+    yield _sensors(database, now)
+    yield _alerting(database, settings)
 
 
 def _champions(database: Database, settings: Settings) -> Iterator[Finding]:
@@ -179,6 +183,38 @@ def _champions(database: Database, settings: Settings) -> Iterator[Finding]:
             yield Finding(
                 name, "broken", f"the artifact of v{champion.version} is missing or was changed: {where}", "restore it, or `within run`"
             )
+
+
+def _sensors(database: Database, now: datetime) -> Finding:
+    from within_pipelines.database import HeartbeatRepository
+    from within_pipelines.pipeline.heartbeats import silent_sensors
+
+    beats = HeartbeatRepository(database).all()
+    if not beats:
+        return Finding("sensors", "missing", "none has ever ticked", "`make dev` starts the daemon that runs them")
+    silent = silent_sensors(beats, now=now)
+    if silent:
+        shown = ", ".join(f"{found.sensor} since {found.last_tick_at:%Y-%m-%d %H:%M} UTC" for found in silent)
+        return Finding("sensors", "warning", f"stopped: {shown}", "start the daemon (`make dev`), or see the sensor's ticks in the UI")
+    newest = max(beat.last_tick_at for beat in beats)
+    return Finding("sensors", "ok", f"{len(beats)} tick, the last on {newest:%Y-%m-%d at %H:%M} UTC")
+
+
+def _alerting(database: Database, settings: Settings) -> Finding:
+    from within_pipelines.database import Outbox
+    from within_pipelines.exceptions import SettingsError
+    from within_pipelines.monitoring import read_alert_settings
+
+    try:
+        channels = read_alert_settings(settings.alerts).channels
+    except SettingsError as error:
+        return Finding("alert channels", "broken", _first_line(error), "until then alerts reach only the log")
+    status = Outbox(database).messages()["status"].to_list()
+    shown = f"{', '.join(channel.name for channel in channels)}; {status.count('pending')} messages wait"
+    if status.count("dead"):
+        dead = f"{shown}, {status.count('dead')} were given up"
+        return Finding("alert channels", "warning", dead, "`within alerts outbox` says why, `within alerts deliver --revive` tries again")
+    return Finding("alert channels", "ok", shown)
 
 
 def _dagster(environ: Mapping[str, str]) -> Finding:

@@ -97,6 +97,10 @@ def train(ws: Workspace, pin: Pin, model: str, kind: str, *, now: datetime) -> T
         folder = Path(scratch) / "model"
         model_sha256 = predictor.save(folder)
         artifact = ws.artifacts.put(model, folder)
+    # Imported here: the reference reads the rows that this module provides.
+    from within_pipelines.pipeline.drift_reference import STORE, keep_reference
+
+    reference = keep_reference(ws, pin, model, predictor)
     version = ws.registry.register(
         ModelVersion(
             model=model,
@@ -114,7 +118,7 @@ def train(ws: Workspace, pin: Pin, model: str, kind: str, *, now: datetime) -> T
             metrics={},
             baseline_metrics={},
             code_version=code_version(),
-            evaluation={"details": dict(getattr(predictor, "details", {}))},
+            evaluation={"details": {**getattr(predictor, "details", {}), STORE: reference}},
         )
     )
     TrainingRunRepository(ws.database).record(

@@ -5,6 +5,7 @@ a clock; rich and matplotlib load inside the functions that use them."""
 
 from within_pipelines.reporting.landed import print_ingest
 from within_pipelines.reporting.model_card import model_card
+from within_pipelines.reporting.monitoring import findings_table, monitor_plot
 from within_pipelines.reporting.plots import evaluation_plots, learning_curve, series_plot
 from within_pipelines.reporting.runs import run_comparison, run_lines
 from within_pipelines.reporting.summary import ModelLine, RunSummary, render_summary, summary_markdown
@@ -18,11 +19,13 @@ __all__ = [
     "counting",
     "evaluation_plots",
     "evaluation_table",
+    "findings_table",
     "frame_markdown",
     "interval_text",
     "learning_curve",
     "markdown_escaped",
     "model_card",
+    "monitor_plot",
     "number_text",
     "open_console",
     "print_frame",

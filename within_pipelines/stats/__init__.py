@@ -5,6 +5,7 @@ clusters. Every function takes its randomness as `rng` and answers with a frozen
 
 from within_pipelines.stats.bootstrap import cluster_bootstrap, cluster_mean, paired_difference, resampled_rows
 from within_pipelines.stats.multiple import benjamini_hochberg, holm
+from within_pipelines.stats.online_fdr import addis_level, lord_level, saffron_level
 from within_pipelines.stats.permutation import PermutationTest, permutation_p_value, permute_clusters, two_sample_permutation
 from within_pipelines.stats.proportions import TwoProportions, two_proportion_z, wilson_interval
 from within_pipelines.stats.two_way import two_way_bootstrap, two_way_rows
@@ -16,15 +17,18 @@ __all__ = [
     "Status",
     "TwoProportions",
     "Verdict",
+    "addis_level",
     "benjamini_hochberg",
     "cluster_bootstrap",
     "cluster_mean",
     "holm",
     "judge_at_least",
+    "lord_level",
     "paired_difference",
     "permutation_p_value",
     "permute_clusters",
     "resampled_rows",
+    "saffron_level",
     "two_proportion_z",
     "two_sample_permutation",
     "two_way_bootstrap",

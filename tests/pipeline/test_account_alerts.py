@@ -1,0 +1,85 @@
+"""Account alerts on a real deployment: a drop opens one, a repeat adds nothing, calm closes it."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from datetime import timedelta
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from tests.conftest import LAST_DAY, NOW, Agency
+from within_pipelines.database import Resolution
+from within_pipelines.monitoring import Alert, Severity
+from within_pipelines.pipeline import AlertManager, Workspace, backtest_account_alerts, ingest_landing, review_accounts
+from within_pipelines.settings import Settings
+from within_pipelines.simulation import client, load_truth, write_next_day
+
+pytestmark = pytest.mark.slow
+
+
+def test_a_stop_of_delivery_opens_an_alert_that_closes_when_it_is_over(agency: Agency, tmp_path: Path, monkeypatch: Any) -> None:
+    settings: Settings = agency.copy(tmp_path / "home")
+    victim = load_truth(settings.home / "truth.json").accounts[3]
+    simulate = client.simulate
+
+    def stopped(account: Any, *args: Any, **options: Any) -> Any:
+        figures = simulate(account, *args, **options)
+        if account.account_id != victim.account_id:
+            return figures
+        day = np.arange(len(figures.impressions))[:, None]
+        keep = lambda values: np.where((day >= 200) & (day < 203), values // 50, values)
+        changed = {name: keep(getattr(figures, name)) for name in ("impressions", "reach", "clicks", "spend", "conversions", "revenue")}
+        return replace(figures, **changed)
+
+    monkeypatch.setattr(client, "simulate", stopped)
+    for _ in range(3):
+        write_next_day(settings.landing, settings.home / "truth.json")
+    key = f"account/{victim.platform}/{victim.account_id}"
+    with Workspace.open(settings) as ws:
+        manager = AlertManager(ws)
+        stranger = Alert("account/meta_ads/unknown", Severity.WARNING, "an account that is gone", "", "somebody resolves it")
+        manager.tell(stranger, now=NOW)
+        ingest_landing(ws, now=NOW + timedelta(days=3))
+        day = LAST_DAY + timedelta(days=3)
+        first = review_accounts(ws, ws.pin(), day, now=NOW + timedelta(days=3))
+        assert key in first.opened
+        assert first.budget is not None
+        again = review_accounts(ws, ws.pin(), day, now=NOW + timedelta(days=3, hours=1))
+        assert again.opened == ()
+        (record,) = [r for r in manager.store.open_under("account/") if r.dedup_key == key]
+        assert record.occurrences == 2
+        assert record.severity == "critical"
+        assert "fell to" in record.title
+        assert record.accounts == [victim.account_id]
+        assert set(record.money_at_risk) == {victim.currency}
+        assert "of what was expected" in record.likely_cause
+        assert record.context["asset"] == "anomalies"
+        # Old days are no news, and an account without data stays until somebody looks.
+        assert "not the newest day" in review_accounts(ws, ws.pin(), LAST_DAY, now=NOW).reason
+        assert [r.dedup_key for r in manager.store.open_under("account/meta_ads/unknown")] == ["account/meta_ads/unknown"]
+        # Resolved by hand: the same days do not open it again.
+        assert record.id is not None
+        manager.resolve(
+            record.id, resolution=Resolution.TRUE_ALERT, who="kim", why="paused by mistake", now=NOW + timedelta(days=3, hours=2)
+        )
+        assert key not in review_accounts(ws, ws.pin(), day, now=NOW + timedelta(days=3, hours=3)).opened
+        manager.tell(Alert(key, Severity.WARNING, "again", "", "calm"), now=NOW + timedelta(days=3, hours=4))
+    for _ in range(4):
+        write_next_day(settings.landing, settings.home / "truth.json")
+    with Workspace.open(settings) as ws:
+        ingest_landing(ws, now=NOW + timedelta(days=7))
+        later = review_accounts(ws, ws.pin(), LAST_DAY + timedelta(days=7), now=NOW + timedelta(days=7))
+        assert key in later.closed
+
+
+def test_the_backtest_measures_recall_on_the_deployment(agency: Agency) -> None:
+    with Workspace.open(agency.settings) as ws:
+        found = backtest_account_alerts(ws, ws.pin(), LAST_DAY, rng=np.random.default_rng(1), rounds=2)
+    assert found is not None
+    assert found.incidents == 24
+    # Twelve accounts with one incident per account and month in their past: an unquiet past, see docs/alerts-and-retraining.md.
+    assert found.recall.value >= 0.4
+    assert found.delay_days <= 2

@@ -1,0 +1,138 @@
+"""Has the world moved since the champions were trained? One materialization asks; five assets show what it found."""
+
+from datetime import date, timedelta
+from typing import TYPE_CHECKING, Any
+
+import dagster as dg
+
+from within_pipelines.defs.metadata import frame_table, png
+from within_pipelines.defs.resource import WithinResource, pin_of
+
+if TYPE_CHECKING:
+    from within_pipelines.monitoring import MonitorFinding
+
+OWNERS = ["team:ml"]
+GROUP = "monitoring"
+# Days may be monitored again; without a partition the newest day with facts is.
+TABLE = {"data_drift": "table", "estimated_performance": "table", "feature_correlation": "pairs"}
+DESCRIPTIONS = {
+    "data_drift": "Which features moved since each champion was trained; accounts are the units of chance.",
+    "prediction_drift": "Whether the champions' answers are distributed as when they were judged.",
+    "concept_drift": "Whether the loss rose on mature labels, features relate otherwise to the target, or calibration moved.",
+    "feature_correlation": "Which pairs of features changed their correlation since training.",
+    "estimated_performance": "Loss expected while labels are late, beside the loss of mature days, in metric units and by currency.",
+}
+MONITORS_OF = {name: (name,) for name in DESCRIPTIONS} | {"concept_drift": ("concept_drift", "calibration_drift")}
+
+
+class MonitorConfig(dg.Config):
+    """`day` (ISO) to monitor; default the newest day with facts."""
+
+    day: str | None = None
+
+
+@dg.asset(
+    group_name=GROUP,
+    kinds={"numpy", "sqlalchemy"},
+    owners=OWNERS,
+    deps=["ad_performance", *(f"{model}_registry_entry" for model in ("ad_score", "account_health", "anomaly"))],
+    description="Every monitor asked about every champion for one day; findings are stored and written as a JSON report.",
+)
+def monitor_report(context: dg.AssetExecutionContext, within: WithinResource, config: MonitorConfig) -> dg.MaterializeResult:
+    from within_pipelines.pipeline import monitor_day, report_path
+
+    with within.open() as workspace:
+        day = None if config.day is None else date.fromisoformat(config.day)
+        report = monitor_day(workspace, day, now=within.clock(), pin=pin_of(context, workspace))
+        path = report_path(workspace, report.day)
+    states = [finding.state.value for finding in report.findings]
+    return dg.MaterializeResult(
+        metadata={
+            "day": report.day.isoformat(),
+            "findings": len(states),
+            **{state: states.count(state) for state in sorted(set(states))},
+            "report": dg.MetadataValue.path(str(path)),
+        }
+    )
+
+
+def _monitor(name: str) -> dg.AssetsDefinition:
+    @dg.asset(name=name, group_name=GROUP, kinds={"numpy"}, owners=OWNERS, deps=["monitor_report"], description=DESCRIPTIONS[name])
+    def monitor(context: dg.AssetExecutionContext, within: WithinResource) -> dg.MaterializeResult:
+        from within_pipelines.database import MonitoringRepository
+        from within_pipelines.pipeline import latest_report
+        from within_pipelines.reporting import findings_table, monitor_plot
+
+        with within.open() as workspace:
+            report = latest_report(workspace)
+            history = MonitoringRepository(workspace.database).history()
+        found = [f for f in (() if report is None else report.findings) if f.monitor in MONITORS_OF[name]]
+        states = {f"{f.model}_state" if f.monitor == name else f"{f.model}_{f.monitor}_state": f.state.value for f in found}
+        return dg.MaterializeResult(
+            metadata={
+                "day": "never" if report is None else report.day.isoformat(),
+                **states,
+                "measurement_change": any(f.state == "measurement_change" for f in found),
+                "findings": frame_table(findings_table(found)),
+                **{f"{f.model}_details": _details(f, TABLE[name]) for f in found if f.evidence.get(TABLE.get(name, ""))},
+                **({"over_time_plot": png(monitor_plot(history, name))} if history.height else {}),
+            }
+        )
+
+    return monitor
+
+
+def _details(finding: "MonitorFinding", key: str) -> dg.TableMetadataValue:
+    import polars as pl
+
+    rows: list[dict[str, Any]] = [dict(row) for row in finding.evidence[key]]
+    return frame_table(pl.DataFrame(rows, infer_schema_length=None))
+
+
+def _check(name: str) -> dg.AssetChecksDefinition:
+    @dg.asset_check(
+        asset=name,
+        name=f"{name}_is_calm",
+        description="Nothing drifted on the newest monitored day. A measurement change is no drift; too little evidence is said, not failed.",
+    )
+    def calm(context: dg.AssetCheckExecutionContext, within: WithinResource) -> dg.AssetCheckResult:
+        from within_pipelines.pipeline import latest_report
+        from within_pipelines.reporting import findings_table
+
+        with within.open() as workspace:
+            report = latest_report(workspace)
+        found = [f for f in (() if report is None else report.findings) if f.monitor in MONITORS_OF[name]]
+        drifted = [f for f in found if f.drifted]
+        return dg.AssetCheckResult(
+            passed=bool(found) and not drifted,
+            severity=dg.AssetCheckSeverity.WARN,
+            metadata={
+                "drifted": ", ".join(f"{f.model} ({f.monitor})" for f in drifted),
+                "insufficient": sum(f.state == "insufficient" for f in found),
+                "measurement_changes": sum(f.state == "measurement_change" for f in found),
+                "findings": frame_table(findings_table(found)),
+            },
+        )
+
+    return calm
+
+
+@dg.asset_check(asset="monitor_report", description="The newest day with facts was monitored, every monitor about every model.")
+def monitoring_is_current(context: dg.AssetCheckExecutionContext, within: WithinResource) -> dg.AssetCheckResult:
+    from within_pipelines.monitoring import MONITORS
+    from within_pipelines.pipeline import MODELS, latest_report
+
+    with within.open() as workspace:
+        report = latest_report(workspace)
+        last = workspace.lake.last_event_date(workspace.pin().commit_seq)
+    asked = set() if report is None else {(f.monitor, f.model) for f in report.findings}
+    missing = sorted({(monitor, model) for monitor in MONITORS for model in MODELS} - asked)
+    current = report is not None and last is not None and last - report.day <= timedelta(days=1)
+    return dg.AssetCheckResult(
+        passed=current and not missing,
+        metadata={"monitored": "never" if report is None else report.day.isoformat(), "newest_day": str(last), "missing": str(missing)},
+    )
+
+
+MONITORING_ASSETS = [monitor_report, *(_monitor(name) for name in DESCRIPTIONS)]
+MONITORING_CHECKS = [monitoring_is_current, *(_check(name) for name in DESCRIPTIONS)]

@@ -1,0 +1,274 @@
+"""The rows that monitoring compares, made alike for the three models: what a model sees, what it says, and what came true."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from datetime import date, timedelta
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from within_pipelines.exceptions import SampleError
+from within_pipelines.lake import knowledge_time
+from within_pipelines.pipeline.tables import ACCOUNT_ENTITY, HEALTH_ENTITY, HEALTH_HORIZON, maturity, possible_ads, training_set
+from within_pipelines.pipeline.training import held_back_rows
+from within_pipelines.pipeline.workspace import Pin, Workspace
+
+if TYPE_CHECKING:
+    from datetime import datetime
+
+    import polars as pl
+
+    from within_pipelines.prediction import AccountHealthPredictor, AdScorePredictor, AnomalyDetector
+
+# Days of the window that is compared with what the model was trained on. Creatives are few a day, so theirs is longer.
+WINDOW_DAYS: Mapping[str, int] = {"ad_score": 28, "account_health": 7, "anomaly": 7}
+# Labels of this many days before the newest mature one are judged together.
+JUDGED_DAYS = 28
+# Ads count as judged once they have run this long: click-through rates arrive at once, but a new ad has few impressions.
+AD_DAYS = 7
+_SERIES_DAYS = 140
+# Whole references stay small; a sample by seed stands for a larger training set.
+MOST_ROWS = 6000
+# What every row carries beside its features: the account that it belongs to, its platform, its day.
+KEYS = ("cluster", "platform", "day")
+JUDGED = ("prediction", "outcome", "estimated", "realised")
+
+
+@dataclass(frozen=True, slots=True)
+class Monitored:
+    """`rows`: `cluster`, `platform`, `day` and the features that are watched. `said`: the same keys and `prediction` of each answer.
+    `judged`: keys, `prediction`, `outcome`, `estimated` and `realised` loss, and the features that relate to the outcome; outcome and
+    realised are null while the label is late."""
+
+    rows: pl.DataFrame
+    said: pl.DataFrame
+    judged: pl.DataFrame
+    loss: str
+
+
+def _sampled(frame: pl.DataFrame, rng: np.random.Generator) -> pl.DataFrame:
+    if frame.height <= MOST_ROWS:
+        return frame
+    return frame[np.sort(rng.choice(frame.height, MOST_ROWS, replace=False)).tolist()]
+
+
+def _keys(day: str) -> list[pl.Expr]:
+    import polars as pl
+
+    return [pl.concat_str("platform", "account_id", separator="/").alias("cluster"), pl.col("platform"), pl.col(day).alias("day")]
+
+
+def trained_on(ws: Workspace, pin: Pin, model: str, predictor: Any, rng: np.random.Generator) -> Monitored:
+    """What a version was trained on, and what it said of the rows that were held back."""
+    import polars as pl
+
+    rows, held = training_set(ws, pin, model), held_back_rows(ws, pin, model)
+    if model == "account_health":
+        sample = _sampled(rows, rng)
+        judged = _health_judged(predictor, _sampled(held, rng))
+        return Monitored(_health_features(sample), judged.select(*KEYS, "prediction"), judged, "brier")
+    if model == "ad_score":
+        newest = _sampled(held, rng)
+        return Monitored(
+            _creative_features(_sampled(rows, rng)),
+            _ad_scores(predictor, newest.head(600)),
+            _sampled(_pairs(predictor, newest, rng), rng),
+            "brier",
+        )
+    scored = predictor.score_series(held, limits=False)
+    newest: date = rows["timestamp"].max()  # type: ignore[assignment]
+    settled = rows.filter(pl.col("timestamp") <= newest - timedelta(days=WINDOW_DAYS["anomaly"]))
+    return Monitored(_sampled(_wide(settled), rng), _sampled(_alarms(scored), rng), pl.DataFrame(), "")
+
+
+def seen_on(ws: Workspace, pin: Pin, model: str, predictor: Any, day: date, *, judged_after: date, rng: np.random.Generator) -> Monitored:
+    """The window that ends on `day`, and what became of answers for days after `judged_after`, as known at noon UTC of the next day."""
+    known_at = knowledge_time(day)
+    if model == "account_health":
+        return _health_window(ws, pin, predictor, day, known_at, judged_after)
+    if model == "ad_score":
+        return _creative_window(ws, pin, predictor, day, known_at, judged_after, rng)
+    return _series_window(ws, pin, predictor, day, known_at)
+
+
+def weekly_spend(ws: Workspace, pin: Pin, day: date) -> dict[str, float]:
+    """Spend of the seven days up to `day` by currency, in currency units."""
+    import polars as pl
+
+    facts = ws.lake.facts(commit_seq=pin.commit_seq, as_of=knowledge_time(day), start=day - timedelta(days=6), end=day)
+    if facts.is_empty():
+        return {}
+    spent = facts.group_by("currency").agg((pl.col("spend_micros").sum() / 1e6).alias("spend")).sort("currency")
+    return {row[0]: float(row[1]) for row in spent.iter_rows() if row[1]}
+
+
+# Account health
+
+# Features that say what day it is or how long the account is known: a window of a week always differs in them.
+_CLOCKS = ("weekday_sin", "weekday_cos", "history_share")
+
+
+def _health_features(rows: pl.DataFrame) -> pl.DataFrame:
+    from within_pipelines.features import ACCOUNT_FEATURES
+
+    return rows.select(*_keys("origin"), *(name for name in ACCOUNT_FEATURES.columns if name not in _CLOCKS))
+
+
+def _health_judged(predictor: AccountHealthPredictor, rows: pl.DataFrame) -> pl.DataFrame:
+    import polars as pl
+
+    from within_pipelines.features import ACCOUNT_FEATURES
+
+    usable = rows.filter(pl.col("clicks_28").fill_null(0) >= predictor.minimum_clicks)
+    if usable.is_empty():
+        return pl.DataFrame()
+    p = predictor.probability(usable)
+    outcome = pl.col("outcome")
+    return (
+        usable.select(*_keys("origin"), *ACCOUNT_FEATURES.columns, outcome=pl.col("degraded").cast(pl.Float64))
+        .with_columns(prediction=pl.Series(p))
+        .with_columns(estimated=pl.col("prediction") * (1 - pl.col("prediction")), realised=(outcome - pl.col("prediction")) ** 2)
+    )
+
+
+def _health_window(
+    ws: Workspace, pin: Pin, predictor: AccountHealthPredictor, day: date, known_at: datetime, judged_after: date
+) -> Monitored:
+    import polars as pl
+
+    from within_pipelines.features import account_features, account_labels, run_by_account
+
+    curve = maturity(ws, pin)
+    newest = [day - timedelta(days=back) for back in (6, 3, 0)]
+    back = range(0, JUDGED_DAYS + HEALTH_HORIZON + 14, 3)
+    past = [d for d in (day - timedelta(days=7 + b) for b in back) if d > judged_after]
+    origins = sorted({*newest, *past})
+
+    def of(history: pl.DataFrame) -> pl.DataFrame:
+        parts = []
+        for entity in (HEALTH_ENTITY, ACCOUNT_ENTITY):
+            features = account_features(history, origins=origins, entity=entity, maturity=curve)
+            labels = account_labels(history, origins=origins, entity=entity, horizon=HEALTH_HORIZON, as_of=known_at, maturity=curve)
+            label = pl.when("mature").then("degraded").alias("degraded")
+            joined = features.join(labels.select(*entity, "origin", label), on=[*entity, "origin"], how="left")
+            parts.append(joined if "campaign_id" in entity else joined.with_columns(campaign_id=pl.lit("")))
+        return pl.concat([part.select(parts[0].columns) for part in parts])
+
+    rows = run_by_account(ws.lake.account_batches(commit_seq=pin.commit_seq, as_of=known_at, end=day), of)
+    if rows.is_empty():
+        raise SampleError(f"No account has facts up to {day}.")
+    recent = rows.filter(pl.col("origin").is_in(newest))
+    said = _health_judged(predictor, recent)
+    judged = _health_judged(predictor, rows.filter(pl.col("origin") > judged_after))
+    return Monitored(_health_features(recent), said.select(*KEYS, "prediction") if said.height else said, judged, "brier")
+
+
+# Ad score
+
+_WATCHED = ("headline_", "description_", "audience_age", "sibling", "headline_in")
+_CATEGORIES = ("format", "call_to_action", "audience_segment")
+
+
+def _creative_features(rows: pl.DataFrame) -> pl.DataFrame:
+    import polars as pl
+
+    from within_pipelines.features import CREATIVE_FEATURES
+
+    numbers = [name for name in CREATIVE_FEATURES.columns if name.startswith(_WATCHED) and name in rows.columns]
+    categories = [pl.col(name).cast(pl.String) for name in _CATEGORIES if name in rows.columns]
+    return rows.select(*_keys("first_day"), *numbers, *categories)
+
+
+def _ad_scores(predictor: AdScorePredictor, rows: pl.DataFrame) -> pl.DataFrame:
+    """Scores beside past ads, because beside siblings they would lie around the middle whatever happens."""
+    import polars as pl
+
+    if rows.is_empty():
+        return pl.DataFrame()
+    scores = predictor.predict(rows.drop("group_id")).to_frame()["score"]
+    return rows.select(*_keys("first_day")).with_columns(prediction=scores)
+
+
+def _pairs(predictor: AdScorePredictor, rows: pl.DataFrame, rng: np.random.Generator) -> pl.DataFrame:
+    """Pairs of siblings: chance that the first wins, and whether it did; features are differences."""
+    import polars as pl
+
+    from within_pipelines.prediction.ad_score.evaluation import Answers, Pairs
+
+    siblings = rows.filter(pl.len().over("group_id") > 1)
+    try:
+        pairs = Pairs.of(siblings, rng=rng)
+    except SampleError:
+        return pl.DataFrame()
+    p = pairs.chance(Answers.of(predictor, siblings))
+    watched = _creative_features(siblings).select(pl.exclude(*KEYS)).select(pl.col(pl.Float64))
+    values = watched.to_numpy()
+    differences = pl.DataFrame(values[pairs.first] - values[pairs.second], schema=watched.columns)
+    keys = siblings.select(*_keys("first_day"))[pairs.first.tolist()]
+    told = pl.DataFrame({"prediction": p, "outcome": pairs.won, "estimated": p * (1 - p), "realised": (p - pairs.won) ** 2})
+    return pl.concat([keys, told, differences], how="horizontal")
+
+
+def _creative_window(
+    ws: Workspace, pin: Pin, predictor: AdScorePredictor, day: date, known_at: datetime, judged_after: date, rng: np.random.Generator
+) -> Monitored:
+    import polars as pl
+
+    from within_pipelines.features import creative_features, creative_table
+
+    history = ws.lake.history(commit_seq=pin.commit_seq, as_of=known_at, end=day)
+    table = possible_ads(creative_table(history, ws.lake.creatives(commit_seq=pin.commit_seq, as_of=known_at), as_of=known_at))
+    table = table.filter((pl.col("impressions") > 0) & (pl.col("clicks") <= pl.col("impressions")))
+    first = min(day - timedelta(days=WINDOW_DAYS["ad_score"]), judged_after)
+    table = table.filter((pl.col("first_day") > first) & pl.col("headline").is_not_null())
+    if table.is_empty():
+        raise SampleError(f"No ad started in the {WINDOW_DAYS['ad_score']} days up to {day}.")
+    features = creative_features(table)
+    rows = pl.concat([table, features.drop([c for c in features.columns if c in table.columns])], how="horizontal")
+    recent = rows.filter(pl.col("first_day") > day - timedelta(days=WINDOW_DAYS["ad_score"]))
+    late = pl.col("day") > day - timedelta(days=AD_DAYS)
+    judged = _pairs(predictor, rows.filter(pl.col("first_day") > judged_after), rng)
+    if judged.height:
+        judged = _sampled(judged, rng).with_columns(pl.when(~late).then(pl.col(name)).alias(name) for name in ("outcome", "realised"))
+    return Monitored(_creative_features(recent), _ad_scores(predictor, recent.head(600)), judged, "brier")
+
+
+# Anomaly
+
+
+def _wide(series: pl.DataFrame) -> pl.DataFrame:
+    """A row per account and day with its metrics; amounts on a logarithmic scale."""
+    import polars as pl
+
+    levels = ("spend", "impressions", "clicks", "conversions", "revenue", "cpc", "cpm", "cpa")
+    value = pl.when(pl.col("metric").is_in(levels)).then(pl.col("value").log1p()).otherwise("value")
+    known = series.filter(pl.col("maturity") >= 0.9).with_columns(value)
+    table = known.pivot(
+        "metric", index=["platform", "account_id", "timestamp"], values="value", aggregate_function="first", sort_columns=True
+    )
+    return table.select(*_keys("timestamp"), pl.exclude("platform", "account_id", "timestamp")).with_columns(pl.col("day").cast(pl.Date))
+
+
+def _alarms(scored: pl.DataFrame) -> pl.DataFrame:
+    import polars as pl
+
+    judged = scored.filter(pl.col("state") == "scored")
+    return judged.select(*_keys("timestamp"), prediction=pl.col("p_value")).with_columns(pl.col("day").cast(pl.Date))
+
+
+def _series_window(ws: Workspace, pin: Pin, detector: AnomalyDetector, day: date, known_at: datetime) -> Monitored:
+    import polars as pl
+
+    from within_pipelines.features import metric_series
+
+    facts = ws.lake.facts(commit_seq=pin.commit_seq, as_of=known_at, start=day - timedelta(days=_SERIES_DAYS - 1), end=day)
+    series = metric_series(facts, maturity=maturity(ws, pin))
+    span = timedelta(days=WINDOW_DAYS["anomaly"])
+    recent, settled = pl.col("timestamp") > day - span, pl.col("timestamp").is_between(day - 2 * span, day - span, closed="right")
+    if series.filter(recent).is_empty():
+        raise SampleError(f"No account has facts in the {WINDOW_DAYS['anomaly']} days up to {day}.")
+    scored = detector.score_series(series, limits=False).filter(recent)
+    # Conversions of the newest week are still coming in; the week before shows a shift of the world and not of the calendar.
+    return Monitored(_wide(series.filter(settled)), _alarms(scored), pl.DataFrame(), "")

@@ -1,0 +1,424 @@
+"""One day's monitoring: each champion against what it was trained on, with a budget of false alarms that spans the days."""
+
+from __future__ import annotations
+
+import json
+import math
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
+from datetime import date, datetime, timedelta
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from within_pipelines.exceptions import SampleError
+from within_pipelines.files import write_text
+from within_pipelines.monitoring.findings import MonitorFinding, MonitorReport
+from within_pipelines.monitoring.state import DriftState
+from within_pipelines.pipeline.drift_reference import DriftReference, read_reference, schema_version
+from within_pipelines.pipeline.monitored_rows import KEYS, Monitored, seen_on, weekly_spend
+from within_pipelines.pipeline.training import MODELS, load_version
+from within_pipelines.pipeline.workspace import Pin, Workspace
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    import polars as pl
+
+    from within_pipelines.monitoring import MeasurementCalendar
+    from within_pipelines.registry import ModelVersion
+
+# The budget: of the days of a period on which a monitor calls something drifted, at most this share is expected to be wrong. Where nothing
+# ever moves, that is one false alarm in 22 periods at most. Each champion starts a period, and so do every four weeks: a level that had to
+# last for ever would soon be too low to see anything.
+FALSE_DISCOVERY_RATE, INITIAL_SHARE, PERIOD_DAYS = 0.05, 0.9, 28
+PERMUTATIONS = (999, 9_999)
+CALENDAR_FILE = "measurement_calendar.yaml"
+_ROUTINE = ("data_drift", "prediction_drift", "concept_drift", "calibration_drift", "feature_correlation", "estimated_performance")
+
+
+@dataclass(frozen=True, slots=True)
+class _Case:
+    """One champion on one day: its reference, the window, and what else the monitors need."""
+
+    model: str
+    version: ModelVersion
+    reference: DriftReference
+    window: Monitored
+    day: date
+    spend: dict[str, float]
+    calendar: MeasurementCalendar
+    rng: np.random.Generator
+
+    @property
+    def window_start(self) -> date:
+        first: date = self.window.rows["day"].min() if self.window.rows.height else self.day  # type: ignore[assignment]
+        return first
+
+
+def report_path(ws: Workspace, day: date) -> Path:
+    """Where the JSON report of a day lies."""
+    return ws.settings.artifacts / "monitoring" / f"{day.isoformat()}.json"
+
+
+def calendar_path(ws: Workspace) -> Path:
+    """Where the measurement calendar of this deployment lies: `HOME/measurement_calendar.yaml`."""
+    return ws.settings.home / CALENDAR_FILE
+
+
+def latest_report(ws: Workspace, day: date | None = None) -> MonitorReport | None:
+    """The newest stored report, or that of `day`; None when nothing was monitored."""
+    from within_pipelines.database import MonitoringRepository
+
+    return MonitoringRepository(ws.database).report(day)
+
+
+def monitor_day(
+    ws: Workspace, day: date | None = None, *, now: datetime, models: Sequence[str] = MODELS, pin: Pin | None = None
+) -> MonitorReport:
+    """Ask every monitor about every champion for `day` (default: the newest day with facts), store the findings, write the JSON report.
+
+    Facts count as known at noon UTC of the next day, so the same day monitored again gives the same answer and replaces its rows. A monitor
+    that cannot answer says `insufficient` and why; nothing about data makes this raise but a day without facts and a clock that goes
+    backwards.
+
+    Raises `SampleError` when there are no facts for `day`, or when `now` lies before the report of an earlier or equal day was written;
+    `SchemaError` when the measurement calendar cannot be read."""
+    from within_pipelines.database import MonitoringRepository
+    from within_pipelines.monitoring import MeasurementCalendar
+
+    pin = pin if pin is not None else ws.pin()
+    last = ws.lake.last_event_date(pin.commit_seq)
+    wanted = day if day is not None else last
+    if wanted is None or last is None or wanted > last:
+        raise SampleError(f"There are no facts for {wanted}; the newest day is {last}.")
+    repository = MonitoringRepository(ws.database)
+    _refuse_backward_clock(repository.report(), wanted, now)
+    calendar = MeasurementCalendar.load(calendar_path(ws))
+    findings: list[MonitorFinding] = []
+    for number, model in enumerate(models):
+        rng = np.random.default_rng([ws.settings.seed, 41, number, wanted.toordinal()])
+        findings += _model_findings(ws, pin, model, wanted, calendar, rng)
+    repository.save(findings, generated_at=now)
+    report = MonitorReport(wanted, tuple(findings), now)
+    write_text(report_path(ws, wanted), json.dumps(report.to_dict(), indent=1, allow_nan=False))
+    return report
+
+
+def _refuse_backward_clock(newest: MonitorReport | None, day: date, now: datetime) -> None:
+    if newest is not None and newest.day <= day and now < newest.generated_at:
+        raise SampleError(
+            f"The clock says {now.isoformat()}, but {newest.day} was monitored at {newest.generated_at.isoformat()}; "
+            "set the clock right first, because the budget of false alarms counts days in their order."
+        )
+
+
+def _model_findings(
+    ws: Workspace, pin: Pin, model: str, day: date, calendar: MeasurementCalendar, rng: np.random.Generator
+) -> list[MonitorFinding]:
+    version = ws.registry.alias(model, "champion")
+    if version is None:
+        return _unable(model, day, f"No version of {model} serves.")
+    reference = read_reference(ws, version)
+    stamp = {"model_version": version.version, "model_sha256": version.model_sha256}
+    if reference is None:
+        return _unable(model, day, f"{model} v{version.version} was trained before references were kept; train it again.", **stamp)
+    current = schema_version(model)
+    if reference.schema_version != current:
+        why = f"The reference of {model} v{version.version} has features {reference.schema_version}, the code computes {current}; train again."
+        return _unable(model, day, why, **stamp)
+    predictor = load_version(ws, version)
+    try:
+        window = seen_on(ws, pin, model, predictor, day, judged_after=reference.judged_until, rng=rng)
+    except SampleError as error:
+        return _unable(model, day, str(error), **stamp)
+    case = _Case(model, version, reference, window, day, weekly_spend(ws, pin, day), calendar, rng)
+    findings = []
+    for monitor in _ROUTINE:
+        level = _level(ws, monitor, model, version, reference, day)
+        found = _unreachable(_MONITORS[monitor](case, level), level)
+        if found.drifted:
+            found = _explained(case, found, level)
+        budget = {"alpha_today": level, "false_discovery_rate": FALSE_DISCOVERY_RATE, "procedure": "LORD++", "period_days": PERIOD_DAYS}
+        trained = {"reference_sha256": reference.sha256, "reference_until": reference.last_day, "version": version.version}
+        findings.append(replace(found, evidence={**found.evidence, **budget, **trained, **stamp}))
+    return findings
+
+
+def _unreachable(found: MonitorFinding, level: float) -> MonitorFinding:
+    """Say it where so few accounts are in the windows that not even all of them moving one way would be significant today."""
+    accounts = found.sizes.get("accounts", 0)
+    if found.state is not DriftState.INSUFFICIENT or not accounts or 2 * 0.5**accounts <= level:
+        return found
+    needed = math.ceil(1 - math.log2(level))
+    return replace(
+        found, reason=f"{found.reason} {accounts} accounts cannot tell drift from chance within the budget of false alarms; {needed} can."
+    )
+
+
+def _unable(model: str, day: date, reason: str, **evidence: Any) -> list[MonitorFinding]:
+    return [MonitorFinding(monitor, model, day, DriftState.INSUFFICIENT, reason=reason, evidence=evidence) for monitor in _ROUTINE]
+
+
+def _level(ws: Workspace, monitor: str, model: str, version: ModelVersion, reference: DriftReference, day: date) -> float:
+    """Today's significance level from the p-values of earlier days of the same period; periods are counted from the reference's end."""
+    from within_pipelines.database import MonitoringRepository
+    from within_pipelines.stats import lord_level
+
+    begun = reference.last_day + timedelta(days=PERIOD_DAYS * ((day - reference.last_day).days // PERIOD_DAYS))
+    earlier = MonitoringRepository(ws.database).findings(monitor, model, before=day)
+    same = [f for f in earlier if f.day >= begun and f.evidence.get("model_sha256") == version.model_sha256]
+    tested = [f.p_value for f in same if f.p_value is not None]
+    return lord_level(tested, alpha=FALSE_DISCOVERY_RATE, initial_share=INITIAL_SHARE, horizon=PERIOD_DAYS)
+
+
+def _permutations(level: float) -> int:
+    return int(np.clip(math.ceil(4 / level), *PERMUTATIONS))
+
+
+def _without(frame: pl.DataFrame, platforms: Sequence[str]) -> pl.DataFrame:
+    import polars as pl
+
+    return frame.filter(~pl.col("platform").is_in(list(platforms))) if frame.width else frame
+
+
+def _explained(case: _Case, found: MonitorFinding, level: float) -> MonitorFinding:
+    """A measurement change when dated events name everything that moved; where they name platforms, only if nothing moved elsewhere."""
+    named = found.features if found.monitor in ("data_drift", "feature_correlation") else ()
+    events = case.calendar.explanations(
+        model=case.model, features=named, reference_end=case.reference.last_day, window_start=case.window_start, window_end=case.day
+    )
+    if not events:
+        return found
+    told = [{"day": e.day, "until": e.until, "kind": e.kind.value, "what": e.what, "platform": e.platform} for e in events]
+    platforms = [event.platform for event in events if event.platform is not None]
+    if len(platforms) == len(events):
+        parts = [
+            Monitored(*(_without(getattr(m, n), platforms) for n in ("rows", "said", "judged")), loss=m.loss)
+            for m in (case.reference.data, case.window)
+        ]
+        elsewhere = _MONITORS[found.monitor](replace(case, reference=replace(case.reference, data=parts[0]), window=parts[1]), level)
+        if elsewhere.drifted:
+            why = f"{found.reason} It moved on other platforms than {', '.join(sorted(set(platforms)))} as well, so no event explains it."
+            return replace(found, reason=why, evidence={**found.evidence, "events": told})
+    what = "; ".join(f"{event.what} ({event.day})" for event in events)
+    return replace(found, evidence={**found.evidence, "events": told}).explained_by(
+        f"Explained by the measurement calendar: {what}. {found.reason}"
+    )
+
+
+# The monitors
+
+
+def _data_drift(case: _Case, level: float) -> MonitorFinding:
+    from within_pipelines.monitoring import table_drift
+
+    old, new = case.reference.data.rows, case.window.rows
+    found = table_drift(
+        old.drop("platform", "day"), new.drop("platform", "day", strict=False), rng=case.rng, clusters="cluster", alpha=level,
+        n_permutations=_permutations(level),
+    )  # fmt: skip
+    table = found.to_frame().head(40)
+    reason = found.reason or f"{len(found.drifted)} of {len(found.features)} features moved since training."
+    return MonitorFinding(
+        "data_drift", case.model, case.day, found.state, found.effect, found.p_value, found.effect, 0.1,
+        {"reference": found.n_reference, "current": found.n_current, "accounts": found.n_clusters or 0, "features": len(found.features)},
+        found.drifted[:20], reason=reason,
+        evidence={"null": found.null, "permutations": found.n_permutations, "added": found.added, "table": table.to_dicts()},
+    )  # fmt: skip
+
+
+def _prediction_drift(case: _Case, level: float) -> MonitorFinding:
+    import polars as pl
+
+    from within_pipelines.monitoring import table_drift
+
+    old, new = case.reference.data.said, case.window.said
+    if not old.width or not new.width:
+        return _silent("prediction_drift", case, "There are no predictions in the window.")
+    wanted = (pl.col("cluster"), pl.col("prediction"))
+    found = table_drift(
+        old.select(wanted), new.select(wanted), rng=case.rng, clusters="cluster", alpha=level, n_permutations=_permutations(level)
+    )
+    shift = found.features[0] if found.features else None
+    quantiles = [0.05, 0.25, 0.5, 0.75, 0.95]
+    evidence = {
+        "null": found.null, "permutations": found.n_permutations, "quantiles": quantiles,
+        "reference_quantiles": [old["prediction"].quantile(q) for q in quantiles],
+        "current_quantiles": [new["prediction"].quantile(q) for q in quantiles],
+        "wasserstein_sd": None if shift is None else shift.wasserstein_sd,
+    }  # fmt: skip
+    reason = found.reason or f"The distribution of predictions differs by {found.effect or 0.0:.3f} (Kolmogorov-Smirnov)."
+    return MonitorFinding(
+        "prediction_drift", case.model, case.day, found.state, found.effect, found.p_value, found.effect, 0.1,
+        {"reference": found.n_reference, "current": found.n_current, "accounts": found.n_clusters or 0}, reason=reason, evidence=evidence,
+    )  # fmt: skip
+
+
+def _silent(monitor: str, case: _Case, reason: str) -> MonitorFinding:
+    return MonitorFinding(monitor, case.model, case.day, DriftState.INSUFFICIENT, reason=reason)
+
+
+def _mature(case: _Case, frame: pl.DataFrame, *, recent: bool) -> pl.DataFrame:
+    """Rows whose label has come; of the window the newest four weeks of them."""
+    import polars as pl
+
+    from within_pipelines.pipeline.monitored_rows import JUDGED_DAYS
+
+    if not frame.width:
+        return frame
+    known = frame.filter(pl.col("realised").is_not_null())
+    if not recent or known.is_empty():
+        return known
+    newest: date = known["day"].max()  # type: ignore[assignment]
+    return known.filter(pl.col("day") > newest - timedelta(days=JUDGED_DAYS))
+
+
+def _labelled(case: _Case) -> tuple[pl.DataFrame, pl.DataFrame] | str:
+    """Mature rows of the reference and of the window, or why there are none."""
+    old, new = _mature(case, case.reference.data.judged, recent=False), _mature(case, case.window.judged, recent=True)
+    if not case.reference.data.loss:
+        return f"Nobody labels the answers of {case.model}, so its loss is unknown."
+    if not old.height:
+        return "No labels were kept when the version was judged."
+    if not new.height:
+        waiting = case.window.judged.height
+        return f"No label of a day after {case.reference.judged_until} is mature yet; {waiting} answers wait for theirs."
+    return old, new
+
+
+def _money(case: _Case, change: float) -> dict[str, float]:
+    """A week's spend by currency times the rise of the share that is judged wrongly by one who acts on the probability.
+
+    For a Brier score that share is E|y - p| = 2 p (1 - p) where probabilities are calibrated: twice the score."""
+    share = min(1.0, 2 * max(0.0, change))
+    return {currency: round(spend * share, 2) for currency, spend in case.spend.items() if spend * share > 0}
+
+
+def _concept_drift(case: _Case, level: float) -> MonitorFinding:
+    from within_pipelines.monitoring import loss_change, relation_change
+
+    labelled = _labelled(case)
+    if isinstance(labelled, str):
+        return _silent("concept_drift", case, labelled)
+    old, new = labelled
+    permutations = _permutations(level / 2)
+    clusters = {"reference_clusters": old["cluster"].to_numpy(), "current_clusters": new["cluster"].to_numpy()}
+    # Two questions share the level: has the loss risen, and has a feature another relation to what the model leaves over?
+    risen = loss_change(
+        old["realised"].to_numpy(), new["realised"].to_numpy(), rng=case.rng, alpha=level / 2, n_permutations=permutations, **clusters
+    )
+    names = [n for n in old.columns if n not in (*KEYS, "prediction", "outcome", "estimated", "realised") and n in new.columns]
+    residuals = [(frame["outcome"] - frame["prediction"]).to_numpy() for frame in (old, new)]
+    turned = relation_change(
+        _matrix(old, names), residuals[0], _matrix(new, names), residuals[1], names, rng=case.rng, alpha=level / 2,
+        n_permutations=permutations, **clusters,
+    )  # fmt: skip
+    state = risen.state
+    if DriftState.DRIFTED in (risen.state, turned.state):
+        state = DriftState.DRIFTED
+    elif turned.state is DriftState.INSUFFICIENT and risen.state is DriftState.STABLE:
+        state = DriftState.STABLE
+    parts = [f"The {case.reference.data.loss} loss changed by {risen.change:+.4f} [{risen.low:+.4f}, {risen.high:+.4f}] on mature labels."]
+    if turned.features:
+        parts.append(f"Other relation to the target: {', '.join(turned.features[:5])}.")
+    return MonitorFinding(
+        "concept_drift", case.model, case.day, state, risen.current_loss, min(1.0, 2 * min(risen.p_value, turned.p_value)), risen.change,
+        risen.threshold, {"reference": risen.n_reference, "current": risen.n_current, "accounts": risen.n_clusters}, turned.features[:20],
+        risen.change, _money(case, risen.change) if state is DriftState.DRIFTED else {}, " ".join(parts),
+        {
+            "loss": case.reference.data.loss, "reference_loss": risen.reference_loss, "current_loss": risen.current_loss, "low": risen.low,
+            "high": risen.high, "relation_effect": turned.effect, "relation_p_value": turned.p_value, "relation_state": turned.state,
+            "loss_state": risen.state, "loss_p_value": risen.p_value, "labels_until": new["day"].max(), "permutations": permutations,
+        },
+    )  # fmt: skip
+
+
+def _matrix(frame: pl.DataFrame, names: Sequence[str]) -> np.ndarray[Any, np.dtype[np.float64]]:
+    import polars as pl
+
+    found: np.ndarray[Any, np.dtype[np.float64]] = frame.select(pl.col(list(names)).cast(pl.Float64).fill_null(float("nan"))).to_numpy()
+    return found
+
+
+def _calibration_drift(case: _Case, level: float) -> MonitorFinding:
+    from within_pipelines.monitoring import calibration_drift
+
+    labelled = _labelled(case)
+    if isinstance(labelled, str):
+        return _silent("calibration_drift", case, labelled)
+    old, new = labelled
+    found = calibration_drift(
+        old["outcome"].to_numpy(), old["prediction"].to_numpy(), new["outcome"].to_numpy(), new["prediction"].to_numpy(), rng=case.rng,
+        reference_clusters=old["cluster"].to_numpy(), current_clusters=new["cluster"].to_numpy(), alpha=level,
+        n_permutations=_permutations(level),
+    )  # fmt: skip
+    return MonitorFinding(
+        "calibration_drift", case.model, case.day, found.state, found.effect, found.p_value, found.effect, found.threshold,
+        {"reference": found.n_reference, "current": found.n_current, "accounts": found.n_clusters},
+        reason=f"Outcome less probability changed by {found.bias:+.4f} on average and by {found.tilt:+.4f} along the log-odds.",
+        evidence={"bias": found.bias, "tilt": found.tilt, "labels_until": new["day"].max()},
+    )  # fmt: skip
+
+
+def _feature_correlation(case: _Case, level: float) -> MonitorFinding:
+    import polars as pl
+
+    from within_pipelines.monitoring import correlation_drift
+
+    old, new = case.reference.data.rows, case.window.rows
+    names = [n for n, kind in old.schema.items() if kind.is_numeric() and n in new.columns and new.schema[n].is_numeric()]
+    wanted = (pl.col("cluster"), pl.col(names[:60]))
+    found = correlation_drift(
+        old.select(wanted), new.select(wanted), rng=case.rng, clusters="cluster", alpha=level, n_permutations=_permutations(level)
+    )
+    pairs = [{"first": p.first, "second": p.second, "before": p.before, "now": p.now, "p_value": p.p_value} for p in found.pairs[:20]]
+    named = tuple(dict.fromkeys(name for pair in found.pairs[:20] for name in (pair.first, pair.second)))
+    return MonitorFinding(
+        "feature_correlation", case.model, case.day, found.state, found.distance, found.p_value, found.effect, found.threshold,
+        {"reference": found.n_reference, "current": found.n_current, "accounts": found.n_clusters, "pairs": found.n_pairs}, named,
+        reason=found.reason or f"{len(found.pairs)} of {found.n_pairs} pairs changed their correlation.", evidence={"pairs": pairs},
+    )  # fmt: skip
+
+
+def _estimated_performance(case: _Case, level: float) -> MonitorFinding:
+    """Loss expected of answers without labels beside the loss of those that have them, and whether the one still says the other."""
+    from within_pipelines.monitoring import divergence, performance_table
+
+    old, judged = case.reference.data.judged, case.window.judged
+    if not case.reference.data.loss or not old.height:
+        return _silent("estimated_performance", case, f"Nobody labels the answers of {case.model}, so its loss cannot be estimated.")
+    if not judged.height:
+        return _silent("estimated_performance", case, f"There are no answers for days after {case.reference.judged_until} yet.")
+    table = performance_table(judged, rng=case.rng, weekly_spend=case.spend)
+    before, expected = float(old["estimated"].mean()), float(judged["estimated"].mean())  # type: ignore[arg-type]
+    change, p_value, state, checked = expected - before, None, DriftState.INSUFFICIENT, "No label is mature yet."
+    new = _mature(case, judged, recent=True)
+    threshold = 0.1 * float(old["realised"].mean())  # type: ignore[arg-type]
+    if new.height:
+        found = divergence(
+            old["realised"].to_numpy(), old["estimated"].to_numpy(), new["realised"].to_numpy(), new["estimated"].to_numpy(), rng=case.rng,
+            reference_clusters=old["cluster"].to_numpy(), clusters=new["cluster"].to_numpy(), alpha=level,
+        )  # fmt: skip
+        p_value, state = found.p_value, found.state
+        checked = (
+            f"On mature days the realised loss differs from the estimate by {found.change:+.4f} [{found.low:+.4f}, {found.high:+.4f}]."
+        )
+    pending = judged.height - int(judged["realised"].is_not_null().sum())
+    return MonitorFinding(
+        "estimated_performance", case.model, case.day, state, expected, p_value, change, threshold,
+        {"reference": old.height, "current": judged.height, "mature": judged.height - pending, "pending": pending}, (), change,
+        _money(case, change) if state is DriftState.DRIFTED else {},
+        f"Expected {case.reference.data.loss} loss {expected:.4f} against {before:.4f} when judged. {checked}",
+        {"method": "calibrated probabilities (CBPE)", "loss": case.reference.data.loss, "table": table.tail(60).to_dicts()},
+    )  # fmt: skip
+
+
+_MONITORS: dict[str, Callable[[_Case, float], MonitorFinding]] = {
+    "data_drift": _data_drift,
+    "prediction_drift": _prediction_drift,
+    "concept_drift": _concept_drift,
+    "calibration_drift": _calibration_drift,
+    "feature_correlation": _feature_correlation,
+    "estimated_performance": _estimated_performance,
+}
