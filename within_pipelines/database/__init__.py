@@ -4,6 +4,7 @@ The only room that imports SQLAlchemy. Other rooms hand over and receive frozen 
 
 from within_pipelines.database.base import BaseModel, UTCDateTime
 from within_pipelines.database.engine import Database
+from within_pipelines.database.keys import ApiKeyModel, ApiKeyRecord, ApiKeyRepository
 from within_pipelines.database.operations import (
     AlertModel,
     AliasHistoryModel,
@@ -12,6 +13,7 @@ from within_pipelines.database.operations import (
     TrainingRunModel,
     VerdictModel,
 )
+from within_pipelines.database.predictions import OutcomeModel, PredictionModel, PredictionRepository
 from within_pipelines.database.records import AlertRecord, AlertRepository, TrainingRun, TrainingRunRepository
 from within_pipelines.database.registry import SqlRegistry
 from within_pipelines.database.repositories import AccountHealthRepository, AdScoreRepository, PerformanceMetricRepository
@@ -28,11 +30,17 @@ __all__ = [
     "AlertRepository",
     "AliasHistoryModel",
     "AliasModel",
+    "ApiKeyModel",
+    "ApiKeyRecord",
+    "ApiKeyRepository",
     "BaseModel",
     "Database",
     "ModelVersionModel",
+    "OutcomeModel",
     "PerformanceMetricModel",
     "PerformanceMetricRepository",
+    "PredictionModel",
+    "PredictionRepository",
     "SqlRegistry",
     "TrainingRun",
     "TrainingRunModel",
