@@ -9,10 +9,12 @@ from typing import Any
 import polars as pl
 from sqlalchemy import JSON, Float, Index, Integer, String, Table, Text, UniqueConstraint, func, select
 from sqlalchemy.dialects import postgresql, sqlite
+from sqlalchemy.exc import IntegrityError
 from sqlalchemy.orm import Mapped, Session, mapped_column
 
 from within_pipelines.database.base import BaseModel, UTCDateTime
 from within_pipelines.database.engine import Database
+from within_pipelines.exceptions import SchemaError
 
 # SQLite takes at most 32,766 bound values in one statement; a row of predictions binds fewer than twenty.
 _ROWS_PER_STATEMENT = 1000
@@ -67,9 +69,18 @@ class PredictionRepository:
 
     def load(self, records: Sequence[Mapping[str, Any]]) -> int:
         """Store records as the spool holds them: each has `kind` ("prediction" or "outcome") and the columns of its table, moments as
-        ISO text. Returns how many were new; one that is there already, by its key, is left as it is."""
-        with self._database.writing() as session:
-            return sum(_insert(session, _TABLES[kind], own) for kind, own in _by_kind(records).items())
+        ISO text. Returns how many were new; one that is there already, by its key, is left as it is.
+
+        Raises `SchemaError` for a record that no table takes."""
+        grouped = _by_kind(records)
+        unknown = sorted(set(grouped) - set(_TABLES))
+        if unknown:
+            raise SchemaError(f"Records of the kind {', '.join(unknown)} have no table; known are {', '.join(_TABLES)}.")
+        try:
+            with self._database.writing() as session:
+                return sum(_insert(session, _TABLES[kind], own) for kind, own in grouped.items())
+        except IntegrityError as error:
+            raise SchemaError(f"A record lacks what its table needs: {error.orig}") from error
 
     def count(self, *, model: str | None = None, role: str | None = None) -> int:
         """How many predictions are stored."""

@@ -3,6 +3,7 @@
 Plain functions on an open `Workspace`. Dagster, the command line and a bare Python process call the same ones, so what the UI shows is
 what the code does."""
 
+from within_pipelines.pipeline.account_rows import account_rows, series_rows
 from within_pipelines.pipeline.alerting import close_alert, open_alert
 from within_pipelines.pipeline.audits import audit_fairness, audit_robustness
 from within_pipelines.pipeline.landing import check_quality, ingest_landing, ingest_path, landing_is_empty, provide_exports
@@ -55,6 +56,7 @@ __all__ = [
     "Tidied",
     "Trained",
     "Workspace",
+    "account_rows",
     "audit_fairness",
     "audit_robustness",
     "build_account_features",
@@ -85,6 +87,7 @@ __all__ = [
     "score_accounts",
     "score_ads",
     "score_day",
+    "series_rows",
     "summarise",
     "tidy",
     "train",

@@ -11,7 +11,8 @@ import polars as pl
 
 from within_pipelines.exceptions import ModelNotFoundError, SampleError
 from within_pipelines.lake import knowledge_time
-from within_pipelines.pipeline.tables import ACCOUNT_ENTITY, HEALTH_ENTITY, maturity, possible_ads
+from within_pipelines.pipeline.account_rows import account_rows, series_rows
+from within_pipelines.pipeline.tables import HEALTH_ENTITY, possible_ads
 from within_pipelines.pipeline.training import load_version
 from within_pipelines.pipeline.workspace import Pin, Workspace
 
@@ -19,8 +20,6 @@ if TYPE_CHECKING:
     from within_pipelines.prediction import AccountHealth, AccountHealthPredictor, AdScorePredictor, AnomalyDetector
     from within_pipelines.registry import ModelVersion
 
-# The detector looks back this far to know each series' weekdays and spread.
-_SERIES_DAYS = 140
 # An ad is scored on a day when it delivered within this many days before.
 _LIVE_DAYS = 7
 # The level of click-through rates is set anew from ads that started within this many days, given so many groups of them.
@@ -155,19 +154,10 @@ def _nonzero(values: dict[str, Any]) -> dict[str, float]:
 def score_accounts(ws: Workspace, pin: Pin, day: date, known_at: datetime) -> pl.DataFrame:
     """Health of every account and campaign on `day`; accounts carry an empty `campaign_id`."""
     from within_pipelines.database import AccountHealthRepository
-    from within_pipelines.features import account_features, run_by_account
 
     version = champion(ws, "account_health")
     predictor = cast("AccountHealthPredictor", load_version(ws, version))
-    curve = maturity(ws, pin)
-
-    def features_of(history: pl.DataFrame) -> pl.DataFrame:
-        campaigns = account_features(history, origins=[day], entity=HEALTH_ENTITY, maturity=curve)
-        accounts = account_features(history, origins=[day], entity=ACCOUNT_ENTITY, maturity=curve)
-        return pl.concat([accounts.with_columns(campaign_id=pl.lit("")).select(campaigns.columns), campaigns])
-
-    batches = ws.lake.account_batches(commit_seq=pin.commit_seq, as_of=known_at, end=day)
-    rows = run_by_account(batches, features_of).sort(*HEALTH_ENTITY)
+    rows = account_rows(ws, pin, day, known_at)
     if rows.is_empty():
         return pl.DataFrame()
     reports = predictor.predict(rows)
@@ -233,12 +223,10 @@ def _earlier_scores(ws: Workspace, day: date) -> dict[tuple[str, str, str], list
 def find_anomalies(ws: Workspace, pin: Pin, day: date, known_at: datetime) -> pl.DataFrame:
     """Alarms on `day`, and the metrics of the newest two weeks with their flags."""
     from within_pipelines.database import PerformanceMetricRepository
-    from within_pipelines.features import metric_series
 
     version = champion(ws, "anomaly")
     detector = cast("AnomalyDetector", load_version(ws, version))
-    facts = ws.lake.facts(commit_seq=pin.commit_seq, as_of=known_at, start=day - timedelta(days=_SERIES_DAYS - 1), end=day)
-    series = metric_series(facts, maturity=maturity(ws, pin))
+    series = series_rows(ws, pin, day, known_at)
     if series.is_empty():
         return pl.DataFrame()
     scored = detector.score_series(series).filter(pl.col("timestamp") > day - timedelta(days=_KEPT_DAYS))
