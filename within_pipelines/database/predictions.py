@@ -128,9 +128,7 @@ class PredictionRepository:
 def _by_kind(records: Iterable[Mapping[str, Any]]) -> dict[str, list[dict[str, Any]]]:
     found: dict[str, list[dict[str, Any]]] = {}
     for record in records:
-        values = {
-            name: datetime.fromisoformat(value) if name in _MOMENTS else value for name, value in record.items() if name != "kind"
-        }
+        values = {name: datetime.fromisoformat(value) if name in _MOMENTS else value for name, value in record.items() if name != "kind"}
         found.setdefault(record["kind"], []).append(values)
     return found
 

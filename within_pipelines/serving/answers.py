@@ -71,7 +71,9 @@ class AdScoreAnswers:
         """Contributions per feature, word and meaning."""
         frame = pl.DataFrame([{**creative, "group_id": None} for creative in job], schema=_CREATIVE_SCHEMA).drop("group_id")
         self._encode(predictor, frame)
-        return [{name: value for name, value in row.items() if value or name == "log_odds_contrast"} for row in _rows(predictor.explain(frame))]
+        return [
+            {name: value for name, value in row.items() if value or name == "log_odds_contrast"} for row in _rows(predictor.explain(frame))
+        ]
 
     def value(self, answer: Answer) -> float | None:
         """The score."""

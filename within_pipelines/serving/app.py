@@ -158,7 +158,7 @@ async def ready(request: Request) -> Response:
     "/metrics",
     dependencies=_KEY,
     tags=["health"],
-    responses={200: {"content": {"text/plain": {"schema": {"type": "string"}}}, "description": "Numbers"}} | documented(401, 403, 429),
+    responses={200: {"content": {"text/plain": {"schema": {"type": "string"}}}, "description": "Numbers"}, **documented(401, 403, 429)},
     response_class=Response,
 )
 async def metrics(request: Request) -> Response:
@@ -181,7 +181,9 @@ def create_app(ws: Workspace, settings: ServeSettings | None = None, *, traffic:
         finally:
             await server.stop()
 
-    app = FastAPI(title="WITHIN Pipelines", version=__version__, description=_DESCRIPTION, lifespan=lifespan, redoc_url=None, openapi_url=None)
+    app = FastAPI(
+        title="WITHIN Pipelines", version=__version__, description=_DESCRIPTION, lifespan=lifespan, redoc_url=None, openapi_url=None
+    )
     app.state.server = server
     app.add_middleware(Gate, settings=chosen, keys=lambda: server.keys, metrics=server.metrics)
     app.include_router(v1)

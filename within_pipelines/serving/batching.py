@@ -35,9 +35,7 @@ class MicroBatcher:
     It takes what has come in while it was busy, at most `most` requests, and where nothing waits it may wait `wait_seconds` for company.
     A request that makes a shared computation fail is found by computing each alone: the others get their answers."""
 
-    def __init__(
-        self, model: str, answerer: Answerer, metrics: Metrics, *, most: int, wait_seconds: float, waiting_most: int
-    ) -> None:
+    def __init__(self, model: str, answerer: Answerer, metrics: Metrics, *, most: int, wait_seconds: float, waiting_most: int) -> None:
         self.model = model
         self._answerer = answerer
         self._metrics = metrics

@@ -97,7 +97,9 @@ class Gate:
                 raise ProblemError(401, "This API key is unknown, has ended, or is not complete.", headers={"WWW-Authenticate": "ApiKey"})
             wanted = next((needed for start, needed in SCOPE_OF.items() if path == start or path.startswith(f"{start}/")), None)
             if wanted is not None and wanted not in record.scopes:
-                raise ProblemError(403, f"This API key has no scope {wanted!r}; ask for one that has (`within keys create --scope {wanted}`).")
+                raise ProblemError(
+                    403, f"This API key has no scope {wanted!r}; ask for one that has (`within keys create --scope {wanted}`)."
+                )
             caller = f"key {record.key_id}"
         elif self._settings.needs_key:
             raise ProblemError(401, "Send an API key in the header X-API-Key.", headers={"WWW-Authenticate": "ApiKey"})

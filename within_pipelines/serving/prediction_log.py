@@ -30,9 +30,7 @@ class PredictionLog:
     Without `durable`, a full queue or disk costs records, which are counted (`within_log_dropped_total`), never an answer. With it,
     `put` hands back a future that is done when the records are on disk; many requests share one fsync."""
 
-    def __init__(
-        self, writer: SpoolWriter, store: RecordStore, metrics: Metrics, *, most: int, durable: bool, load_seconds: float
-    ) -> None:
+    def __init__(self, writer: SpoolWriter, store: RecordStore, metrics: Metrics, *, most: int, durable: bool, load_seconds: float) -> None:
         self.durable = durable
         self._writer = writer
         self._store = store

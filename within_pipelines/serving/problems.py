@@ -48,9 +48,7 @@ class Problem(BaseModel):
 class ProblemError(Exception):
     """A refusal on its way to the caller."""
 
-    def __init__(
-        self, status: int, detail: str, *, errors: Sequence[FieldProblem] = (), headers: Mapping[str, str] | None = None
-    ) -> None:
+    def __init__(self, status: int, detail: str, *, errors: Sequence[FieldProblem] = (), headers: Mapping[str, str] | None = None) -> None:
         super().__init__(detail)
         self.status = status
         self.detail = detail

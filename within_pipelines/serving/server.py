@@ -80,9 +80,7 @@ class Server:
         self._ws = ws
         self._key_store = ApiKeyRepository(ws.database)
         self._answerers = answerers(self.metrics.texts)
-        self.holder = ModelHolder(
-            MODELS, RegistryTraffic(ws.registry) if traffic is None else traffic, self._load, self.metrics
-        )
+        self.holder = ModelHolder(MODELS, RegistryTraffic(ws.registry) if traffic is None else traffic, self._load, self.metrics)
         self._batchers = {
             model: MicroBatcher(
                 model,
@@ -340,7 +338,7 @@ class Server:
             "models": served,
             # What the database said may name hosts; that is for the log.
             "registry": "unreachable" if self.holder.registry_problem else "reachable",
-            "swap_problems": {model: "a newer version is not taken up; the log says why" for model in self.holder.problems},
+            "swap_problems": dict.fromkeys(self.holder.problems, "a newer version is not taken up; the log says why"),
             "log": "waiting for the database" if self.log.problem else "flowing",
         }
 
@@ -357,7 +355,3 @@ async def _on_disk(written: asyncio.Future[None]) -> None:
         raise ProblemError(
             503, f"In durable mode nothing is answered that could not be written down, and {error}.", headers={"Retry-After": "5"}
         ) from None
-
-
-
-

@@ -71,9 +71,7 @@ class RegistryTraffic:
         """The plan in force for `model`."""
         running = None if self._canaries is None else self._canaries.running(model)
         canary = None if running is None else Canary(self._registry.get(model, running[0]), running[1])
-        return TrafficPlan(
-            champion=self._registry.alias(model, "champion"), canary=canary, shadow=self._registry.alias(model, "shadow")
-        )
+        return TrafficPlan(champion=self._registry.alias(model, "champion"), canary=canary, shadow=self._registry.alias(model, "shadow"))
 
 
 @dataclass(frozen=True, slots=True)

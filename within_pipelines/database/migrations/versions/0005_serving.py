@@ -12,7 +12,7 @@ depends_on = None
 AUDITED = ("alias_history", "verdicts")
 
 
-def _common() -> list[sa.Column]:
+def _common() -> list[sa.Column[object]]:
     return [
         sa.Column("id", sa.Integer(), nullable=False),
         sa.Column("created_at", sa.DateTime(timezone=True), server_default=sa.text("CURRENT_TIMESTAMP"), nullable=False),
