@@ -115,10 +115,10 @@ def test_daily_rows_are_answered_without_the_lake(api: Running) -> None:
 
 
 def test_parts_add_up_to_what_is_explained(api: Running) -> None:
-    row = api.post("/v1/explain", {"ad_score": CREATIVE}).json()["rows"][0]
+    row = api.post("/v1/explain", {"model": "ad_score", "creative": CREATIVE}).json()["rows"][0]
     total = row.pop("log_odds_contrast")
     assert sum(row.values()) == pytest.approx(total, abs=1e-9)
-    health = api.post("/v1/explain", {"account_health": REQUESTS["/v1/account-health"]}).json()["rows"][0]
+    health = api.post("/v1/explain", {"model": "account_health", "account": REQUESTS["/v1/account-health"]}).json()["rows"][0]
     numbers = {name: value for name, value in health.items() if isinstance(value, float)}
     assert sum(value for name, value in numbers.items() if name != "log_odds") == pytest.approx(numbers["log_odds"], abs=1e-9)
     assert api.post("/v1/explain", {}).status_code == 422
@@ -133,7 +133,8 @@ def test_a_refusal_names_each_field_and_repeats_no_value(api: Running) -> None:
     assert problem["status"] == 422
     assert "s3cret" not in response.text
     impossible = {"headline": "x", "account_clicks_before": 5, "account_impressions_before": 1}
-    assert "must not exceed" in api.post("/v1/ad-score", {"creative": impossible}).text
+    refused = api.post("/v1/ad-score", {"creative": impossible})
+    assert (refused.status_code, "must not exceed" in refused.text) == (409, True)
 
 
 @pytest.mark.parametrize(
@@ -162,7 +163,7 @@ def test_what_no_route_knows_is_a_document_too(api: Running) -> None:
 def test_a_semantic_refusal_of_the_predictor_reaches_the_caller(api: Running) -> None:
     day = {"date": "2026-06-01", "impressions": 10, "clicks": 1}
     response = api.post("/v1/account-health", {"account_id": "a", "daily": [day, day]})
-    assert response.status_code == 422
+    assert response.status_code == 409
     assert "repeat" in response.json()["detail"]
 
 

@@ -94,7 +94,7 @@ def test_the_database_holds_digests_and_rotates_in_one_step(fresh_empty: Workspa
     new = create_key("dashboard", ["score"], now=now(), replaces=old.record.key_id)
     until = now() + timedelta(hours=2)
     store.rotate(new.record, old_until=until)
-    assert [(record.key_id, record.expires_at) for record in store.keys()] == [(old.record.key_id, until), (new.record.key_id, None)]
+    assert [(record.key_id, record.expires_at) for record in store.records()] == [(old.record.key_id, until), (new.record.key_id, None)]
     with pytest.raises(ModelNotFoundError, match="no API key"):
         store.rotate(create_key("x", ["score"], now=now(), replaces="0" * 16).record, old_until=until)
     with pytest.raises(SettingsError, match="scopes everything"):
@@ -110,7 +110,7 @@ def test_keys_hold_while_the_database_is_away(locked: Running, monkeypatch: pyte
     def away() -> None:
         raise DatabaseError("gone")
 
-    monkeypatch.setattr(locked.server._key_store, "keys", away)
+    monkeypatch.setattr(locked.server._key_store, "records", away)
     locked.server._refresh()
     assert ask(locked, key) == 200
 

@@ -80,7 +80,7 @@ class ApiKeyRepository:
             if row.revoked_at is None:
                 row.revoked_at = now
 
-    def keys(self) -> list[ApiKeyRecord]:
+    def records(self) -> list[ApiKeyRecord]:
         """Every key, oldest first, ended ones included."""
         with self._database.reading() as session:
             return [_record(row) for row in ApiKeyModel.find(session)]

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import copy
 import json
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
 from typing import TYPE_CHECKING, Any
 
@@ -32,7 +32,7 @@ _DESCRIPTION = """Ad scores, account health and anomalies by the versions that t
 Every answer names the version and the hash of its artifact, and carries a prediction id: send what became of it to `/v1/outcomes`.
 Refusals are problem details (RFC 9457). Examples below were answered by the models that serve here."""
 _KEY = [Security(APIKeyHeader(name="X-API-Key", auto_error=False, description="A key made by `within keys create`."))]
-_REFUSALS = documented(400, 401, 403, 413, 422, 429, 503, 504)
+_REFUSALS = documented(400, 401, 403, 409, 413, 422, 429, 503, 504)
 
 v1 = APIRouter(prefix="/v1", dependencies=_KEY, responses=_REFUSALS)
 open_routes = APIRouter()
@@ -48,6 +48,15 @@ def _of(request: Request) -> tuple[Server, str]:
     return server, request_id
 
 
+def _possible(creatives: Sequence[schemas.Creative]) -> list[dict[str, Any]]:
+    """The creatives as a job; a history that cannot be is refused before it meets other requests' creatives."""
+    for place, creative in enumerate(creatives):
+        said = creative.contradiction()
+        if said is not None:
+            raise ProblemError(409, f"Creative {place}: {said}")
+    return [creative.model_dump() for creative in creatives]
+
+
 async def _answered(request: Request, model: str, job: list[Any], unit: str | None, *, one: bool) -> Response:
     server, request_id = _of(request)
     found = await server.answer(model, job, request_id=request_id, unit=unit)
@@ -58,14 +67,14 @@ async def _answered(request: Request, model: str, job: list[Any], unit: str | No
 @v1.post("/ad-score", response_model=schemas.AdScoreAnswer, tags=["ad score"])
 async def ad_score(request: Request, body: schemas.AdScoreRequest) -> Response:
     """Score one creative: 100 x the probability that it beats a typical sibling."""
-    return await _answered(request, "ad_score", [body.creative.model_dump()], body.unit or body.creative.account_id, one=True)
+    return await _answered(request, "ad_score", _possible([body.creative]), body.unit or body.creative.account_id, one=True)
 
 
 @v1.post("/ad-score/batch", response_model=schemas.AdScoreBatchAnswer, tags=["ad score"])
 async def ad_score_batch(request: Request, body: schemas.AdScoreBatch) -> Response:
     """Score creatives; those with one `group_id` beside each other."""
     unit = body.unit or body.creatives[0].account_id
-    return await _answered(request, "ad_score", [creative.model_dump() for creative in body.creatives], unit, one=False)
+    return await _answered(request, "ad_score", _possible(body.creatives), unit, one=False)
 
 
 @v1.post("/account-health", response_model=schemas.AccountHealthAnswer, tags=["account health"], responses=documented(404))
@@ -100,18 +109,15 @@ async def anomalies_batch(request: Request, body: schemas.AnomaliesBatch) -> Res
 async def explain(request: Request, body: schemas.ExplainRequest) -> Response:
     """The parts that add up to an answer; not written down as a prediction."""
     server, request_id = _of(request)
-    given = [name for name in type(body).model_fields if getattr(body, name) is not None]
-    if len(given) != 1:
-        raise ProblemError(422, "Give exactly one of ad_score, account_health and anomaly.")
-    (model,) = given
-    if body.ad_score is not None:
-        job, unit = body.ad_score.model_dump(), body.ad_score.account_id
-    elif body.account_health is not None:
-        job, unit = await server.health_job(body.account_health), body.account_health.unit or body.account_health.account_id
+    job: dict[str, Any]
+    unit: str | None
+    if isinstance(body, schemas.ExplainAdScore):
+        (job,), unit = _possible([body.creative]), body.creative.account_id
+    elif isinstance(body, schemas.ExplainAccountHealth):
+        job, unit = await server.health_job(body.account), body.account.unit or body.account.account_id
     else:
-        assert body.anomaly is not None
-        job, unit = await server.anomaly_job(body.anomaly), body.anomaly.unit or body.anomaly.account_id
-    found = await server.explain(model, [job], request_id=request_id, unit=unit)
+        job, unit = await server.anomaly_job(body.account), body.account.unit or body.account.account_id
+    found = await server.explain(body.model, [job], request_id=request_id, unit=unit)
     return _json({"request_id": request_id, "model": found.by, "rows": found.results})
 
 
@@ -250,7 +256,7 @@ async def _example_answer(app: FastAPI, path: str) -> dict[str, Any] | None:
             asked = [schemas.AnomaliesRequest(**account) for account in example.get("accounts") or [example]]
             model, job, unit = "anomaly", [await server.anomaly_job(account) for account in asked], asked[0].account_id
         else:
-            model, job, unit = "ad_score", [example["ad_score"]], None
+            model, job, unit = "ad_score", [example["creative"]], None
         found = await server.preview(model, job, unit=unit or request_id, explain=path == "/v1/explain")
     except ProblemError:
         return None

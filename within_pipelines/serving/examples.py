@@ -61,7 +61,7 @@ def _spend() -> dict[str, Any]:
 
 ANOMALIES: dict[str, Any] = {"platform": "google_ads", "account_id": "account-12", "series": [_spend()]}
 ANOMALIES_BATCH: dict[str, Any] = {"accounts": [ANOMALIES]}
-EXPLAIN: dict[str, Any] = {"ad_score": AD_SCORE["creative"]}
+EXPLAIN: dict[str, Any] = {"model": "ad_score", "creative": AD_SCORE["creative"]}
 OUTCOMES: dict[str, Any] = {
     "outcomes": [
         {"prediction_id": f"{'0' * 31}1-0", "value": 0.014, "weight": 12_500, "observed_at": "2026-07-14T06:00:00Z"},

@@ -17,6 +17,7 @@ TITLES: Mapping[int, str] = {
     404: "There is no such thing",
     405: "This method is not offered here",
     408: "The request took too long to arrive",
+    409: "The request contradicts itself",
     413: "The request is too large",
     415: "The body is not JSON",
     422: "The request is not valid",

@@ -3,11 +3,9 @@
 from __future__ import annotations
 
 import datetime as dt
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal
 
-from pydantic import AwareDatetime, BaseModel, BeforeValidator, ConfigDict, Field, model_validator
-
-_DAY = r"^\d{4}-\d{2}-\d{2}$"
+from pydantic import AwareDatetime, BaseModel, BeforeValidator, ConfigDict, Field
 
 
 def _day(value: Any) -> Any:
@@ -79,13 +77,13 @@ class Creative(Asked):
     group_clicks_before: Count | None = None
     group_impressions_before: Count | None = None
 
-    @model_validator(mode="after")
-    def _possible(self) -> Creative:
+    def contradiction(self) -> str | None:
+        """What cannot be true of it, or None."""
         for tier in ("account", "campaign", "group"):
             clicks, shown = getattr(self, f"{tier}_clicks_before"), getattr(self, f"{tier}_impressions_before")
             if (clicks or 0.0) > (shown or 0.0):
-                raise ValueError(f"{tier}_clicks_before must not exceed {tier}_impressions_before")
-        return self
+                return f"{tier}_clicks_before must not exceed {tier}_impressions_before."
+        return None
 
 
 class AdScoreRequest(Asked):
@@ -168,12 +166,28 @@ class AnomaliesBatch(Asked):
     unit: Name | None = None
 
 
-class ExplainRequest(Asked):
-    """Exactly one of the three: what to explain."""
+class ExplainAdScore(Asked):
+    """Explain a creative's score."""
 
-    ad_score: Creative | None = None
-    account_health: AccountHealthRequest | None = None
-    anomaly: AnomaliesRequest | None = None
+    model: Literal["ad_score"]
+    creative: Creative
+
+
+class ExplainAccountHealth(Asked):
+    """Explain an account's health."""
+
+    model: Literal["account_health"]
+    account: AccountHealthRequest
+
+
+class ExplainAnomaly(Asked):
+    """Explain how surprising each point of an account's series is."""
+
+    model: Literal["anomaly"]
+    account: AnomaliesRequest
+
+
+ExplainRequest = Annotated[ExplainAdScore | ExplainAccountHealth | ExplainAnomaly, Field(discriminator="model")]
 
 
 class Outcome(Asked):

@@ -163,7 +163,7 @@ class Server:
     def _refresh(self) -> None:
         self.holder.refresh()
         try:
-            self.keys = KeyRing(self._key_store.keys())
+            self.keys = KeyRing(self._key_store.records())
         except DatabaseError:
             # The keys as last read hold on.
             self.holder.registry_problem = self.holder.registry_problem or "the API keys could not be read"
@@ -240,7 +240,7 @@ class Server:
             said = refusal(error)
             if said is None:
                 raise
-            raise ProblemError(422, said) from None
+            raise ProblemError(409, said) from None
 
     def _ask_shadow(self, lane: Lane, served: Served, job: Sequence[Any], items: Sequence[Mapping[str, Any]]) -> None:
         version = lane.plan.shadow
@@ -300,7 +300,7 @@ class Server:
 
     async def _from_lake(self, read: Any, platform: str | None, account_id: str, day: date | None) -> Any:
         if platform is None:
-            raise ProblemError(422, "An account of the lake is named by platform and account_id; give both, or its rows.")
+            raise ProblemError(409, "An account of the lake is named by platform and account_id; give both, or its rows.")
         try:
             return await asyncio.get_running_loop().run_in_executor(self._lake, read, platform, account_id, day)
         except UnknownAccountError:
