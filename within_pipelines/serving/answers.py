@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
+from itertools import islice
 from typing import TYPE_CHECKING, Any, Protocol
 
 import polars as pl
@@ -53,7 +54,7 @@ class AdScoreAnswers:
         frame = pl.DataFrame(rows, schema=_CREATIVE_SCHEMA)
         self._encode(predictor, frame)
         scores = iter(predictor.predict(frame))
-        return [[_ad_score(score) for score, _ in zip(scores, creatives, strict=False)] for creatives in jobs]
+        return [[_ad_score(score) for score in islice(scores, len(creatives))] for creatives in jobs]
 
     def _encode(self, predictor: AdScorePredictor, frame: pl.DataFrame) -> None:
         """Encode each new text by itself: beside others its numbers would differ by a millionth, and an answer with them."""

@@ -5,6 +5,7 @@ and what it was asked meanwhile counts as dropped. Its answers go to the spool l
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import queue
@@ -47,7 +48,7 @@ class Shadow:
         self._queue: queue.Queue[ShadowAsk | None] = queue.Queue(most)
         self._thread = threading.Thread(target=self._feed, name="within-shadow")
         self._process: subprocess.Popen[bytes] | None = None
-        self._stopping = False
+        self._given_up = threading.Event()
 
     def start(self) -> None:
         """Start the thread; the process starts with the first request."""
@@ -69,17 +70,20 @@ class Shadow:
 
     def stop(self, *, within: float = 10.0) -> None:
         """Let the shadow finish what it was asked, for at most `within` seconds."""
-        self._stopping = True
+        until = time.monotonic() + within
         try:
             self._queue.put(None, timeout=within)
         except queue.Full:
+            self._given_up.set()
+        self._thread.join(max(0.0, until - time.monotonic()))
+        self._given_up.set()
+        while self._thread.is_alive():
             self._kill()
-        self._thread.join(within)
+            self._thread.join(0.1)
         self._kill()
-        self._thread.join()
 
     def _feed(self) -> None:
-        while (first := self._queue.get()) is not None:
+        while not self._given_up.is_set() and (first := self._queue.get()) is not None:
             asks: list[ShadowAsk] = [first]
             ended = False
             while len(asks) < _MOST_AT_ONCE and not ended:
@@ -116,16 +120,18 @@ class Shadow:
         except OSError:
             self._metrics.shadow.labels("dropped").inc(items)
             self._kill()
-            if not self._stopping:
-                # A worker that dies at once must not be started in a tight loop.
-                time.sleep(_PAUSE_SECONDS)
+            # A worker that dies at once must not be started in a tight loop.
+            self._given_up.wait(_PAUSE_SECONDS)
         else:
             self._metrics.shadow.labels("asked").inc(items)
 
     def _running(self) -> subprocess.Popen[bytes]:
+        if self._given_up.is_set():
+            raise BrokenPipeError
         if self._process is not None and self._process.poll() is None:
             return self._process
         if self._process is not None:
+            self._kill()
             self._metrics.shadow.labels("restarted").inc()
             event("shadow_restarted", exit_code=self._process.returncode)
         self._process = subprocess.Popen(
@@ -145,9 +151,16 @@ class Shadow:
         process.wait()
 
     def _kill(self) -> None:
-        if self._process is not None and self._process.poll() is None:
-            self._process.kill()
-            self._process.wait()
+        process = self._process
+        if process is None:
+            return
+        if process.poll() is None:
+            process.kill()
+            process.wait()
+        if process.stdin is not None:
+            # What its pipe still holds is lost with it.
+            with contextlib.suppress(OSError):
+                process.stdin.close()
 
 
 def _gentle_environment() -> dict[str, str]:
