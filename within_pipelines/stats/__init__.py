@@ -7,20 +7,34 @@ from within_pipelines.stats.bootstrap import cluster_bootstrap, cluster_mean, pa
 from within_pipelines.stats.multiple import benjamini_hochberg, holm
 from within_pipelines.stats.permutation import PermutationTest, permutation_p_value, permute_clusters, two_sample_permutation
 from within_pipelines.stats.proportions import TwoProportions, two_proportion_z, wilson_interval
+from within_pipelines.stats.sequential import (
+    SequentialTest,
+    confidence_sequence,
+    empirical_bernstein_sequence,
+    mixture_half_width,
+    mixture_sprt,
+    mixture_wealth,
+)
 from within_pipelines.stats.two_way import two_way_bootstrap, two_way_rows
 from within_pipelines.stats.verdict import Estimate, Status, Verdict, judge_at_least
 
 __all__ = [
     "Estimate",
     "PermutationTest",
+    "SequentialTest",
     "Status",
     "TwoProportions",
     "Verdict",
     "benjamini_hochberg",
     "cluster_bootstrap",
     "cluster_mean",
+    "confidence_sequence",
+    "empirical_bernstein_sequence",
     "holm",
     "judge_at_least",
+    "mixture_half_width",
+    "mixture_sprt",
+    "mixture_wealth",
     "paired_difference",
     "permutation_p_value",
     "permute_clusters",

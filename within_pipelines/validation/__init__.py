@@ -3,6 +3,7 @@
 The golden sample is a frozen set of inputs: an artifact that raises, answers with NaN or in another shape, or answers otherwise than when
 it was recorded does not pass. The paired comparison asks whether a challenger is not worse than the champion on the same rows."""
 
+from within_pipelines.validation.assignment import assign, stable_fraction
 from within_pipelines.validation.comparison import McNemar, compare_paired, mcnemar_exact
 from within_pipelines.validation.golden_sample import (
     GoldenPredictions,
@@ -18,9 +19,11 @@ __all__ = [
     "GoldenSample",
     "GoldenSampleError",
     "McNemar",
+    "assign",
     "check_golden",
     "compare_paired",
     "load_golden",
     "mcnemar_exact",
     "record_golden",
+    "stable_fraction",
 ]
