@@ -3,8 +3,17 @@
 The golden sample is a frozen set of inputs: an artifact that raises, answers with NaN or in another shape, or answers otherwise than when
 it was recorded does not pass. The paired comparison asks whether a challenger is not worse than the champion on the same rows."""
 
+from within_pipelines.validation.ab_test import AbResult, ArmComparison, Outcome, analyse, spread
 from within_pipelines.validation.assignment import assign, stable_fraction
 from within_pipelines.validation.comparison import McNemar, compare_paired, mcnemar_exact
+from within_pipelines.validation.experiment import (
+    Experiment,
+    ExperimentSpec,
+    ExperimentState,
+    ExperimentStateError,
+    Metric,
+    next_state,
+)
 from within_pipelines.validation.golden_sample import (
     GoldenPredictions,
     GoldenSample,
@@ -13,17 +22,31 @@ from within_pipelines.validation.golden_sample import (
     load_golden,
     record_golden,
 )
+from within_pipelines.validation.sample_ratio import SampleRatio, sample_ratio
 
 __all__ = [
+    "AbResult",
+    "ArmComparison",
+    "Experiment",
+    "ExperimentSpec",
+    "ExperimentState",
+    "ExperimentStateError",
     "GoldenPredictions",
     "GoldenSample",
     "GoldenSampleError",
     "McNemar",
+    "Metric",
+    "Outcome",
+    "SampleRatio",
+    "analyse",
     "assign",
     "check_golden",
     "compare_paired",
     "load_golden",
     "mcnemar_exact",
+    "next_state",
     "record_golden",
+    "sample_ratio",
+    "spread",
     "stable_fraction",
 ]
