@@ -5,6 +5,17 @@ it was recorded does not pass. The paired comparison asks whether a challenger i
 
 from within_pipelines.validation.ab_test import AbResult, ArmComparison, Outcome, analyse, spread
 from within_pipelines.validation.assignment import assign, stable_fraction
+from within_pipelines.validation.canary import (
+    STAGES,
+    CanaryLook,
+    CanaryMetric,
+    CanarySpec,
+    CanaryState,
+    MetricLook,
+    Step,
+    look,
+)
+from within_pipelines.validation.canary_replay import Replay, logged, replay
 from within_pipelines.validation.comparison import McNemar, compare_paired, mcnemar_exact
 from within_pipelines.validation.experiment import (
     Experiment,
@@ -22,11 +33,18 @@ from within_pipelines.validation.golden_sample import (
     load_golden,
     record_golden,
 )
+from within_pipelines.validation.late_outcomes import matured
 from within_pipelines.validation.sample_ratio import SampleRatio, sample_ratio
+from within_pipelines.validation.stratified import StratifiedDifference, stratified_difference
 
 __all__ = [
+    "STAGES",
     "AbResult",
     "ArmComparison",
+    "CanaryLook",
+    "CanaryMetric",
+    "CanarySpec",
+    "CanaryState",
     "Experiment",
     "ExperimentSpec",
     "ExperimentState",
@@ -36,17 +54,26 @@ __all__ = [
     "GoldenSampleError",
     "McNemar",
     "Metric",
+    "MetricLook",
     "Outcome",
+    "Replay",
     "SampleRatio",
+    "Step",
+    "StratifiedDifference",
     "analyse",
     "assign",
     "check_golden",
     "compare_paired",
     "load_golden",
+    "logged",
+    "look",
+    "matured",
     "mcnemar_exact",
     "next_state",
     "record_golden",
+    "replay",
     "sample_ratio",
     "spread",
     "stable_fraction",
+    "stratified_difference",
 ]
