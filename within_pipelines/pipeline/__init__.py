@@ -5,6 +5,22 @@ what the code does."""
 
 from within_pipelines.pipeline.alerting import close_alert, open_alert
 from within_pipelines.pipeline.audits import audit_fairness, audit_robustness
+from within_pipelines.pipeline.canary import (
+    abort_canary,
+    outcomes_of_predictions,
+    pause_canary,
+    record_canary_outcomes,
+    resume_canary,
+    start_canary,
+    step_canary,
+)
+from within_pipelines.pipeline.experiments import (
+    analyse_experiment,
+    draft_experiment,
+    read_result,
+    start_experiment,
+    stop_experiment,
+)
 from within_pipelines.pipeline.landing import check_quality, ingest_landing, ingest_path, landing_is_empty, provide_exports
 from within_pipelines.pipeline.release import (
     Judged,
@@ -55,6 +71,8 @@ __all__ = [
     "Tidied",
     "Trained",
     "Workspace",
+    "abort_canary",
+    "analyse_experiment",
     "audit_fairness",
     "audit_robustness",
     "build_account_features",
@@ -66,6 +84,7 @@ __all__ = [
     "check_quality",
     "close_alert",
     "code_version",
+    "draft_experiment",
     "evaluate",
     "false_alarm_verdict",
     "feature_table",
@@ -79,12 +98,21 @@ __all__ = [
     "landing_is_empty",
     "load_version",
     "open_alert",
+    "outcomes_of_predictions",
+    "pause_canary",
     "performance_verdict",
     "provide_exports",
+    "read_result",
+    "record_canary_outcomes",
     "release",
+    "resume_canary",
     "score_accounts",
     "score_ads",
     "score_day",
+    "start_canary",
+    "start_experiment",
+    "step_canary",
+    "stop_experiment",
     "summarise",
     "tidy",
     "train",
