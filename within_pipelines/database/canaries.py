@@ -8,7 +8,7 @@ from datetime import date, datetime
 from typing import Any
 
 import polars as pl
-from sqlalchemy import select, update
+from sqlalchemy import func, select, update
 from sqlalchemy.exc import IntegrityError
 from sqlalchemy.orm import Session
 
@@ -170,6 +170,12 @@ class CanaryRepository:
                     continue
                 changed += 1
         return changed
+
+    def known_outcomes(self, canary: CanaryRecord) -> int:
+        """How many outcomes have been reported."""
+        with self._database.reading() as session:
+            query = select(func.count()).select_from(CanaryOutcomeModel).filter_by(canary_id=canary.id)
+            return session.scalar(query.where(CanaryOutcomeModel.known_on.is_not(None))) or 0
 
     def outcomes(self, canary: CanaryRecord) -> pl.DataFrame:
         """Everything that has been recorded for a canary, as `validation.look` reads it."""

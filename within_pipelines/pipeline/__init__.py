@@ -7,6 +7,7 @@ from within_pipelines.pipeline.alerting import close_alert, open_alert
 from within_pipelines.pipeline.audits import audit_fairness, audit_robustness
 from within_pipelines.pipeline.canary import (
     abort_canary,
+    due_canaries,
     outcomes_of_predictions,
     pause_canary,
     record_canary_outcomes,
@@ -25,10 +26,12 @@ from within_pipelines.pipeline.golden import (
     account_incident,
     ads_incident,
     change_golden_set,
+    compare_newest,
     compare_with_champion,
     current_golden_set,
     golden_set_folder,
     golden_set_versions,
+    golden_slices,
     series_incident,
 )
 from within_pipelines.pipeline.landing import check_quality, ingest_landing, ingest_path, landing_is_empty, provide_exports
@@ -97,9 +100,11 @@ __all__ = [
     "check_quality",
     "close_alert",
     "code_version",
+    "compare_newest",
     "compare_with_champion",
     "current_golden_set",
     "draft_experiment",
+    "due_canaries",
     "evaluate",
     "false_alarm_verdict",
     "feature_table",
@@ -107,6 +112,7 @@ __all__ = [
     "golden_check",
     "golden_set_folder",
     "golden_set_versions",
+    "golden_slices",
     "golden_verdict",
     "held_back_rows",
     "ingest_landing",

@@ -7,6 +7,7 @@ transaction that writes `rolling_back` the canary's share is 0: units are back w
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 from datetime import date, datetime
 from typing import TYPE_CHECKING
 
@@ -85,6 +86,26 @@ def step_canary(ws: Workspace, model: str, *, on: date, now: datetime, who: str)
     return canary
 
 
+def due_canaries(ws: Workspace, *, on: date) -> list[str]:
+    """What is due, one text a canary: model, revision and number of recorded outcomes. An intention that is not finished is due always, a
+    running canary when it was not looked at today or when outcomes have come since."""
+    from within_pipelines.database import CanaryRepository
+    from within_pipelines.registry import REQUIRED_GATES
+
+    repository = CanaryRepository(ws.database)
+    due = []
+    for model in REQUIRED_GATES:
+        canary = repository.open(model)
+        if canary is None or canary.state is CanaryState.PAUSED:
+            continue
+        known, state = repository.known_outcomes(canary), f"{model}:{canary.id}:{canary.revision}"
+        looks = [move.look for move in repository.moves(canary) if move.look is not None]
+        fresh = not looks or looks[-1].on != on or looks[-1].known != known
+        if canary.state is not CanaryState.RUNNING or fresh:
+            due.append(f"{state}:{known}:{on}")
+    return due
+
+
 def _look(ws: Workspace, canary: CanaryRecord, *, on: date, now: datetime, who: str) -> CanaryRecord:
     from within_pipelines.database import CanaryRepository
 
@@ -94,7 +115,8 @@ def _look(ws: Workspace, canary: CanaryRecord, *, on: date, now: datetime, who: 
         found = "nobody" if champion is None else f"v{champion.version}"
         why = f"Control v{canary.spec.control_version} is no longer the champion ({found} is), so there is nothing left to compare with."
         return repository.move(canary, state=CanaryState.ROLLING_BACK, who=who, why=why, now=now)
-    seen = look(canary.spec, repository.outcomes(canary), on=on, stage=canary.stage, stage_since=canary.stage_since)
+    known = repository.known_outcomes(canary)
+    seen = replace(look(canary.spec, repository.outcomes(canary), on=on, stage=canary.stage, stage_since=canary.stage_since), known=known)
     state = {Step.ROLL_BACK: CanaryState.ROLLING_BACK, Step.PROMOTE: CanaryState.PROMOTING}.get(seen.step, CanaryState.RUNNING)
     stage = canary.stage + 1 if seen.step is Step.ADVANCE else canary.stage
     return repository.move(canary, state=state, stage=stage, who=who, why=seen.reason, now=now, found=seen)

@@ -170,6 +170,7 @@ def with_cases(sample: Verdict, golden_set: GoldenSet, results: Sequence[CaseRes
     evidence = {
         **sample.evidence,
         "set_version": golden_set.version,
+        "sample": sample.status.value,
         "cases": len(results),
         "cases_met": len(results) - len(unmet),
         "unmet": [result.detail for result in unmet[:10]],
@@ -204,3 +205,27 @@ def compare_with_champion(ws: Workspace, challenger: ModelVersion) -> tuple[Slic
     cases = current_golden_set(ws).of(challenger.model)
     asked = [ask_cases(golden_answers(version.model, load_version(ws, version)), cases) for version in (challenger, champion)]
     return compare_cases(asked[0], asked[1], rng=np.random.default_rng([ws.settings.seed, 50]))
+
+
+def compare_newest(ws: Workspace, model: str) -> pl.DataFrame:
+    """`compare_with_champion` of the newest version as a table; empty when the newest version is the champion or there is none."""
+    import polars as pl
+
+    schema: dict[str, type[pl.DataType]] = {
+        "slice": pl.String, "cases": pl.Int64, "gain": pl.String, "mcnemar_p": pl.Float64, "lost": pl.String,
+    }  # fmt: skip
+    versions, champion = ws.registry.versions(model), ws.registry.alias(model, "champion")
+    if champion is None or not versions or versions[-1].version == champion.version:
+        return pl.DataFrame(schema=schema)
+    found = compare_with_champion(ws, versions[-1])
+    rows = [(c.slice, c.cases, str(c.gain), c.mcnemar.p_value, ", ".join(c.lost)) for c in found]
+    return pl.DataFrame(rows, schema=schema, orient="row")
+
+
+def golden_slices(verdict: Verdict) -> pl.DataFrame:
+    """Part, slice and share of cases met with its interval, from a golden verdict's evidence."""
+    import polars as pl
+
+    rows = [(*name.split(": ", 1), share) for name, share in verdict.evidence["slices"].items()]
+    schema = ["part", "slice", "cases met"]
+    return pl.DataFrame([("representative", "frozen sample", verdict.evidence["sample"]), *rows], schema=schema, orient="row")

@@ -144,7 +144,7 @@ class MetricLook:
 
 @dataclass(frozen=True, slots=True)
 class CanaryLook:
-    """What one look saw and said."""
+    """What one look saw and said; `known` is how many outcomes had been reported by then (0 when nobody counted)."""
 
     on: date
     stage: int
@@ -153,12 +153,13 @@ class CanaryLook:
     reason: str
     units: Mapping[str, int]
     metrics: tuple[MetricLook, ...] = ()
+    known: int = 0
 
     def to_dict(self) -> dict[str, Any]:
         """Plain values for JSON; `from_dict` reads them back."""
         return {
             "on": self.on.isoformat(), "stage": self.stage, "share": self.share, "step": self.step.value, "reason": self.reason,
-            "units": dict(self.units), "metrics": [metric.to_dict() for metric in self.metrics],
+            "units": dict(self.units), "metrics": [metric.to_dict() for metric in self.metrics], "known": self.known,
         }  # fmt: skip
 
     @classmethod
@@ -167,7 +168,7 @@ class CanaryLook:
         metrics = tuple(MetricLook(m["metric"], Estimate(**m["gain"]), m["p_harm"]) for m in values["metrics"])
         return cls(
             date.fromisoformat(values["on"]), values["stage"], values["share"], Step(values["step"]), values["reason"], values["units"],
-            metrics,
+            metrics, values["known"],
         )  # fmt: skip
 
 

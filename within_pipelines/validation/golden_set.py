@@ -326,7 +326,7 @@ def slice_results(results: Sequence[CaseResult]) -> tuple[SliceResult, ...]:
 
 @dataclass(frozen=True, slots=True)
 class SliceComparison:
-    """Challenger beside champion in one slice: gain in the share of cases met (interval only from two cases on) and McNemar's test."""
+    """Challenger beside champion in one slice: gain in the share of cases met with its interval, and McNemar's test."""
 
     slice: str
     cases: int
@@ -349,10 +349,12 @@ def compare_cases(
         if not pairs:
             continue
         new, old = ([float(pair[side].met) for pair in pairs] for side in (0, 1))
-        if len(pairs) >= 2:
+        if len({a - b for a, b in zip(new, old, strict=True)}) > 1:
             gain = paired_difference(new, old, np.arange(len(pairs)), rng=rng)
         else:
-            gain = Estimate(new[0] - old[0], -1.0, 1.0, n=1)
+            # Every case says the same; a bootstrap would call that certain. Other cases would differ at most this often (97.5 % exact).
+            gap, rare = new[0] - old[0], 1 - 0.025 ** (1 / len(pairs))
+            gain = Estimate(gap, max(-1.0, gap - rare), min(1.0, gap + rare), n=len(pairs))
         lost = tuple(a.case.id for a, b in pairs if b.met and not a.met)
         found.append(SliceComparison(name, len(pairs), gain, mcnemar_exact(new, old), lost))
     return tuple(found)
