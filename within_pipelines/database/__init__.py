@@ -3,7 +3,17 @@
 The only room that imports SQLAlchemy. Other rooms hand over and receive frozen values or polars frames, never ORM objects."""
 
 from within_pipelines.database.base import BaseModel, UTCDateTime
+from within_pipelines.database.canaries import CanaryMove, CanaryRecord, CanaryRepository
 from within_pipelines.database.engine import Database
+from within_pipelines.database.experiment_store import ExperimentRepository, GoldenResultRepository
+from within_pipelines.database.experiments import (
+    CanaryLookModel,
+    CanaryModel,
+    CanaryOutcomeModel,
+    ExperimentLookModel,
+    ExperimentModel,
+    GoldenResultModel,
+)
 from within_pipelines.database.keys import ApiKeyModel, ApiKeyRecord, ApiKeyRepository
 from within_pipelines.database.operations import (
     AlertModel,
@@ -34,7 +44,18 @@ __all__ = [
     "ApiKeyRecord",
     "ApiKeyRepository",
     "BaseModel",
+    "CanaryLookModel",
+    "CanaryModel",
+    "CanaryMove",
+    "CanaryOutcomeModel",
+    "CanaryRecord",
+    "CanaryRepository",
     "Database",
+    "ExperimentLookModel",
+    "ExperimentModel",
+    "ExperimentRepository",
+    "GoldenResultModel",
+    "GoldenResultRepository",
     "ModelVersionModel",
     "OutcomeModel",
     "PerformanceMetricModel",

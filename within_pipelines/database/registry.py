@@ -158,6 +158,22 @@ class SqlRegistry:
             ) from error
         return AliasMove(model, alias, found, version, who, why, now)
 
+    def withdraw(self, model: str, alias: str, *, version: int, who: str, why: str, now: datetime) -> bool:
+        """Take an alias away from `version`; whether it pointed there. The history notes a move to version 0, which is no version.
+
+        Needs no gate, because nothing starts to serve. The champion cannot be withdrawn: promote another version instead.
+
+        Raises `PromotionRefusedError` for the alias `champion`."""
+        if alias == "champion":
+            raise PromotionRefusedError(f"The champion of {model} cannot be withdrawn; promote the version that should serve instead.")
+        with self._database.writing() as session:
+            row = session.scalars(select(AliasModel).filter_by(model=model, alias=alias).with_for_update()).first()
+            if row is None or row.version != version:
+                return False
+            session.delete(row)
+            session.add(AliasHistoryModel(model=model, alias=alias, from_version=version, to_version=0, who=who, why=why, moved_at=now))
+            return True
+
     def alias_history(self, model: str) -> pl.DataFrame:
         """Every move of the model's aliases, oldest first."""
         schema: dict[str, pl.DataType | type[pl.DataType]] = {

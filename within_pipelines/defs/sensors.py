@@ -9,7 +9,7 @@ from collections.abc import Iterator
 import dagster as dg
 
 from within_pipelines.defs.ingest.assets import SETTLE_SECONDS
-from within_pipelines.defs.jobs import JOBS, ingest_daily
+from within_pipelines.defs.jobs import JOBS, advance_canary, ingest_daily
 from within_pipelines.defs.reaper import reap_orphaned_runs
 from within_pipelines.defs.resource import WithinResource
 
@@ -140,4 +140,26 @@ def orphaned_run_sensor(context: dg.SensorEvaluationContext) -> dg.SkipReason:
     )
 
 
-SENSORS = [orphaned_run_sensor, new_exports_sensor, check_failure_sensor, run_failure_alert_sensor]
+@dg.sensor(
+    name="canary_sensor",
+    job=advance_canary,
+    minimum_interval_seconds=60,
+    default_status=RUNNING,
+    description="Starts a step of the canaries when one is due: an unfinished intention, a new day, or outcomes that came since.",
+)
+def canary_sensor(context: dg.SensorEvaluationContext, within: WithinResource) -> dg.SensorResult | dg.SkipReason:
+    """The run key holds what is due, so that one state of the canaries starts one run."""
+    from within_pipelines.pipeline import due_canaries
+
+    now = within.clock()
+    settings = within.settings()
+    if settings.database_url is None and not (settings.home / "within.db").is_file():
+        return dg.SkipReason("Nothing has run here yet.")
+    with within.open() as workspace:
+        due = due_canaries(workspace, on=now.date())
+    if not due:
+        return dg.SkipReason("No canary has a step to take.")
+    return dg.SensorResult(run_requests=[dg.RunRequest(run_key="canary-" + ",".join(due))])
+
+
+SENSORS = [canary_sensor, orphaned_run_sensor, new_exports_sensor, check_failure_sensor, run_failure_alert_sensor]

@@ -130,7 +130,7 @@ def golden_folder() -> Path:
     return Path(__file__).resolve().parents[2] / "data" / "golden"
 
 
-def _golden_answers(model: str, predictor: Any) -> Any:
+def golden_answers(model: str, predictor: Any) -> Any:
     """A function from a golden sample's rows to plain numbers, one per row."""
     import polars as pl
 
@@ -147,12 +147,23 @@ def _golden_answers(model: str, predictor: Any) -> Any:
 
 
 def golden_verdict(ws: Workspace, version: ModelVersion) -> Verdict:
-    """The gate `golden_sample`: the artifact answers the frozen sample, and answers it as when it was first recorded."""
+    """The gate `golden_sample`: the artifact answers the frozen sample, answers it as when it was first recorded, and meets every case of
+    the golden set (hard cases, replays of incidents)."""
+    from within_pipelines.pipeline.golden import current_golden_set, with_cases
+    from within_pipelines.validation import ask_cases
+
+    answers = golden_answers(version.model, load_version(ws, version))
+    sample = golden_sample_verdict(ws, version, answers)
+    golden_set = current_golden_set(ws)
+    return with_cases(sample, golden_set, ask_cases(answers, golden_set.of(version.model)))
+
+
+def golden_sample_verdict(ws: Workspace, version: ModelVersion, answers: Any) -> Verdict:
+    """The part `representative` alone: the frozen sample against the answers that were recorded when the version was first judged."""
     from within_pipelines.files import write_text
     from within_pipelines.validation import GoldenPredictions, check_golden, load_golden, record_golden
 
     sample = load_golden(golden_folder(), version.model)
-    answers = _golden_answers(version.model, load_version(ws, version))
     path = ws.settings.artifacts / "golden" / f"{version.model}-{version.model_sha256}-{sample.version}.json"
     if path.is_file():
         recorded = GoldenPredictions.from_json(path.read_text())
@@ -246,12 +257,26 @@ def golden_check(ws: Workspace) -> dict[str, Verdict]:
 
 
 def validate_golden_sets(ws: Workspace, *, now: datetime) -> dict[str, Verdict]:
-    """`golden_check`, with an alert opened for each champion that does not hold and closed for each that does."""
+    """`golden_check`, kept with its slices, and with an alert opened for each champion that does not hold and closed for each that does."""
+    from within_pipelines.database import GoldenResultRepository
     from within_pipelines.monitoring import alert_for_verdict
     from within_pipelines.pipeline.alerting import close_alert, open_alert
 
     verdicts = golden_check(ws)
     for model, verdict in verdicts.items():
+        serving = ws.registry.alias(model, "champion")
+        if serving is not None:
+            GoldenResultRepository(ws.database).record(
+                model=model,
+                version=serving.version,
+                model_sha256=serving.model_sha256,
+                set_version=verdict.golden_set_version,
+                passed=verdict.passed,
+                met=int(verdict.evidence["cases_met"]),
+                cases=int(verdict.evidence["cases"]),
+                slices=verdict.evidence["slices"],
+                now=now,
+            )
         alert = alert_for_verdict(verdict, model=model)
         if alert is None:
             close_alert(ws, f"gate/{model}/golden_sample", now=now)

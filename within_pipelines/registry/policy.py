@@ -5,7 +5,8 @@ Bootstrap rules, so that a fresh deployment ends with something that serves:
 - Without a champion the baseline (a registrable model like any other) may be the first. Its `performance` gate asks only that its main
   metric does not lie below no skill; a challenger must beat the baseline, and beside a champion must not be worse than it.
 - `golden_sample` records a version's answers when it is first judged and compares later answers with them, so the first time checks that
-  the artifact answers at all: finite, of the right shape, twice the same.
+  the artifact answers at all: finite, of the right shape, twice the same. It also asks every case of the golden set (hard cases, replays
+  of incidents), whose expectations hold for the first version as for any later one.
 - The anomaly model has no labels; its `performance` is an incident backtest, its `false_alarms` the realised alarms on quiet days."""
 
 from __future__ import annotations
@@ -23,7 +24,7 @@ REQUIRED_GATES: Mapping[str, tuple[str, ...]] = {
 }
 
 # Verdicts count only for the policy that they were made under. Raise the number when a gate's rule changes.
-RULES_VERSION = 1
+RULES_VERSION = 2
 POLICY_VERSION: str = hashlib.sha256(json.dumps({"gates": REQUIRED_GATES, "rules": RULES_VERSION}, sort_keys=True).encode()).hexdigest()[
     :12
 ]

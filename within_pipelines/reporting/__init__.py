@@ -3,6 +3,17 @@
 Evaluations, verdicts and runs become tables, plots, Markdown and a model card. Nothing here computes a statistic, decides anything or reads
 a clock; rich and matplotlib load inside the functions that use them."""
 
+from within_pipelines.reporting.experiments import (
+    canary_frame,
+    canary_plot,
+    canary_report,
+    comparison_frame,
+    comparison_plot,
+    experiment_html,
+    experiment_report,
+    golden_history_plot,
+    power_lines,
+)
 from within_pipelines.reporting.landed import print_ingest
 from within_pipelines.reporting.model_card import model_card
 from within_pipelines.reporting.plots import evaluation_plots, learning_curve, series_plot
@@ -15,16 +26,25 @@ from within_pipelines.reporting.text import interval_text, markdown_escaped, num
 __all__ = [
     "ModelLine",
     "RunSummary",
+    "canary_frame",
+    "canary_plot",
+    "canary_report",
+    "comparison_frame",
+    "comparison_plot",
     "counting",
     "evaluation_plots",
     "evaluation_table",
+    "experiment_html",
+    "experiment_report",
     "frame_markdown",
+    "golden_history_plot",
     "interval_text",
     "learning_curve",
     "markdown_escaped",
     "model_card",
     "number_text",
     "open_console",
+    "power_lines",
     "print_frame",
     "print_ingest",
     "print_table",
