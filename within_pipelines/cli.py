@@ -33,6 +33,8 @@ app.add_typer(models_app, name="models")
 app.add_typer(runs_app, name="runs")
 keys_app = typer.Typer(no_args_is_help=True, rich_markup_mode=None, help="Keys of the HTTP API.")
 app.add_typer(keys_app, name="keys")
+registry_app = typer.Typer(no_args_is_help=True, rich_markup_mode=None, help="The registry's own upkeep.")
+app.add_typer(registry_app, name="registry")
 
 
 class NothingHereError(WithinError, FileNotFoundError):
@@ -377,6 +379,68 @@ def doctor(context: typer.Context) -> None:
         raise typer.Exit(1)
 
 
+@app.command()
+def rollback(
+    context: typer.Context,
+    model: Annotated[str, typer.Argument(help="ad_score, account_health or anomaly.")],
+    to: Annotated[int | None, typer.Option(min=1, help="Version to go back to.", show_default="the one that served before")] = None,
+    why: Annotated[str, typer.Option(help="Goes into the audit trail.")] = "by hand",
+    who: Annotated[str | None, typer.Option(help="Who decides.", show_default="the user of this machine")] = None,
+) -> None:
+    """Let an earlier champion serve again, at once. What was rolled back from is not promoted again by itself.
+
+    \b
+    Example:  within rollback ad_score --why 'scores of video ads are off'"""
+    from within_pipelines.pipeline.rollback import rollback as roll_back
+
+    with _workspace(context) as ws:
+        move = roll_back(ws, model, to=to, who=_person() if who is None else who, why=why, now=_now())
+    typer.echo(f"{model}: v{move.to_version} serves again instead of v{move.from_version}; a running server takes it up at its next poll.")
+
+
+@app.command()
+def decision(
+    context: typer.Context,
+    model: Annotated[str, typer.Argument(help="ad_score, account_health or anomaly.")],
+    version: Annotated[int | None, typer.Option(min=1, help="Version.", show_default="the one that serves")] = None,
+) -> None:
+    """Show the decision record of a promotion, with what is known by now, and file it as HTML and Markdown.
+
+    \b
+    Example:  within decision account_health"""
+    from within_pipelines.pipeline import decide, write_decision
+    from within_pipelines.reporting import decision_markdown
+
+    with _workspace(context) as ws:
+        record = decide(ws, model, version, now=_now())
+        page, _ = write_decision(ws, record)
+    typer.echo(decision_markdown(record))
+    typer.echo(f"for print: {page}", err=True)
+
+
+@registry_app.command("gc")
+def registry_gc(
+    context: typer.Context,
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Only say what would go.")] = False,
+    keep_newest: Annotated[int, typer.Option(min=1, help="Of each kind, keep so many.")] = 3,
+    keep_days: Annotated[int, typer.Option(min=1, help="Keep what is younger.")] = 30,
+) -> None:
+    """Remove artifacts that no alias, audit or running canary needs; rows of versions, verdicts and moves stay.
+
+    \b
+    Example:  within registry gc --dry-run"""
+    from within_pipelines.pipeline import collect_garbage
+    from within_pipelines.reporting import open_console, print_table
+
+    with _workspace(context) as ws:
+        found = collect_garbage(ws, now=_now(), dry_run=dry_run, keep_newest=keep_newest, keep_days=keep_days)
+    rows = [(f"{kept.version.model} v{kept.version.version}", kept.version.kind, "; ".join(kept.reasons) or "goes") for kept in found.kept]
+    if rows:
+        print_table(open_console(), ("version", "kind", "kept because"), rows)
+    verb = "would go" if dry_run else "went"
+    typer.echo(f"{len(found.removed)} artifact folders with {found.bytes / 1e6:.1f} MB {verb}.")
+
+
 @app.command("serve")
 def serve_command(
     context: typer.Context,
@@ -480,6 +544,12 @@ def keys_revoke(context: typer.Context, key_id: Annotated[str, typer.Argument(he
 
 
 # -- helpers ---------------------------------------------------------------------------------------------------------------------------
+
+
+def _person() -> str:
+    import getpass
+
+    return getpass.getuser()
 
 
 def _now() -> datetime:

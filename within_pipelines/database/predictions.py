@@ -95,20 +95,20 @@ class PredictionRepository:
 
     def predictions(self, model: str, *, since: datetime | None = None, most: int = 200_000) -> pl.DataFrame:
         """Predictions of a model since a moment, oldest first, at most the newest `most`, with the newest outcome of each (`outcome`,
-        `weight`; null while there is none)."""
+        `weight`, `observed_at`; null while there is none)."""
         schema: dict[str, Any] = {
             "prediction_id": pl.String, "role": pl.String, "version": pl.Int64, "model_sha256": pl.String, "unit": pl.String,
             "value": pl.Float64, "latency_ms": pl.Float64, "error": pl.String, "answered_at": pl.Datetime("us", "UTC"),
-            "outcome": pl.Float64, "weight": pl.Float64,
+            "outcome": pl.Float64, "weight": pl.Float64, "observed_at": pl.Datetime("us", "UTC"),
         }  # fmt: skip
         latest = (
             select(OutcomeModel.prediction_id, func.max(OutcomeModel.observed_at).label("observed_at"))
             .group_by(OutcomeModel.prediction_id)
             .subquery()
         )
-        own = [getattr(PredictionModel, name) for name in schema if name not in ("outcome", "weight")]
+        own = [getattr(PredictionModel, name) for name in schema if name not in ("outcome", "weight", "observed_at")]
         query = (
-            select(*own, OutcomeModel.value, OutcomeModel.weight)
+            select(*own, OutcomeModel.value, OutcomeModel.weight, OutcomeModel.observed_at)
             .outerjoin(latest, latest.c.prediction_id == PredictionModel.prediction_id)
             .outerjoin(
                 OutcomeModel,

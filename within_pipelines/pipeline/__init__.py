@@ -16,6 +16,7 @@ from within_pipelines.pipeline.canary import (
     start_canary,
     step_canary,
 )
+from within_pipelines.pipeline.decision import Decision, decide, write_decision
 from within_pipelines.pipeline.experiments import (
     analyse_experiment,
     draft_experiment,
@@ -48,7 +49,10 @@ from within_pipelines.pipeline.release import (
     release,
     validate_golden_sets,
 )
+from within_pipelines.pipeline.retention import Collected, Kept, collect_garbage, retention
+from within_pipelines.pipeline.rollback import rollback
 from within_pipelines.pipeline.scoring import ScoreReport, champion, find_anomalies, score_accounts, score_ads, score_day
+from within_pipelines.pipeline.shadow import shadow_report
 from within_pipelines.pipeline.summary import summarise
 from within_pipelines.pipeline.tables import (
     Table,
@@ -77,7 +81,10 @@ from within_pipelines.pipeline.workspace import Pin, Workspace
 __all__ = [
     "KINDS",
     "MODELS",
+    "Collected",
+    "Decision",
     "Judged",
+    "Kept",
     "Pin",
     "Released",
     "ScoreReport",
@@ -102,9 +109,11 @@ __all__ = [
     "check_quality",
     "close_alert",
     "code_version",
+    "collect_garbage",
     "compare_newest",
     "compare_with_champion",
     "current_golden_set",
+    "decide",
     "draft_experiment",
     "due_canaries",
     "evaluate",
@@ -131,11 +140,14 @@ __all__ = [
     "record_canary_outcomes",
     "release",
     "resume_canary",
+    "retention",
+    "rollback",
     "score_accounts",
     "score_ads",
     "score_day",
     "series_incident",
     "series_rows",
+    "shadow_report",
     "start_canary",
     "start_experiment",
     "step_canary",
@@ -147,4 +159,5 @@ __all__ = [
     "training_run",
     "training_set",
     "validate_golden_sets",
+    "write_decision",
 ]

@@ -30,14 +30,21 @@ POLICY_VERSION: str = hashlib.sha256(json.dumps({"gates": REQUIRED_GATES, "rules
 ]
 
 
-def missing_gates(model: str, verdicts: Iterable[Verdict], *, policy_version: str = POLICY_VERSION) -> tuple[str, ...]:
-    """What keeps a version from serving, one sentence a gate; empty when every required gate passed.
+# A version that answers beside, or waits for its evidence, serves nobody: it must only answer at all.
+BESIDE: Mapping[str, tuple[str, ...]] = {"challenger": ("golden_sample",), "shadow": ("golden_sample",)}
+
+
+def missing_gates(
+    model: str, verdicts: Iterable[Verdict], *, policy_version: str = POLICY_VERSION, alias: str = "champion"
+) -> tuple[str, ...]:
+    """What keeps a version from an alias (default: from serving), one sentence a gate; empty when every required gate passed.
 
     `verdicts` are those of one model hash and data version, oldest first; the newest of a gate counts. Insufficient evidence is not a
     pass, and neither is a verdict made under another policy. An unknown model requires a gate that nothing can pass."""
     newest = {verdict.gate: verdict for verdict in verdicts if verdict.policy_version == policy_version}
     missing = []
-    for gate in REQUIRED_GATES.get(model, ("a declared policy",)):
+    required = REQUIRED_GATES.get(model, ("a declared policy",))
+    for gate in BESIDE.get(alias, required) if model in REQUIRED_GATES else required:
         verdict = newest.get(gate)
         if verdict is None:
             missing.append(f"{gate}: no verdict for this artifact, data and policy")

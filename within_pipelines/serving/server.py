@@ -13,7 +13,7 @@ from datetime import UTC, date, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from within_pipelines.database import ApiKeyRepository, PredictionRepository
+from within_pipelines.database import ApiKeyRepository, CanaryRepository, PredictionRepository
 from within_pipelines.exceptions import DatabaseError
 from within_pipelines.serving.accounts import LakeAccounts, UnknownAccountError
 from within_pipelines.serving.answers import Answer, answerers
@@ -80,7 +80,12 @@ class Server:
         self._ws = ws
         self._key_store = ApiKeyRepository(ws.database)
         self._answerers = answerers(self.metrics.texts)
-        self.holder = ModelHolder(MODELS, RegistryTraffic(ws.registry) if traffic is None else traffic, self._load, self.metrics)
+        self.holder = ModelHolder(
+            MODELS,
+            RegistryTraffic(ws.registry, canaries=CanaryRepository(ws.database)) if traffic is None else traffic,
+            self._load,
+            self.metrics,
+        )
         self._batchers = {
             model: MicroBatcher(
                 model,

@@ -53,6 +53,7 @@ from within_pipelines.validation.golden_set import (
 )
 from within_pipelines.validation.late_outcomes import matured
 from within_pipelines.validation.sample_ratio import SampleRatio, sample_ratio
+from within_pipelines.validation.shadow import ShadowComparison, compare_shadow
 from within_pipelines.validation.stratified import StratifiedDifference, stratified_difference
 
 __all__ = [
@@ -82,6 +83,7 @@ __all__ = [
     "Part",
     "Replay",
     "SampleRatio",
+    "ShadowComparison",
     "SliceComparison",
     "SliceResult",
     "Step",
@@ -93,6 +95,7 @@ __all__ = [
     "check_golden",
     "compare_cases",
     "compare_paired",
+    "compare_shadow",
     "load_golden",
     "load_golden_set",
     "logged",

@@ -206,5 +206,27 @@ def golden_sets_hold(context: dg.AssetCheckExecutionContext, within: WithinResou
     )
 
 
-RELEASE_ASSETS = [golden_set_result, challenger_comparison, canary_decision]
+@dg.asset(
+    name="shadow_report",
+    group_name="release",
+    kinds={"sqlalchemy", "numpy"},
+    owners=OWNERS,
+    deps=[f"{model}_registry_entry" for model in MODELS],
+    description="What the version under the alias shadow answered beside the champion: difference, errors, speed, and who was right.",
+)
+def shadow_report(context: dg.AssetExecutionContext, within: WithinResource) -> dg.MaterializeResult:
+    import polars as pl
+
+    from within_pipelines import pipeline
+    from within_pipelines.reporting import shadow_table
+
+    with within.open() as workspace:
+        found = pipeline.shadow_report(workspace, now=within.clock())
+    table = pl.concat([shadow_table(model, comparison) for model, comparison in found.items()]) if found else pl.DataFrame()
+    return dg.MaterializeResult(
+        metadata={"models": len(found), "answers": sum(comparison.pairs for comparison in found.values()), "report": frame_table(table)}
+    )
+
+
+RELEASE_ASSETS = [shadow_report, golden_set_result, challenger_comparison, canary_decision]
 RELEASE_CHECKS = [ad_scores_are_sane, account_health_is_sane, golden_sets_hold]
