@@ -93,7 +93,7 @@ def test_anything_less_than_all_gates_is_refused_and_nothing_changes(database: D
 
 def test_without_the_policy_check_the_refusal_is_gone(database: Database, monkeypatch: pytest.MonkeyPatch) -> None:
     """The refusal above rests on `missing_gates` and on nothing else: with that check replaced by a constant, anything is promoted."""
-    monkeypatch.setattr(registry_module, "missing_gates", lambda *_: ())
+    monkeypatch.setattr(registry_module, "missing_gates", lambda *_, **__: ())
     registry = SqlRegistry(database)
     registry.register(version())
     promote(registry)

@@ -129,6 +129,17 @@ def false_alarm_verdict(evaluation: Evaluation) -> Verdict:
     )
 
 
+def card_verdict(version: ModelVersion) -> Verdict:
+    """The gate `model_card`: everything that a complete card says was recorded. What is missing fails it, by name."""
+    from within_pipelines.reporting import card_gaps
+
+    gaps = card_gaps(version)
+    found = Estimate(float(len(gaps)), float(len(gaps)), float(len(gaps)), n=1)
+    status = Status.FAILED if gaps else Status.PASSED
+    reason = f"The model card lacks {', '.join(gaps)}." if gaps else "Nothing is missing on the model card."
+    return Verdict("model_card", status, found, 0.0, {"cards": 1}, reason)
+
+
 def golden_folder() -> Path:
     """Folder of the golden samples that ship with the repository."""
     return Path(__file__).resolve().parents[2] / "data" / "golden"
@@ -206,7 +217,10 @@ def judge(ws: Workspace, pin: Pin, model: str, *, is_baseline: bool = False) -> 
         "calibration": lambda: calibration_verdict(evaluation),
         "false_alarms": lambda: false_alarm_verdict(evaluation),
         "golden_sample": lambda: golden_verdict(ws, version),
+        "model_card": lambda: card_verdict(ws.registry.get(model, version.version)),
     }
+    # The card is read from what is recorded, so that it says what the registry will show.
+    ws.registry.record_metrics(version, evaluation)
     against = rival if beside is None or champion is None else champion
     verdicts = tuple(
         makers[gate]().bind(
@@ -218,7 +232,6 @@ def judge(ws: Workspace, pin: Pin, model: str, *, is_baseline: bool = False) -> 
         for gate in REQUIRED_GATES[model]
     )
     ws.registry.record_verdicts(verdicts)
-    ws.registry.record_metrics(version, evaluation)
     return Judged(version, evaluation, verdicts)
 
 

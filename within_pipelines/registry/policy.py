@@ -18,9 +18,9 @@ from collections.abc import Iterable, Mapping
 from within_pipelines.stats import Status, Verdict
 
 REQUIRED_GATES: Mapping[str, tuple[str, ...]] = {
-    "ad_score": ("performance", "calibration", "golden_sample"),
-    "account_health": ("performance", "calibration", "golden_sample"),
-    "anomaly": ("performance", "false_alarms", "golden_sample"),
+    "ad_score": ("performance", "calibration", "golden_sample", "model_card"),
+    "account_health": ("performance", "calibration", "golden_sample", "model_card"),
+    "anomaly": ("performance", "false_alarms", "golden_sample", "model_card"),
 }
 
 # Verdicts count only for the policy that they were made under. Raise the number when a gate's rule changes.

@@ -16,7 +16,7 @@ from within_pipelines.reporting.experiments import (
     power_lines,
 )
 from within_pipelines.reporting.landed import print_ingest
-from within_pipelines.reporting.model_card import model_card
+from within_pipelines.reporting.model_card import card_gaps, model_card
 from within_pipelines.reporting.plots import evaluation_plots, learning_curve, series_plot
 from within_pipelines.reporting.runs import run_comparison, run_lines
 from within_pipelines.reporting.summary import ModelLine, RunSummary, render_summary, summary_markdown
@@ -31,6 +31,7 @@ __all__ = [
     "canary_frame",
     "canary_plot",
     "canary_report",
+    "card_gaps",
     "comparison_frame",
     "comparison_plot",
     "counting",

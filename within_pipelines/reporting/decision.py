@@ -185,8 +185,6 @@ def decision_html(decision: Decision) -> str:
             head = "".join(f"<th>{html.escape(column)}</th>" for column in columns) if any(columns) else ""
             body = "".join("<tr>" + "".join(f"<td>{html.escape(str(cell))}</td>" for cell in row) + "</tr>" for row in rows)
             parts.append(f"<table>{f'<tr>{head}</tr>' if head else ''}{body}</table>")
-    parts.append(
-        f"<p>Written {decision.written_at:%Y-%m-%d %H:%M} UTC from the registry; every number was recorded when it was measured.</p>"
-    )
+    parts.append(f"<p>Written {decision.written_at:%Y-%m-%d %H:%M} UTC from the registry; every number was recorded as measured.</p>")
     head = f'<meta charset="utf-8"><title>Decision record: {name}</title><style>{_STYLE}</style>'
     return f'<!DOCTYPE html><html lang="en"><head>{head}</head><body>{"".join(parts)}</body></html>\n'
