@@ -136,8 +136,8 @@ def _gains(decision: Decision) -> list[Block]:
         realised = "not known: the version before has not answered beside this one since the move"
     elif found.brier_gain is None:
         realised = (
-            f"not known yet: {found.with_outcome} of {found.pairs} answers given by both have an outcome, or too few units do, or its values "
-            "are no probabilities"
+            f"not known yet: {found.with_outcome} of {found.pairs} answers given by both have an outcome, or too few units do, or its "
+            "values are no probabilities"
         )
     else:
         own = found.brier_gain

@@ -39,13 +39,13 @@ _LIMITS: Mapping[str, tuple[str, ...]] = {
 
 
 _FACTORS: Mapping[str, str] = {
-    "ad_score": "Audience segments, platforms and formats; the fairness report compares segments, the robustness report changes of a headline.",
+    "ad_score": "Audience segments, platforms and formats; the fairness report compares segments, the robustness report edits.",
     "account_health": "Platforms, and how many clicks stand behind an account; too few are answered with insufficient data.",
     "anomaly": "The metric's size and rhythm, and how complete a day is; young days are judged less sharply.",
 }
 _ETHICS = (
-    "Platforms decide who sees which ad, partly by protected traits or what stands for them; what is learned from their results can carry that "
-    "on. Read the fairness report before audiences are chosen by a score. No data about single persons goes in."
+    "Platforms decide who sees which ad, partly by protected traits or what stands for them; what is learned from their results can carry "
+    "that on. Read the fairness report before audiences are chosen by a score. No data about single persons goes in."
 )
 
 

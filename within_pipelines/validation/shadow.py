@@ -22,8 +22,9 @@ class ShadowComparison:
     - `rank_correlation`: Spearman's, with its interval by Fisher's transformation (None below 10 pairs, or when one never varies),
     - `champion_ms`, `shadow_ms`: median and 99th percentile of the time to compute an answer,
     - `with_outcome`: pairs with an outcome; `brier_gain`: champion's squared error less the shadow's, above 0 when the shadow is better,
-      with a 95 % interval over units (None below 30 units or when values are no probabilities); `outcome_correlation`: Spearman's correlation of
-      (champion, shadow) with the outcome."""
+      with a 95 % interval over units (None below 30 units or when values are no probabilities); `outcome_correlation`: Spearman's
+      correlation of (champion, shadow) with the outcome; `champion_calibration`, `shadow_calibration`: mean prediction less mean outcome.
+    """
 
     pairs: int
     shadow_errors: int
