@@ -85,7 +85,8 @@ def agency(home: Path, *, seed: int, database_url: str | None = None) -> Setting
 
 
 def two_versions(settings: Settings) -> tuple[Any, Any]:
-    """Two stacks that may both serve: fitted with different seeds, judged on the same rows. The first is champion, the second its shadow."""
+    """Two stacks that may both serve: fitted with different seeds, judged on the same rows. The first is champion, the second in its
+    shadow."""
     with Workspace.open(settings) as ws:
         pin = ws.pin()
         build_creative_features(ws, pin)
@@ -93,7 +94,7 @@ def two_versions(settings: Settings) -> tuple[Any, Any]:
         found = []
         for seed in (settings.seed, settings.seed + 1):
             seeded = replace(ws, settings=settings.model_copy(update={"seed": seed}))
-            version = [train(seeded, pin, "ad_score", kind, now=NOW).version for kind in ("stack", "longer_headline")][0]
+            version, _ = (train(seeded, pin, "ad_score", kind, now=NOW).version for kind in ("stack", "longer_headline"))
             judge(seeded, pin, "ad_score")
             found.append(version)
         for alias, version in (("champion", found[0]), ("shadow", found[1])):
@@ -320,7 +321,7 @@ def soak(settings: Settings, postgres: Postgres | None, *, rate: float, seconds:
         named.add(body["model"]["version"])
         ids.add(body["result"]["prediction_id"])
         expected = truth[body["model"]["model_sha256"]][answer["number"] % distinct]
-        wrong += not math.isclose(body["result"]["score"], expected, abs_tol=1e-6)
+        wrong += not math.isclose(body["result"]["score"], expected, abs_tol=1e-4)
     versions = len(named)
     with Workspace.open(settings) as ws:
         from within_pipelines.serving import load_spool

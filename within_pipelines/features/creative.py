@@ -103,8 +103,7 @@ def creative_features(creatives: pl.DataFrame) -> pl.DataFrame:
     if not given:
         raise SchemaError(f"There is no text column among {creatives.columns}; give at least one of {list(TEXT_COLUMNS)}.")
     texts = {name: _text(creatives, name) for name in ("headline", "description", *_BUCKETS)}
-    parts = [text_statistics(texts["headline"], "headline"), text_statistics(texts["description"], "description")]
-    parts += [_categories(texts[name], name) for name in _BUCKETS]
+    parts = [*_texts(texts["headline"], texts["description"]), _categories({name: texts[name] for name in _BUCKETS})]
     parts.append(_audience_ages(texts["audience_segment"]))
     parts.append(_overlap(texts["headline"], texts["description"]))
     parts.append(_siblings(creatives))
@@ -123,7 +122,25 @@ def _text(creatives: pl.DataFrame, name: str) -> pl.Series:
     return column.cast(pl.String).str.strip_chars()
 
 
-def _categories(values: pl.Series, name: str) -> pl.DataFrame:
+def _texts(headline: pl.Series, description: pl.Series) -> list[pl.DataFrame]:
+    """Statistics of both texts, counted in one go where both are there: for a single ad the number of queries is what costs."""
+    n = len(headline)
+    if headline.null_count() == n or description.null_count() == n:
+        return [text_statistics(headline, "headline"), text_statistics(description, "description")]
+    both = text_statistics(pl.concat([headline.rename(""), description.rename("")]), "")
+    return [
+        both[rows].rename({f"_{name}": f"{prefix}_{name}" for name in TEXT_FEATURES})
+        for prefix, rows in (("headline", slice(0, n)), ("description", slice(n, 2 * n)))
+    ]
+
+
+def _categories(texts: dict[str, pl.Series]) -> pl.DataFrame:
+    tables = [_indicators(values, name) for name, values in texts.items()]
+    columns = [column for name in texts for column in _category_columns(name)]
+    return pl.DataFrame(np.column_stack(tables), schema=dict.fromkeys(columns, pl.Float64), orient="row")
+
+
+def _indicators(values: pl.Series, name: str) -> np.ndarray[tuple[int, int], np.dtype[np.float64]]:
     columns = _category_columns(name)
     known = {"format": _FORMATS, "call_to_action": _CALLS, "platform": _PLATFORMS, "audience_segment": _AUDIENCE}[name]
     distinct = values.unique().to_list()
@@ -143,15 +160,15 @@ def _categories(values: pl.Series, name: str) -> pl.DataFrame:
             table[row, len(known) + bucket] = 1.0
     positions = {value: row for row, value in enumerate(distinct)}
     rows = np.array([positions[value] for value in values.to_list()], dtype=np.int64)
-    return pl.DataFrame(table[rows], schema=dict.fromkeys(columns, pl.Float64), orient="row")
+    return table[rows]
 
 
 def _audience_ages(values: pl.Series) -> pl.DataFrame:
     """Youngest and oldest age of an audience such as "women 18-44" or "65+", in centuries; 0 and `missing` when none is named."""
     frame = values.alias("t").to_frame().lazy().select(pl.col("t").fill_null(""))
-    low = pl.coalesce(pl.col("t").str.extract(r"\b(\d{2})\s*(?:-|–|to)\s*\d{2}\b"), pl.col("t").str.extract(r"\b(\d{2})\s*\+"))
-    high = pl.col("t").str.extract(r"\b\d{2}\s*(?:-|–|to)\s*(\d{2})\b")
-    open_end = pl.col("t").str.contains(r"\b\d{2}\s*\+")
+    low = pl.coalesce(pl.col("t").str.extract(r"\b([0-9]{2})\s*(?:-|–|to)\s*[0-9]{2}\b"), pl.col("t").str.extract(r"\b([0-9]{2})\s*\+"))
+    high = pl.col("t").str.extract(r"\b[0-9]{2}\s*(?:-|–|to)\s*([0-9]{2})\b")
+    open_end = pl.col("t").str.contains(r"\b[0-9]{2}\s*\+")
     ages = frame.select(low=low.cast(pl.Float64), high=pl.when(open_end).then(99.0).otherwise(high.cast(pl.Float64)))
     return ages.select(
         audience_age_from=pl.col("low").fill_null(0.0) / 100.0,

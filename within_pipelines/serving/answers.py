@@ -57,16 +57,20 @@ class AdScoreAnswers:
         return [[_ad_score(score) for score in islice(scores, len(creatives))] for creatives in jobs]
 
     def _encode(self, predictor: AdScorePredictor, frame: pl.DataFrame) -> None:
-        """Encode each new text by itself: beside others its numbers would differ by a millionth, and an answer with them."""
+        """Encode what is new of all jobs at once, which costs a third of one by one; a text's numbers then differ by about a millionth with
+        those it is encoded beside, and a score by less than 0.0001."""
         encoder, texts = predictor.encoder_in_use, predictor.encoded_texts
         if encoder is None:
             return
+        new: list[str] = []
         for text in sorted({(text or "").strip() for name in texts for text in frame[name].to_list()} - {""}):
             known = text in getattr(encoder, "remembered", {})
             if self.count_texts is not None:
                 self.count_texts.labels("hit" if known else "miss").inc()
             if not known:
-                encoder.encode([text])
+                new.append(text)
+        if new:
+            encoder.encode(new)
 
     def explain(self, predictor: AdScorePredictor, job: list[dict[str, Any]]) -> list[Answer]:
         """Contributions per feature, word and meaning."""
