@@ -6,7 +6,6 @@ from dataclasses import dataclass
 
 import numpy as np
 import polars as pl
-from scipy import stats as scipy_stats
 
 from within_pipelines.exceptions import SampleError
 from within_pipelines.stats import Estimate
@@ -98,6 +97,8 @@ def compare_shadow(
 
 
 def _spearman(a: pl.Series, b: pl.Series) -> float:
+    from scipy import stats as scipy_stats
+
     if a.n_unique() < 2 or b.n_unique() < 2:
         return float("nan")
     return float(scipy_stats.spearmanr(a.to_numpy(), b.to_numpy()).statistic)
@@ -117,6 +118,8 @@ def _rank_correlation(a: pl.Series, b: pl.Series) -> Estimate | None:
 
 def _mean_over_units(units: pl.Series, values: pl.Series) -> Estimate | None:
     """Mean of the units' means with Student's interval: a unit's answers share what is odd about it."""
+    from scipy import stats as scipy_stats
+
     means = pl.DataFrame({"unit": units, "value": values}).group_by("unit").agg(pl.col("value").mean())["value"].to_numpy()
     n = len(means)
     if n < _LEAST_UNITS:
