@@ -16,7 +16,7 @@ from within_pipelines.pipeline.canary import (
     start_canary,
     step_canary,
 )
-from within_pipelines.pipeline.decision import Decision, decide, write_decision
+from within_pipelines.pipeline.decision import decide, write_decision
 from within_pipelines.pipeline.experiments import (
     analyse_experiment,
     draft_experiment,
@@ -82,7 +82,6 @@ __all__ = [
     "KINDS",
     "MODELS",
     "Collected",
-    "Decision",
     "Judged",
     "Kept",
     "Pin",

@@ -26,20 +26,23 @@ def account_rows(
     *,
     accounts: Sequence[tuple[str, str]] | None = None,
     campaigns: bool = True,
+    origins: Sequence[date] | None = None,
     curve: MaturityCurve | None = None,
 ) -> pl.DataFrame:
     """Feature rows at the end of `day` with facts known at `known_at`: of every account, or of the (platform, account_id) in `accounts`.
 
-    Account rows carry an empty `campaign_id`; with `campaigns` those of campaigns follow. `curve` saves learning it again."""
+    Account rows carry an empty `campaign_id`; with `campaigns` those of campaigns follow. `origins` asks for other days up to `day` too;
+    `curve` saves learning it again."""
     from within_pipelines.features import account_features, run_by_account
 
     known = maturity(ws, pin) if curve is None else curve
+    days = [day] if origins is None else list(origins)
 
     def features_of(history: pl.DataFrame) -> pl.DataFrame:
-        own = account_features(history, origins=[day], entity=ACCOUNT_ENTITY, maturity=known).with_columns(campaign_id=pl.lit(""))
+        own = account_features(history, origins=days, entity=ACCOUNT_ENTITY, maturity=known).with_columns(campaign_id=pl.lit(""))
         if not campaigns:
             return own
-        parts = account_features(history, origins=[day], entity=HEALTH_ENTITY, maturity=known)
+        parts = account_features(history, origins=days, entity=HEALTH_ENTITY, maturity=known)
         return pl.concat([own.select(parts.columns), parts])
 
     if accounts is None:

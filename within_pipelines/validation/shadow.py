@@ -71,7 +71,8 @@ def compare_shadow(
     a, b = both["value"].to_numpy(), both["value_shadow"].to_numpy()
     apart = np.abs(a - b)
     known = both.filter(pl.col("outcome").is_not_null())
-    gain, calibration = None, (None, None)
+    gain: Estimate | None = None
+    calibration: tuple[float | None, float | None] = (None, None)
     if scale is not None and known.height:
         error_a, error_b = known["value"] / scale - known["outcome"], known["value_shadow"] / scale - known["outcome"]
         calibration = (float(error_a.mean()), float(error_b.mean()))  # type: ignore[arg-type]

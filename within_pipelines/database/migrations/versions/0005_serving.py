@@ -1,5 +1,7 @@
 """Serving: predictions, their outcomes, API keys; audit tables refuse changes."""
 
+from typing import Any
+
 import sqlalchemy as sa
 from alembic import op
 
@@ -12,7 +14,7 @@ depends_on = None
 AUDITED = ("alias_history", "verdicts")
 
 
-def _common() -> list[sa.Column[object]]:
+def _common() -> list[Any]:
     return [
         sa.Column("id", sa.Integer(), nullable=False),
         sa.Column("created_at", sa.DateTime(timezone=True), server_default=sa.text("CURRENT_TIMESTAMP"), nullable=False),
