@@ -206,7 +206,7 @@ def main() -> None:
                 metrics |= {f"{name}_{what}": estimate.value, f"{name}_{what}_low": estimate.low, f"{name}_{what}_high": estimate.high}
     if rows:
         show(
-            f"Canaries of {CANARY_PER_DAY} units a day, rate {RATE:.0%}, margin {CANARY_MARGIN:g}, stages 5 to 100 %, {CANARY_DAYS} daily looks",
+            f"Canaries: {CANARY_PER_DAY} units a day, rate {RATE:.0%}, margin {CANARY_MARGIN:g}, stages 5 to 100 %, {CANARY_DAYS} looks",
             ["world", "effect", "canaries", "rolled back", "median day", "promoted"],
             rows,
         )
