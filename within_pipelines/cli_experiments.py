@@ -245,10 +245,12 @@ def _canary(app: typer.Typer, workspace: Open, now: Clock) -> None:
         model: Model,
         version: Annotated[int, typer.Argument(min=1, help="The version to try.")],
         metric: Metrics,
-        key: Annotated[str, typer.Option(help="The key by which traffic is split.", envvar="WITHIN_TRAFFIC_KEY")],
         share: Annotated[
             list[float] | None, typer.Option(help="Share of a stage; may be repeated.", show_default="1, 5, 25, 50, 100 %")
         ] = None,
+        key: Annotated[
+            str, typer.Option(help="The key by which the HTTP API splits traffic.", envvar="WITHIN_SERVE_TRAFFIC_KEY")
+        ] = "within",
         alpha: Annotated[float, typer.Option(help="Chance that an equal version is rolled back.")] = 0.05,
         days: Annotated[int, typer.Option(min=1, help="Least days in a stage.")] = 1,
         maturity: Annotated[int, typer.Option(min=0, help="Days after which an outcome counts.")] = 0,
@@ -256,7 +258,7 @@ def _canary(app: typer.Typer, workspace: Open, now: Clock) -> None:
         """Open a canary beside the champion.
 
         \b
-        Example:  within canary start ad_score 4 --metric score:0.02 --metric latency_ms:20:lower --key KEY --maturity 7"""
+        Example:  within canary start ad_score 4 --metric score:0.02 --metric latency_ms:20:lower --maturity 7"""
         from within_pipelines.pipeline import start_canary
 
         with workspace(context) as ws:
