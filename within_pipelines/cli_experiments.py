@@ -254,6 +254,9 @@ def _canary(app: typer.Typer, workspace: Open, now: Clock) -> None:
         alpha: Annotated[float, typer.Option(help="Chance that an equal version is rolled back.")] = 0.05,
         days: Annotated[int, typer.Option(min=1, help="Least days in a stage.")] = 1,
         maturity: Annotated[int, typer.Option(min=0, help="Days after which an outcome counts.")] = 0,
+        exclude_missing: Annotated[
+            bool, typer.Option("--exclude-missing", help="Leave units out whose outcome never came, instead of counting 0.")
+        ] = False,
     ) -> None:
         """Open a canary beside the champion.
 
@@ -265,6 +268,7 @@ def _canary(app: typer.Typer, workspace: Open, now: Clock) -> None:
             canary = start_canary(
                 ws, model, version, metrics=[_canary_metric(text) for text in metric], key=key, who=_who(), now=now(),
                 shares=tuple(share) if share else None, alpha=alpha, days_per_stage=days, maturity_days=maturity,
+                missing="exclude" if exclude_missing else "zero",
             )  # fmt: skip
         typer.echo(f"{model} v{version} answers {canary.share:.0%} of the units beside v{canary.spec.control_version}.")
 
@@ -360,6 +364,9 @@ def _canary(app: typer.Typer, workspace: Open, now: Clock) -> None:
         alpha: Annotated[float, typer.Option(help="Chance that an equal version is rolled back.")] = 0.05,
         days: Annotated[int, typer.Option(min=1, help="Least days in a stage.")] = 1,
         maturity: Annotated[int, typer.Option(min=0, help="Days after which an outcome counts.")] = 0,
+        exclude_missing: Annotated[
+            bool, typer.Option("--exclude-missing", help="Leave units out whose outcome never came, instead of counting 0.")
+        ] = False,
         key: Annotated[str, typer.Option(help="The key by which units are split.")] = "replay",
     ) -> None:
         """Say what a canary would have done over logged days in which both versions answered; nothing is kept.
@@ -373,7 +380,7 @@ def _canary(app: typer.Typer, workspace: Open, now: Clock) -> None:
         log = _table(file)
         spec = CanarySpec(
             "replay", "replay", 2, 1, wanted, key=key, shares=tuple(share or STAGES), alpha=alpha,
-            days_per_stage=days, maturity_days=maturity,
+            days_per_stage=days, maturity_days=maturity, missing="exclude" if exclude_missing else "zero",
         )  # fmt: skip
         log_of = logged(spec, log)
         ended = replay(spec, log_of, sorted(log["day"].unique().to_list()))

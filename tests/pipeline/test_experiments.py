@@ -54,12 +54,17 @@ def test_looks_are_kept_and_a_stopped_experiment_is_decided_once(ws: Workspace) 
         analyse_experiment(ws, "headline", units(0.5, 1), now=NOW)
 
 
-def test_a_fixed_test_forgets_its_peeks(ws: Workspace) -> None:
+def test_a_fixed_test_forgets_its_peeks_and_is_read_once(ws: Workspace) -> None:
     draft_experiment(ws, replace(SPEC, analysis="fixed"), now=NOW)
     start_experiment(ws, "headline", now=NOW)
     analyse_experiment(ws, "headline", units(0.5, 1, 500), now=NOW)
+    assert ExperimentRepository(ws.database).get("headline").state is ExperimentState.RUNNING
     last = analyse_experiment(ws, "headline", units(0.0, 2), now=NOW)
     assert last.primary[0].p_value > 1e-4
+    # It was read at its end, so it is over: another reading would be a peek.
+    assert ExperimentRepository(ws.database).get("headline").decision["outcome"] == last.outcome.value
+    with pytest.raises(ExperimentStateError, match="is decided"):
+        analyse_experiment(ws, "headline", units(0.5, 1), now=NOW)
 
 
 def test_a_kept_look_reads_back(ws: Workspace) -> None:
