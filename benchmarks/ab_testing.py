@@ -58,7 +58,15 @@ def observed(called: pl.DataFrame, everything: pl.DataFrame, rng: np.random.Gene
     same = (again["difference"] * again["difference_again"] > 0).to_numpy()
     sure = same & (again["p_again"] < 0.05).to_numpy()
     stories = again["story"].to_numpy()
-    return len(same), cluster_mean(same.astype(float), stories, rng=rng), cluster_mean(sure.astype(float), stories, rng=rng)
+    return len(same), _share(same, stories, rng), _share(sure, stories, rng)
+
+
+def _share(met: np.ndarray, stories: np.ndarray, rng: np.random.Generator) -> Estimate:
+    if met.any() and not met.all():
+        return cluster_mean(met.astype(float), stories, rng=rng)
+    # All alike: a bootstrap would call that certain. Wilson's interval, with each story counted once.
+    n = len(np.unique(stories))
+    return wilson_interval(n * int(met[0]), n)
 
 
 def predicted(called: pl.DataFrame, everything: pl.DataFrame) -> tuple[float, float]:
