@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from datetime import UTC, date, datetime, timedelta
 from pathlib import Path
 
@@ -16,6 +17,9 @@ from within_pipelines.pipeline import Workspace
 from within_pipelines.registry import POLICY_VERSION, REQUIRED_GATES, ModelVersion
 from within_pipelines.settings import Settings
 from within_pipelines.stats import Estimate, Status, Verdict
+from within_pipelines.validation import STAGES
+from within_pipelines.validation.canary import MINIMUM_UNITS
+from within_pipelines.validation.sample_ratio import MISMATCH_ALPHA
 
 NOW = datetime(2026, 7, 1, 12, tzinfo=UTC)
 COMMANDS = [
@@ -154,3 +158,14 @@ def test_files_that_cannot_be_read_are_named(home: Path, tmp_path: Path) -> None
     (tmp_path / "bad.csv").write_text("unit,day,known_on,canary_won,control_won\nu,tomorrow,x,1,1\n")
     assert "write them as 2026-05-31" in refused(home, "canary", "replay", str(tmp_path / "bad.csv"), "--metric", "won:0.1")
     assert "is no number" in refused(home, "canary", "replay", str(tmp_path / "bad.csv"), "--metric", "won:much")
+
+
+def test_the_page_names_commands_and_rules_that_exist() -> None:
+    page = (Path(__file__).resolve().parents[1] / "docs" / "experiments-and-canaries.md").read_text()
+    named = {" ".join(pair) for pair in re.findall(r"within (experiment|canary|golden) (\w+)", page)}
+    assert named <= set(COMMANDS)
+    assert len(named) >= 10
+    assert "answers 1, 5, 25, then 50 % of the units" in page
+    assert STAGES == (0.01, 0.05, 0.25, 0.5, 1.0)
+    assert f"fewer than {MINIMUM_UNITS} matured units" in page
+    assert f"p < {MISMATCH_ALPHA:g}".replace("0.", ".") in page
