@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from datetime import date, timedelta
 from itertools import combinations
 from pathlib import Path
 
@@ -11,7 +12,7 @@ from _common import arguments, show, write_json
 from scipy.special import ndtr
 
 from within_pipelines.stats import Estimate, benjamini_hochberg, cluster_mean, mixture_wealth, two_proportion_z, wilson_interval
-from within_pipelines.validation import sample_ratio
+from within_pipelines.validation import CanaryMetric, CanarySpec, CanaryState, replay, sample_ratio
 
 AFFECTED = (201326, 201402)
 LOOKS, PER_DAY, RATE, TRIALS = 28, 570, 0.10, 4000
@@ -57,7 +58,15 @@ def observed(called: pl.DataFrame, everything: pl.DataFrame, rng: np.random.Gene
     same = (again["difference"] * again["difference_again"] > 0).to_numpy()
     sure = same & (again["p_again"] < 0.05).to_numpy()
     stories = again["story"].to_numpy()
-    return len(same), cluster_mean(same.astype(float), stories, rng=rng), cluster_mean(sure.astype(float), stories, rng=rng)
+    return len(same), _share(same, stories, rng), _share(sure, stories, rng)
+
+
+def _share(met: np.ndarray, stories: np.ndarray, rng: np.random.Generator) -> Estimate:
+    if met.any() and not met.all():
+        return cluster_mean(met.astype(float), stories, rng=rng)
+    # All alike: a bootstrap would call that certain. Wilson's interval, with each story counted once.
+    n = len(np.unique(stories))
+    return wilson_interval(n * int(met[0]), n)
 
 
 def predicted(called: pl.DataFrame, everything: pl.DataFrame) -> tuple[float, float]:
@@ -97,9 +106,47 @@ def daily_looks(effect: float, rng: np.random.Generator) -> dict[str, tuple[floa
     return found
 
 
+CANARY_DAYS, CANARY_PER_DAY, CANARY_MARGIN = 21, 1500, 0.02
+
+
+def canaries(effect: float, n: int, seed: int, *, late: bool) -> tuple[Estimate, Estimate, float]:
+    """Shares of `n` canaries that the decision code rolls back and promotes within three weeks, and the median day of rollbacks.
+
+    With `late`, outcomes come up to three days after exposure and the same 6,000 unlike units come back."""
+    first = date(2026, 5, 1)
+    states, ended = [], []
+    for number in range(n):
+        rng = np.random.default_rng([seed, number, int(late), int(-1000 * effect)])
+        spec = CanarySpec(
+            "benchmark", "m", 2, 1, (CanaryMetric("won", margin=CANARY_MARGIN),), key=f"k{number}", shares=(0.05, 0.25, 0.5, 1.0),
+            maturity_days=3 if late else 0,
+        )  # fmt: skip
+        own = np.clip(RATE * (1 + 0.5 * rng.normal(size=6000)), 0, 1)
+
+        def log(day: date, share: float, spec=spec, rng=rng, own=own) -> pl.DataFrame:
+            if late:
+                picked = rng.choice(6000, CANARY_PER_DAY, replace=False)
+                units, rates = [f"u{unit}" for unit in picked], own[picked]
+            else:
+                units, rates = [f"{day}-{unit}" for unit in range(CANARY_PER_DAY)], np.full(CANARY_PER_DAY, RATE)
+            arms = [spec.arm_of(unit, share=share) for unit in units]
+            won = (rng.random(CANARY_PER_DAY) < rates * (1 + effect * (np.array(arms) == "canary"))).astype(float)
+            known = [day + timedelta(days=int(lag)) for lag in rng.integers(0, 4, CANARY_PER_DAY)] if late else [day] * CANARY_PER_DAY
+            return pl.DataFrame({"unit": units, "arm": arms, "day": [day] * CANARY_PER_DAY, "known_on": known, "share": share, "won": won})
+
+        run = replay(spec, log, [first + timedelta(days=day) for day in range(CANARY_DAYS)])
+        states.append(run.state)
+        if run.state is CanaryState.ROLLED_BACK and run.days is not None:
+            ended.append(run.days)
+    back, forward = (sum(state is wanted for state in states) for wanted in (CanaryState.ROLLED_BACK, CanaryState.PROMOTED))
+    return wilson_interval(back, n), wilson_interval(forward, n), float(np.median(ended)) if ended else float("nan")
+
+
 def main() -> None:
-    """Print three tables."""
-    options = arguments(__doc__ or "").parse_args()
+    """Print four tables."""
+    parser = arguments(__doc__ or "")
+    parser.add_argument("--canaries", type=int, default=60, help="canaries per effect; three times as many without effect; 0 skips them")
+    options = parser.parse_args()
     data: Path = options.data
     rng = np.random.default_rng(options.seed)
     metrics: dict[str, float] = {}
@@ -155,6 +202,22 @@ def main() -> None:
         ["read by", "no effect", "-10 %", "-20 %"],
         table,
     )
+    rows = []
+    for late in (False, True) if options.canaries else ():
+        for effect in (0.0, -0.1, -0.2, -0.3):
+            n = options.canaries * (1 if effect else 3)
+            back, forward, day = canaries(effect, n, options.seed, late=late)
+            world = "returning units, outcomes up to 3 days late" if late else "new units, outcomes at once"
+            rows.append([world, f"{effect:.0%}", str(n), str(back), f"{day:.0f}" if effect else "", str(forward)])
+            name = f"canary_{'late_' if late else ''}{'minus_' if effect else ''}{abs(effect) * 100:.0f}"
+            for what, estimate in (("rolled_back", back), ("promoted", forward)):
+                metrics |= {f"{name}_{what}": estimate.value, f"{name}_{what}_low": estimate.low, f"{name}_{what}_high": estimate.high}
+    if rows:
+        show(
+            f"Canaries: {CANARY_PER_DAY} units a day, rate {RATE:.0%}, margin {CANARY_MARGIN:g}, stages 5 to 100 %, {CANARY_DAYS} looks",
+            ["world", "effect", "canaries", "rolled back", "median day", "promoted"],
+            rows,
+        )
     write_json(options.json, metrics)
 
 

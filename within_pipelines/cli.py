@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from within_pipelines.cli_experiments import add_experiment_commands
 from within_pipelines.exceptions import ModelNotFoundError, SettingsError, WithinError
 
 if TYPE_CHECKING:
@@ -590,3 +591,6 @@ def _essential(frame: pl.DataFrame) -> pl.DataFrame:
     )  # fmt: skip
     names = [name for name in known if name in frame.columns]
     return frame.select(names or frame.columns[:8])
+
+
+add_experiment_commands(app, workspace=_workspace, now=_now)

@@ -152,7 +152,9 @@ class CanaryRepository:
         names = [metric.name for metric in canary.spec.metrics]
         changed = 0
         with self._database.writing() as session:
-            rows = CanaryOutcomeModel.find(session, canary_id=canary.id)
+            days = outcomes["day"].unique().to_list()
+            query = select(CanaryOutcomeModel).where(CanaryOutcomeModel.canary_id == canary.id, CanaryOutcomeModel.day.in_(days))
+            rows = session.scalars(query).all()
             there = {(row.unit, row.day): row for row in rows}
             for given in outcomes.iter_rows(named=True):
                 values = {name: given.get(name) for name in names}

@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     import polars as pl
 
     from within_pipelines.database import CanaryRecord
+    from within_pipelines.validation.late_outcomes import Missing
 
 
 def start_canary(
@@ -35,6 +36,7 @@ def start_canary(
     alpha: float = 0.05,
     days_per_stage: int = 1,
     maturity_days: int = 0,
+    missing: Missing = "zero",
     minimum_units: int = 30,
 ) -> CanaryRecord:
     """Open a canary of `version` beside the champion. Its arms are those that the traffic router gives: the experiment's name is
@@ -52,7 +54,7 @@ def start_canary(
     spec = CanarySpec(
         name=f"{model}/canary/{candidate.model_sha256}", model=model, version=version, control_version=champion.version,
         metrics=tuple(metrics), key=key, shares=tuple(shares or STAGES), alpha=alpha, days_per_stage=days_per_stage,
-        maturity_days=maturity_days, minimum_units=minimum_units,
+        maturity_days=maturity_days, missing=missing, minimum_units=minimum_units,
     )  # fmt: skip
     if repository.open(model) is not None:
         raise ExperimentStateError(f"A canary of {model} is open already; `within canary status` shows it.")

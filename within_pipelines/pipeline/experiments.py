@@ -22,6 +22,9 @@ if TYPE_CHECKING:
     import polars as pl
 
 
+_READ = frozenset({Outcome.WINNER, Outcome.CONTROL, Outcome.NO_EVIDENCE, Outcome.GUARDRAIL})
+
+
 def draft_experiment(ws: Workspace, spec: ExperimentSpec, *, now: datetime) -> Experiment:
     """Keep what is planned. Raises `ExperimentStateError` when the name is taken."""
     from within_pipelines.database import ExperimentRepository
@@ -44,7 +47,8 @@ def stop_experiment(ws: Workspace, name: str, *, now: datetime) -> Experiment:
 
 
 def analyse_experiment(ws: Workspace, name: str, units: pl.DataFrame, *, now: datetime) -> AbResult:
-    """Look at an experiment and keep the look. One that is stopped is decided by it.
+    """Look at an experiment and keep the look. One that is stopped is decided by it; so is a fixed-horizon one that is read at its end,
+    because a second reading would be a peek. A look that is too early, void or not causal decides nothing while it runs.
 
     Raises `ExperimentStateError` for a draft, and for one that was decided already: reading on until it looks well is not a test."""
     from within_pipelines.database import ExperimentRepository
@@ -57,7 +61,10 @@ def analyse_experiment(ws: Workspace, name: str, units: pl.DataFrame, *, now: da
     earlier = [read_result(result) for _, result in repository.looks(name)] if experiment.spec.analysis == "sequential" else []
     result = analyse(experiment.spec, units, previous=earlier, ended=experiment.state is ExperimentState.STOPPED)
     repository.record_look(name, result.to_dict(), now=now)
-    if experiment.state is ExperimentState.STOPPED:
+    was_read = experiment.spec.analysis == "fixed" and result.outcome in _READ
+    if experiment.state is ExperimentState.RUNNING and was_read:
+        repository.move(name, "stop", now=now)
+    if experiment.state is ExperimentState.STOPPED or was_read:
         repository.move(name, "decide", now=now, decision=result.to_dict())
     return result
 

@@ -37,8 +37,10 @@ INCIDENT_HISTORY_DAYS = 120
 
 
 def golden_set_folder(ws: Workspace) -> Path:
-    """Where this deployment keeps its own versions of the golden set; until it adds a case, the shipped set in the repository holds."""
-    return ws.settings.home / "golden"
+    """Where this deployment keeps its own versions of the golden set; until it adds a case, the shipped set in the repository holds.
+
+    Not in `data/golden`, which is under version control: replays hold rows of clients."""
+    return ws.settings.home / "golden-set"
 
 
 def current_golden_set(ws: Workspace) -> GoldenSet:

@@ -25,6 +25,15 @@ from within_pipelines.validation.experiment import (
     Metric,
     next_state,
 )
+from within_pipelines.validation.golden_asking import (
+    CaseResult,
+    SliceComparison,
+    SliceResult,
+    ask_cases,
+    compare_cases,
+    slice_results,
+    without_golden_groups,
+)
 from within_pipelines.validation.golden_sample import (
     GoldenPredictions,
     GoldenSample,
@@ -34,21 +43,14 @@ from within_pipelines.validation.golden_sample import (
     record_golden,
 )
 from within_pipelines.validation.golden_set import (
-    CaseResult,
     GoldenCase,
     GoldenSet,
     GoldenSetError,
     Kind,
     Part,
-    SliceComparison,
-    SliceResult,
-    ask_cases,
     changed_set,
-    compare_cases,
     load_golden_set,
     set_difference,
-    slice_results,
-    without_golden_groups,
     write_golden_set,
 )
 from within_pipelines.validation.late_outcomes import matured
