@@ -108,7 +108,7 @@ def two_versions(settings: Settings) -> tuple[Any, Any]:
 
 
 @contextlib.contextmanager
-def process(code: str, *argv: str, port: int, path: str = "/health/ready", patience: float = 90.0) -> Iterator[psutil.Process]:
+def process(code: str, *argv: str, port: int, path: str = "/health/ready", patience: float = 300.0) -> Iterator[psutil.Process]:
     """A server process, ready; ended with SIGTERM afterwards."""
     import http.client
 
