@@ -150,6 +150,22 @@ def law_feature_drift(detect) -> None:
     assert detect(before, gone, rng=rng, features=["a", "b"]).drifted == ("a",)
 
 
+def law_shadow(compare) -> None:
+    """The shadow that is better is found better, the worse one worse, and what it did not answer is counted."""
+    from tests.validation.test_shadow import world
+
+    for noise, sign in (({"noise_a": 0.3}, 1), ({"noise_b": 0.3}, -1)):
+        found = compare(world(**noise), champion_sha256="a", shadow_sha256="b")
+        assert sign * found.brier_gain.value > 0
+        assert not found.brier_gain.low <= 0 <= found.brier_gain.high
+    silent = world().filter((pl.col("role") != "shadow") | (pl.col("prediction_id").cast(pl.Int64) % 2 == 0))
+    assert compare(silent, champion_sha256="a", shadow_sha256="b").pairs == 300
+
+
+def shadows() -> list[Callable[..., Any]]:
+    return [always(SimpleNamespace(brier_gain=Estimate(v, v - 0.01, v + 0.01, n=60), pairs=600)) for v in (-0.1, 0.0, 0.1)]
+
+
 def law_golden_sample(check) -> None:
     sample = validation.load_golden(GOLDEN, "ad_score")
     model = lambda rows: rows["impressions"].to_numpy() / 7
@@ -560,6 +576,7 @@ CASES: dict[str, tuple[Callable[..., None], Callable[..., Any], list[Callable[..
         monitoring.feature_drift,
         [always(SimpleNamespace(drifted=names)) for names in ((), ("a",), ("b",), ("a", "b"))],
     ),
+    "shadow": (law_shadow, validation.compare_shadow, shadows()),
     "golden_sample": (law_golden_sample, validation.check_golden, verdicts()),
     "champion_comparison": (law_champion_comparison, validation.compare_paired, verdicts()),
     "mcnemar_exact": (law_mcnemar, validation.mcnemar_exact, p_values),
