@@ -5,6 +5,7 @@ a constant could satisfy would be no law."""
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 from dataclasses import replace
 from datetime import UTC, date, datetime, timedelta
@@ -187,6 +188,22 @@ def law_signature(holds) -> None:
     assert not holds(header, "key", b"{}", now=now + timedelta(minutes=6))
 
 
+def law_shadow(compare) -> None:
+    """The shadow that is better is found better, the worse one worse, and what it did not answer is counted."""
+    from tests.validation.test_shadow import world
+
+    for noise, sign in (({"noise_a": 0.3}, 1), ({"noise_b": 0.3}, -1)):
+        found = compare(world(**noise), champion_sha256="a", shadow_sha256="b")
+        assert sign * found.brier_gain.value > 0
+        assert not found.brier_gain.low <= 0 <= found.brier_gain.high
+    silent = world().filter((pl.col("role") != "shadow") | (pl.col("prediction_id").cast(pl.Int64) % 2 == 0))
+    assert compare(silent, champion_sha256="a", shadow_sha256="b").pairs == 300
+
+
+def shadows() -> list[Callable[..., Any]]:
+    return [always(SimpleNamespace(brier_gain=Estimate(v, v - 0.01, v + 0.01, n=60), pairs=600)) for v in (-0.1, 0.0, 0.1)]
+
+
 def law_golden_sample(check) -> None:
     sample = validation.load_golden(GOLDEN, "ad_score")
     model = lambda rows: rows["impressions"].to_numpy() / 7
@@ -276,6 +293,257 @@ def law_texts_change(perturbations) -> None:
         assert any(texts != ads["headline"].to_list() for texts in changed), perturbation.name
 
 
+def law_two_means(test) -> None:
+    rng = np.random.default_rng(51)
+    found = [test(rng.normal(size=30), rng.normal(size=30)).p_value for _ in range(200)]
+    assert np.mean(np.array(found) <= 0.1) == pytest.approx(0.1, abs=0.08)
+    assert test(rng.normal(2, 1, 30), rng.normal(0, 1, 30)).p_value < 1e-4
+
+
+def law_sign_flips(test) -> None:
+    rng = np.random.default_rng(52)
+    clusters = np.repeat(np.arange(20), 8)
+    null = [test(rng.normal(size=20)[clusters], rng=rng, clusters=clusters, n_permutations=99).p_value for _ in range(100)]
+    assert np.mean(np.array(null) <= 0.1) <= 0.2
+    assert np.mean(np.array(null) <= 0.6) >= 0.3
+    assert test(3 + rng.normal(size=20)[clusters], rng=rng, clusters=clusters).p_value < 0.01
+
+
+def law_delong(test) -> None:
+    rng = np.random.default_rng(53)
+    y = np.repeat([0, 1], 60)
+    null = [test(y + rng.normal(size=120), y + rng.normal(size=120), y).p_value for _ in range(100)]
+    assert np.mean(np.array(null) <= 0.1) <= 0.22
+    assert np.mean(np.array(null) <= 0.6) >= 0.4
+    assert test(y + 0.1 * rng.normal(size=120), rng.normal(size=120), y).p_value < 1e-4
+
+
+def law_auc(area) -> None:
+    rng = np.random.default_rng(54)
+    y = np.repeat([0, 1], 100)
+    found = [area(y + rng.normal(size=200), y) for _ in range(100)]
+    assert np.mean([e.low <= 0.76025 <= e.high for e in found]) >= 0.88
+    assert np.mean([e.high - e.low for e in found]) < 0.2
+
+
+def law_ratio(test) -> None:
+    rng = np.random.default_rng(55)
+    arm = lambda rate: (rng.poisson(20 * rate * rng.gamma(4, 0.25, 100)).astype(float), np.full(100, 20.0))
+    assert np.mean([test(*arm(0.2), *arm(0.2)).p_value <= 0.1 for _ in range(150)]) == pytest.approx(0.1, abs=0.09)
+    assert test(*arm(0.4), *arm(0.2)).p_value < 1e-4
+
+
+def law_ratio_interval(interval) -> None:
+    rng = np.random.default_rng(56)
+    found = [interval(rng.poisson(4 * rng.gamma(4, 0.25, 100)).astype(float), np.full(100, 20.0)) for _ in range(150)]
+    assert np.mean([e.low <= 0.2 <= e.high for e in found]) >= 0.88
+    assert np.mean([e.high - e.low for e in found]) < 0.1
+
+
+def law_non_inferiority(test) -> None:
+    rng = np.random.default_rng(57)
+    arm = lambda shift: stats.welch_t(rng.normal(shift, 1, 200), rng.normal(0, 1, 200))
+    assert np.mean([test(arm(-0.4), margin=0.4).shown for _ in range(100)]) <= 0.12
+    assert np.mean([test(arm(0.0), margin=0.4).shown for _ in range(50)]) > 0.9
+
+
+def law_equivalence(test) -> None:
+    rng = np.random.default_rng(58)
+    arm = lambda shift: stats.welch_t(rng.normal(shift, 1, 200), rng.normal(0, 1, 200))
+    for edge in (-0.4, 0.4):
+        assert np.mean([test(arm(edge), low=-0.4, high=0.4).shown for _ in range(60)]) <= 0.15
+    assert np.mean([test(arm(0.0), low=-0.4, high=0.4).shown for _ in range(50)]) > 0.9
+
+
+def law_cuped(adjust) -> None:
+    rng = np.random.default_rng(59)
+    found = []
+    for _ in range(60):
+        before = rng.normal(size=120)
+        y = before + 0.3 * rng.normal(size=120)
+        found.append(adjust(y[:60], before[:60], y[60:], before[60:]).test.p_value)
+    assert np.mean(np.array(found) <= 0.1) <= 0.25
+    assert np.mean(np.array(found) <= 0.6) >= 0.35
+    assert adjust(y[:60] + 0.4, before[:60], y[60:], before[60:]).test.p_value < 1e-3  # a plain test does not see it
+
+
+def plain_instead_of_cuped(first, before_first, second, before_second):
+    return SimpleNamespace(test=stats.welch_t(first, second))
+
+
+def law_bca(interval) -> None:
+    rng = np.random.default_rng(60)
+    covered = []
+    for _ in range(25):
+        x = rng.exponential(size=40)
+        found = interval(lambda rows, x=x: float(x[rows].mean()), np.arange(40), rng=rng, n_resamples=1000)
+        covered.append(found.low <= 1 <= found.high)
+        assert found.high - found.low < 1.6
+    assert np.mean(covered) >= 0.8
+
+
+def law_bca_ends(ends) -> None:
+    draws = np.arange(1.0, 1000.0)
+    low, high = ends(500.0, draws, [1.0, 2.0, 3.0])
+    assert (low, high) == pytest.approx((25.95, 974.05), abs=0.1)
+    assert ends(300.0, draws, [1.0, 2.0, 3.0])[1] < 900  # most draws lie above, so the interval moves down
+
+
+def brownian(rng: np.random.Generator, drift: float) -> tuple[np.ndarray, np.ndarray]:
+    n = np.arange(1, 41)
+    return drift + np.cumsum(rng.normal(size=40)) / n, 1.0 / n
+
+
+def law_sequential(test) -> None:
+    rng = np.random.default_rng(61)
+    null = [test(*brownian(rng, 0.0), scale=0.5).first_rejection is not None for _ in range(300)]
+    assert np.mean(null) <= 0.05
+    assert np.mean([test(*brownian(rng, 1.0), scale=0.5).first_rejection is not None for _ in range(50)]) > 0.9
+
+
+def peeked_z(differences, variances, *, scale):
+    p = [math.erfc(abs(d) / math.sqrt(2 * v)) for d, v in zip(differences, variances, strict=True)]
+    return stats.SequentialTest(tuple(np.minimum.accumulate(p).tolist()), 0.05)
+
+
+def law_confidence_sequence(sequence) -> None:
+    rng = np.random.default_rng(62)
+    missed, width = [], []
+    for _ in range(200):
+        looks = [sequence(float(d), float(v), scale=0.5, n=9) for d, v in zip(*brownian(rng, 0.7), strict=True)]
+        missed.append(any(not e.low <= 0.7 <= e.high for e in looks))
+        width.append(looks[-1].high - looks[-1].low)
+    assert np.mean(missed) <= 0.05
+    assert np.mean(width) < 1.2
+
+
+def fixed_interval(difference, variance, *, scale, n):
+    return Estimate(difference, difference - 1.96 * variance**0.5, difference + 1.96 * variance**0.5, n=n)
+
+
+def law_bernstein(sequence) -> None:
+    rng = np.random.default_rng(63)
+    missed = 0
+    for _ in range(60):
+        low, high = sequence(rng.random(400) < 0.2)
+        missed += bool(np.any((np.asarray(low) > 0.2) | (np.asarray(high) < 0.2)))
+    assert missed <= 6
+    assert high[-1] - low[-1] < 0.4
+
+
+def law_sample_ratio(check) -> None:
+    halves = {"a": 0.5, "b": 0.5}
+    assert not check({"a": 5050, "b": 4950}, halves).mismatch
+    assert check({"a": 5300, "b": 4700}, halves).mismatch
+    assert not check({"a": 5300, "b": 4700}, {"a": 0.53, "b": 0.47}).mismatch
+
+
+def ab_units(rng: np.random.Generator, spec: validation.ExperimentSpec, effect: float) -> pl.DataFrame:
+    units = [f"u{n}" for n in range(2000)]
+    arms = np.array([spec.arm_of(unit) for unit in units])
+    return pl.DataFrame({"unit": units, "arm": arms, "y": rng.normal(size=2000) + effect * (arms == "new")})
+
+
+def law_ab_test(read) -> None:
+    rng = np.random.default_rng(64)
+    spec = validation.ExperimentSpec(
+        "e", {"new": 0.5, "old": 0.5}, "old", validation.Metric("y"), minimum_effect=0.2, planned_units=2000, key="k"
+    )
+    assert read(spec, ab_units(rng, spec, 0.3)).winner == "new"
+    assert read(spec, ab_units(rng, spec, -0.3)).winner == "old"
+    assert sum(read(spec, ab_units(rng, spec, 0.0)).winner is None for _ in range(20)) >= 16
+    assert read(spec, ab_units(rng, spec, 0.3).head(300)).winner is None  # too early
+    lossy = ab_units(rng, spec, 0.3).filter((pl.col("arm") == "old") | (pl.int_range(pl.len()) % 3 > 0))
+    assert read(spec, lossy, ended=True).winner is None
+
+
+def canary_rows(rng: np.random.Generator, spec: validation.CanarySpec, effect: float, *, n: int = 3000) -> pl.DataFrame:
+    units = [f"u{number}" for number in range(n)]
+    arms = np.array([spec.arm_of(unit, share=0.5) for unit in units])
+    day = date(2026, 5, 1)
+    won = (rng.random(n) < 0.3 * (1 + effect * (arms == "canary"))).astype(float)
+    return pl.DataFrame({"unit": units, "arm": arms, "day": [day] * n, "known_on": [day] * n, "won": won})
+
+
+def law_canary(read) -> None:
+    rng = np.random.default_rng(65)
+    spec = validation.CanarySpec("c", "m", 2, 1, (validation.CanaryMetric("won", margin=0.05),), key="k", shares=(0.5, 1.0))
+    step = lambda effect, **options: (
+        read(spec, canary_rows(rng, spec, effect, **options), on=date(2026, 5, 2), stage=0, stage_since=date(2026, 5, 1)).step
+    )
+    assert step(-0.4) is validation.Step.ROLL_BACK
+    assert step(0.1, n=12000) is validation.Step.PROMOTE
+    assert step(0.0, n=40) is validation.Step.HOLD
+    assert sum(step(0.0) is validation.Step.ROLL_BACK for _ in range(15)) <= 2
+
+
+def law_replay(run) -> None:
+    rng = np.random.default_rng(66)
+    spec = validation.CanarySpec("c", "m", 2, 1, (validation.CanaryMetric("won", margin=0.06),), key="k", shares=(0.5, 1.0))
+    days = [date(2026, 5, 1), date(2026, 5, 2), date(2026, 5, 3)]
+
+    def log(effect: float):
+        return lambda day, share: canary_rows(rng, spec, effect, n=4000).with_columns(
+            day=pl.lit(day), known_on=pl.lit(day), unit=pl.col("unit") + str(day)
+        )
+
+    assert run(spec, log(-0.4), days).state is validation.CanaryState.ROLLED_BACK
+    assert run(spec, log(0.1), days).state is validation.CanaryState.PROMOTED
+    assert run(spec, log(0.1), days[:1]).state is validation.CanaryState.RUNNING
+
+
+def law_stratified(difference) -> None:
+    rng = np.random.default_rng(67)
+    day = np.repeat([0, 1], 1000)
+    arm = rng.random(2000) < np.where(day == 0, 0.1, 0.8)
+    found = difference(5.0 * day + 0.5 * arm + rng.normal(size=2000), arm, day, np.arange(2000))
+    assert found.difference == pytest.approx(0.5, abs=0.25)
+    assert 0.03 < found.variance**0.5 < 0.12
+    unit = np.arange(2000) % 20
+    assert difference(rng.normal(size=20)[unit], unit % 2 == 0, np.zeros(2000), unit).variance > 0.02
+
+
+def pooled_over_days(values, first, strata, units):
+    return validation.stratified_difference(values, first, np.zeros(len(values)), units)
+
+
+def rows_as_units(values, first, strata, units):
+    return validation.stratified_difference(values, first, strata, np.arange(len(values)))
+
+
+def law_cases(ask) -> None:
+    rows = pl.DataFrame({"x": [1.0, 2.0]})
+    case = validation.GoldenCase("a", "m", validation.Part.HARD, "s", validation.Kind.ORDER, (rows,), ((0, 1), (0, 0)))
+
+    def raising(_: pl.DataFrame) -> None:
+        raise OSError("gone")
+
+    assert ask(lambda frame: frame["x"], [case])[0].met
+    for broken in (lambda frame: -frame["x"], raising, lambda frame: [np.nan, 1.0], lambda frame: [1.0]):
+        assert not ask(broken, [case])[0].met
+
+
+def law_assignment(arm_of) -> None:
+    arms = [arm_of(f"u{n}", experiment="e", shares={"a": 0.2, "b": 0.8}, key="k") for n in range(2000)]
+    assert arms.count("a") / 2000 == pytest.approx(0.2, abs=0.05)
+    grown = [arm_of(f"u{n}", experiment="e", shares={"a": 0.6, "b": 0.4}, key="k") for n in range(2000)]
+    assert all(after == "a" for before, after in zip(arms, grown, strict=True) if before == "a")
+    assert arms != [arm_of(f"u{n}", experiment="f", shares={"a": 0.2, "b": 0.8}, key="k") for n in range(2000)]
+
+
+def law_fraction(fraction) -> None:
+    found = np.array([fraction(f"u{n}", experiment="e", key="k") for n in range(2000)])
+    assert found.mean() == pytest.approx(0.5, abs=0.03)
+    assert np.mean(found < 0.1) == pytest.approx(0.1, abs=0.03)
+
+
+def law_matured(filtered) -> None:
+    day = date(2026, 5, 1)
+    rows = pl.DataFrame({"unit": ["a", "b"], "arm": ["x", "x"], "day": [day, day], "known_on": [day, None], "won": [1.0, None]})
+    assert filtered(rows, ["won"], on=day, maturity_days=1).height == 0
+    assert filtered(rows, ["won"], on=date(2026, 5, 2), maturity_days=1)["won"].to_list() == [1.0, 0.0]
+
+
 def general_bootstrap(values, labels, rng) -> Estimate:
     return stats.cluster_bootstrap(lambda rows: float(values[rows].mean()), labels, rng=rng, n_resamples=200)
 
@@ -353,6 +621,7 @@ CASES: dict[str, tuple[Callable[..., None], Callable[..., Any], list[Callable[..
     ),
     "retraining": (law_retraining, monitoring.decide, [always(SimpleNamespace(action=action)) for action in monitoring.Action]),
     "signature": (law_signature, monitoring.signature_holds, [always(True), always(False)]),
+    "shadow": (law_shadow, validation.compare_shadow, shadows()),
     "golden_sample": (law_golden_sample, validation.check_golden, verdicts()),
     "champion_comparison": (law_champion_comparison, validation.compare_paired, verdicts()),
     "mcnemar_exact": (law_mcnemar, validation.mcnemar_exact, p_values),
@@ -368,6 +637,57 @@ CASES: dict[str, tuple[Callable[..., None], Callable[..., Any], list[Callable[..
     "feed_faults": (law_rows_carry_no_order, robustness.feed_faults, [idle_feed]),
     "text_perturbations": (law_texts_change, robustness.text_perturbations, [idle_text]),
     **DETECTORS,
+    "welch_t": (law_two_means, stats.welch_t, p_values),
+    "paired_t": (law_two_means, stats.paired_t, p_values),
+    "sign_flip_permutation": (
+        law_sign_flips,
+        stats.sign_flip_permutation,
+        [*p_values, lambda d, *, rng, clusters, n_permutations=99: stats.sign_flip_permutation(d, rng=rng, n_permutations=n_permutations)],
+    ),
+    "delong_test": (law_delong, stats.delong_test, p_values),
+    "auc_delong": (law_auc, stats.auc_delong, [always(Estimate(0.76, 0, 1, n=9)), always(Estimate(0.5, 0.49, 0.51, n=9))]),
+    "ratio_difference": (law_ratio, stats.ratio_difference, p_values),
+    "ratio_delta": (law_ratio_interval, stats.ratio_delta, [always(Estimate(0.2, 0, 1, n=9)), always(Estimate(0.1, 0.1, 0.1, n=9))]),
+    "non_inferiority": (law_non_inferiority, stats.non_inferiority, [always(SimpleNamespace(shown=x)) for x in (True, False)]),
+    "equivalence": (
+        law_equivalence,
+        stats.equivalence,
+        [
+            *(always(SimpleNamespace(shown=x)) for x in (True, False)),
+            lambda test, *, low, high: stats.non_inferiority(test, margin=high),
+        ],
+    ),
+    "cuped_difference": (
+        law_cuped,
+        stats.cuped_difference,
+        [plain_instead_of_cuped, *(always(SimpleNamespace(test=SimpleNamespace(p_value=p))) for p in (0.0, 1.0))],
+    ),
+    "bca_bootstrap": (law_bca, stats.bca_bootstrap, [always(Estimate(1, -9, 9, n=9)), always(Estimate(0, 0, 0, n=9))]),
+    "bca_ends": (law_bca_ends, stats.bca_ends, [always((25.95, 974.05)), always((0.0, 0.0))]),
+    "mixture_sprt": (
+        law_sequential,
+        stats.mixture_sprt,
+        [peeked_z, *(always(stats.SequentialTest((p,), 0.05)) for p in (0.0, 1.0))],
+    ),
+    "confidence_sequence": (
+        law_confidence_sequence,
+        stats.confidence_sequence,
+        [fixed_interval, always(Estimate(0.7, -9, 9, n=9))],
+    ),
+    "empirical_bernstein_sequence": (
+        law_bernstein,
+        stats.empirical_bernstein_sequence,
+        [always((np.zeros(400), np.ones(400))), always((np.full(400, 0.5), np.full(400, 0.5)))],
+    ),
+    "sample_ratio": (law_sample_ratio, validation.sample_ratio, [always(SimpleNamespace(mismatch=x)) for x in (True, False)]),
+    "ab_test": (law_ab_test, validation.analyse, [always(SimpleNamespace(winner=w)) for w in ("new", "old", None)]),
+    "canary look": (law_canary, validation.look, [always(SimpleNamespace(step=step)) for step in validation.Step]),
+    "canary replay": (law_replay, validation.replay, [always(SimpleNamespace(state=state)) for state in validation.CanaryState]),
+    "stratified_difference": (law_stratified, validation.stratified_difference, [pooled_over_days, rows_as_units]),
+    "golden cases": (law_cases, validation.ask_cases, [always([SimpleNamespace(met=x)]) for x in (True, False)]),
+    "assign": (law_assignment, validation.assign, [always("a"), always("b")]),
+    "stable_fraction": (law_fraction, validation.stable_fraction, [always(0.0), always(0.5)]),
+    "matured": (law_matured, validation.matured, [lambda rows, *_, **__: rows, lambda rows, *_, **__: rows.clear()]),
 }
 
 
@@ -388,10 +708,16 @@ def test_every_gate_and_test_of_significance_has_a_law() -> None:
     covered = {real for _, real, _ in CASES.values()} | {stats.cluster_bootstrap, stats.cluster_mean, stats.two_way_bootstrap}
     # Not judges themselves: they prepare, describe, or are built from what is covered.
     exempt = {
-        stats: {"paired_difference", "permute_clusters", "resampled_rows", "two_way_rows"},
         monitoring: {"alert_for_check", "alert_for_drift", "alert_for_run", "alert_for_verdict", "kolmogorov_smirnov_distance"} | DESCRIBERS
         | {"account_evidence", "accumulate", "alert_for_finding", "alert_for_silent_sensor", "read_alert_settings", "sign"},
-        validation: {"load_golden", "record_golden"},
+        stats: {
+            "mixture_half_width", "mixture_wealth", "paired_difference", "permute_clusters", "power_of_means", "power_of_proportions",
+            "resampled_rows", "sample_size_means", "sample_size_proportions", "sequential_power", "two_way_rows",
+        },
+        validation: {
+            "changed_set", "compare_cases", "load_golden", "load_golden_set", "logged", "next_state", "record_golden", "set_difference",
+            "slice_results", "spread", "without_golden_groups", "write_golden_set",
+        },
         fairness: {"demographic_parity_ratio", "group_means"},
         robustness: {"ask", "duplicated_rows", "homoglyphs", "lower_case", "missing_column", "missing_values", "punctuation", "scaled_unit",
                      "shuffled_rows", "typos", "upper_case"},

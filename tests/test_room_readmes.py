@@ -11,7 +11,7 @@ REPOSITORY = Path(__file__).resolve().parent.parent
 BLOCK = re.compile(r"^```python\n(.*?)^```", re.MULTILINE | re.DOTALL)
 
 
-@pytest.mark.parametrize("room", ["stats", "monitoring", "validation", "fairness", "robustness"])
+@pytest.mark.parametrize("room", ["stats", "monitoring", "validation", "fairness", "robustness", "serving"])
 def test_the_examples_run(room: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
     path = REPOSITORY / "within_pipelines" / room / "README.md"
     blocks = BLOCK.findall(path.read_text(encoding="utf-8"))

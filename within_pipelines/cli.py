@@ -20,6 +20,7 @@ from within_pipelines.cli_context import settings_of as _settings
 from within_pipelines.cli_context import wall_clock as _now
 from within_pipelines.cli_context import workspace_of as _workspace
 from within_pipelines.cli_demo import demo_app
+from within_pipelines.cli_experiments import add_experiment_commands
 from within_pipelines.cli_retrain import retrain
 from within_pipelines.exceptions import ModelNotFoundError, WithinError
 
@@ -36,6 +37,10 @@ app.add_typer(runs_app, name="runs")
 app.add_typer(alerts_app, name="alerts")
 app.add_typer(demo_app, name="demo")
 app.command()(retrain)
+keys_app = typer.Typer(no_args_is_help=True, rich_markup_mode=None, help="Keys of the HTTP API.")
+app.add_typer(keys_app, name="keys")
+registry_app = typer.Typer(no_args_is_help=True, rich_markup_mode=None, help="The registry's own upkeep.")
+app.add_typer(registry_app, name="registry")
 
 
 def main() -> None:
@@ -356,7 +361,177 @@ def doctor(context: typer.Context) -> None:
         raise typer.Exit(1)
 
 
+@app.command()
+def rollback(
+    context: typer.Context,
+    model: Annotated[str, typer.Argument(help="ad_score, account_health or anomaly.")],
+    to: Annotated[int | None, typer.Option(min=1, help="Version to go back to.", show_default="the one that served before")] = None,
+    why: Annotated[str, typer.Option(help="Goes into the audit trail.")] = "by hand",
+    who: Annotated[str | None, typer.Option(help="Who decides.", show_default="the user of this machine")] = None,
+) -> None:
+    """Let an earlier champion serve again, at once. What was rolled back from is not promoted again by itself.
+
+    \b
+    Example:  within rollback ad_score --why 'scores of video ads are off'"""
+    from within_pipelines.pipeline.rollback import rollback as roll_back
+
+    with _workspace(context) as ws:
+        move = roll_back(ws, model, to=to, who=_person() if who is None else who, why=why, now=_now())
+    typer.echo(f"{model}: v{move.to_version} serves again instead of v{move.from_version}; a running server takes it up at its next poll.")
+
+
+@app.command()
+def decision(
+    context: typer.Context,
+    model: Annotated[str, typer.Argument(help="ad_score, account_health or anomaly.")],
+    version: Annotated[int | None, typer.Option(min=1, help="Version.", show_default="the one that serves")] = None,
+) -> None:
+    """Show the decision record of a promotion, with what is known by now, and file it as HTML and Markdown.
+
+    \b
+    Example:  within decision account_health"""
+    from within_pipelines.pipeline import decide, write_decision
+    from within_pipelines.reporting import decision_markdown
+
+    with _workspace(context) as ws:
+        record = decide(ws, model, version, now=_now())
+        page, _ = write_decision(ws, record)
+    typer.echo(decision_markdown(record))
+    typer.echo(f"for print: {page}", err=True)
+
+
+@registry_app.command("gc")
+def registry_gc(
+    context: typer.Context,
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Only say what would go.")] = False,
+    keep_newest: Annotated[int, typer.Option(min=1, help="Of each kind, keep so many.")] = 3,
+    keep_days: Annotated[int, typer.Option(min=1, help="Keep what is younger.")] = 30,
+) -> None:
+    """Remove artifacts that no alias, audit or running canary needs; rows of versions, verdicts and moves stay.
+
+    \b
+    Example:  within registry gc --dry-run"""
+    from within_pipelines.pipeline import collect_garbage
+    from within_pipelines.reporting import open_console, print_table
+
+    with _workspace(context) as ws:
+        found = collect_garbage(ws, now=_now(), dry_run=dry_run, keep_newest=keep_newest, keep_days=keep_days)
+    rows = [(f"{kept.version.model} v{kept.version.version}", kept.version.kind, "; ".join(kept.reasons) or "goes") for kept in found.kept]
+    if rows:
+        print_table(open_console(), ("version", "kind", "kept because"), rows)
+    verb = "would go" if dry_run else "went"
+    typer.echo(f"{len(found.removed)} artifact folders with {found.bytes / 1e6:.1f} MB {verb}.")
+
+
+@app.command("serve")
+def serve_command(
+    context: typer.Context,
+    host: Annotated[str | None, typer.Option(help="Address to bind.", show_default="127.0.0.1")] = None,
+    port: Annotated[int | None, typer.Option(min=0, max=65535, help="Port; 0 for a free one.", show_default="8000")] = None,
+    durable: Annotated[bool | None, typer.Option("--durable", help="Answer only what is on disk.", show_default="no")] = None,
+    require_key: Annotated[bool | None, typer.Option("--require-key", help="Ask for keys on loopback too.", show_default="no")] = None,
+) -> None:
+    """Answer over HTTP with the versions that the registry names; everywhere but on loopback a key is needed.
+
+    SIGHUP reads aliases and keys at once, SIGTERM ends when what is running is answered. More settings: docs/serve.md.
+
+    \b
+    Example:  within serve --port 8000"""
+    from within_pipelines.serving import ServeSettings, serve
+
+    given = {"host": host, "port": port, "durable": durable, "require_key": require_key}
+    settings = ServeSettings(**{name: value for name, value in given.items() if value is not None})  # type: ignore[arg-type]
+    with _workspace(context) as ws:
+        serve(ws, settings, listening=lambda url: typer.echo(f"listening on {url}, documented at {url}/docs", err=True))
+
+
+@keys_app.command("create")
+def keys_create(
+    context: typer.Context,
+    name: Annotated[str, typer.Argument(help="Who will use it.")],
+    scope: Annotated[list[str], typer.Option(help="What may be asked with it; may be repeated.")],
+    days: Annotated[float | None, typer.Option(min=0, help="Days until it ends.", show_default="never")] = None,
+) -> None:
+    """Make a key and show it once; only its digest is kept.
+
+    \b
+    Example:  within keys create dashboard --scope score --scope outcomes --days 90"""
+    from within_pipelines.database import ApiKeyRepository
+    from within_pipelines.serving import create_key
+
+    with _workspace(context) as ws:
+        key = create_key(name, scope, now=_now(), valid_for=None if days is None else timedelta(days=days))
+        ApiKeyRepository(ws.database).add(key.record)
+    typer.echo(key.text)
+
+
+@keys_app.command("list")
+def keys_list(context: typer.Context) -> None:
+    """List the keys: names, scopes, from when to when they hold; never the keys themselves.
+
+    \b
+    Example:  within keys list"""
+    from within_pipelines.database import ApiKeyRepository
+    from within_pipelines.reporting import open_console, print_table
+
+    with _workspace(context) as ws:
+        found = ApiKeyRepository(ws.database).records()
+    if not found:
+        typer.echo("There is no key; `within keys create NAME --scope score` makes one.")
+        return
+    rows = []
+    for key in found:
+        state = "revoked" if key.revoked_at is not None else "holds" if key.holds(_now()) else "ended"
+        until = "" if key.expires_at is None else f"{key.expires_at:%Y-%m-%d %H:%M}"
+        rows.append((key.key_id, key.name, ", ".join(key.scopes), f"{key.issued_at:%Y-%m-%d %H:%M}", until, state))
+    print_table(open_console(), ("key", "name", "scopes", "issued (UTC)", "until (UTC)", "state"), rows)
+
+
+@keys_app.command("rotate")
+def keys_rotate(
+    context: typer.Context,
+    key_id: Annotated[str, typer.Argument(help="The key that shall end.")],
+    overlap_hours: Annotated[float, typer.Option(min=0, help="How long the old key holds beside the new one.")] = 24.0,
+    days: Annotated[float | None, typer.Option(min=0, help="Days until the new one ends.", show_default="never")] = None,
+) -> None:
+    """Make a key with the same name and scopes, and let the old one end after an overlap.
+
+    \b
+    Example:  within keys rotate 1f0c3a5b7d9e2468 --overlap-hours 48"""
+    from within_pipelines.database import ApiKeyRepository
+    from within_pipelines.serving import create_key
+
+    with _workspace(context) as ws:
+        store = ApiKeyRepository(ws.database)
+        old = next((key for key in store.records() if key.key_id == key_id), None)
+        if old is None or not old.holds(_now()):
+            raise ModelNotFoundError(f"No key {key_id} holds; `within keys list` shows them.")
+        valid_for = None if days is None else timedelta(days=days)
+        new = create_key(old.name, old.scopes, now=_now(), valid_for=valid_for, replaces=key_id)
+        store.rotate(new.record, old_until=_now() + timedelta(hours=overlap_hours))
+    typer.echo(new.text)
+
+
+@keys_app.command("revoke")
+def keys_revoke(context: typer.Context, key_id: Annotated[str, typer.Argument(help="The key that shall end now.")]) -> None:
+    """End a key; a running server knows at its next poll, at once after SIGHUP.
+
+    \b
+    Example:  within keys revoke 1f0c3a5b7d9e2468"""
+    from within_pipelines.database import ApiKeyRepository
+
+    with _workspace(context) as ws:
+        ApiKeyRepository(ws.database).revoke(key_id, now=_now())
+    typer.echo(f"{key_id} is revoked.")
+
+
 # -- helpers ---------------------------------------------------------------------------------------------------------------------------
+
+
+def _person() -> str:
+    import getpass
+
+    return getpass.getuser()
 
 
 def _essential(frame: pl.DataFrame) -> pl.DataFrame:
@@ -367,3 +542,6 @@ def _essential(frame: pl.DataFrame) -> pl.DataFrame:
     )  # fmt: skip
     names = [name for name in known if name in frame.columns]
     return frame.select(names or frame.columns[:8])
+
+
+add_experiment_commands(app, workspace=_workspace, now=_now)

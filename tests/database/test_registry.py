@@ -93,7 +93,7 @@ def test_anything_less_than_all_gates_is_refused_and_nothing_changes(database: D
 
 def test_without_the_policy_check_the_refusal_is_gone(database: Database, monkeypatch: pytest.MonkeyPatch) -> None:
     """The refusal above rests on `missing_gates` and on nothing else: with that check replaced by a constant, anything is promoted."""
-    monkeypatch.setattr(registry_module, "missing_gates", lambda *_: ())
+    monkeypatch.setattr(registry_module, "missing_gates", lambda *_, **__: ())
     registry = SqlRegistry(database)
     registry.register(version())
     promote(registry)
@@ -111,6 +111,22 @@ def test_a_promotion_on_a_stale_view_is_refused(database: Database) -> None:
     promote(registry, 2, expected=1)
     promote(registry, 1, expected=2)  # a rollback is a promotion of an earlier version
     assert registry.alias_history("ad_score")["to_version"].to_list() == [1, 2, 1]
+
+
+def test_an_alias_is_withdrawn_from_the_version_it_points_to_and_the_champion_never(database: Database) -> None:
+    registry = SqlRegistry(database)
+    registry.register(version())
+    registry.record_verdicts(verdicts())
+    promote(registry)
+    registry.promote("ad_score", 1, alias="canary", who="ada", why="try", now=NOW, expected_current=None)
+    withdraw = {"who": "ada", "why": "bad", "now": NOW}
+    assert not registry.withdraw("ad_score", "canary", version=2, **withdraw)
+    assert registry.withdraw("ad_score", "canary", version=1, **withdraw)
+    assert not registry.withdraw("ad_score", "canary", version=1, **withdraw)
+    assert registry.alias("ad_score", "canary") is None
+    assert registry.alias_history("ad_score")["to_version"].to_list() == [1, 1, 0]
+    with pytest.raises(PromotionRefusedError, match="cannot be withdrawn"):
+        registry.withdraw("ad_score", "champion", version=1, **withdraw)
 
 
 def test_verdicts_come_back_as_they_were_and_repeats_are_not_added(database: Database) -> None:

@@ -71,7 +71,7 @@ def test_jobs_schedules_and_sensors_are_there_and_running() -> None:
     names = {job.name for job in JOBS}
     assert names == {
         "ingest_daily", "score_daily", "retrain_ad_score", "retrain_account_health", "retrain_anomaly", "validate_golden_set",
-        "train_and_score", "compact_lake", "monitor_drift",
+        "train_and_score", "compact_lake", "monitor_drift", "advance_canary",
     }  # fmt: skip
     schedules = {s.name: s for s in defs.schedules or []}
     assert len(schedules) == 8
@@ -81,7 +81,7 @@ def test_jobs_schedules_and_sensors_are_there_and_running() -> None:
     sensors = {s.name: s for s in defs.sensors or []}
     assert set(sensors) == {
         "new_exports_sensor", "check_failure_sensor", "run_failure_alert_sensor", "orphaned_run_sensor", "deliver_alerts_sensor",
-        "drift_sensor", "performance_sensor",
+        "drift_sensor", "performance_sensor", "canary_sensor",
     }  # fmt: skip
     assert all(s.default_status is dg.DefaultSensorStatus.RUNNING for s in sensors.values())
 

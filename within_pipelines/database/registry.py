@@ -125,17 +125,31 @@ class SqlRegistry:
             return None if row is None else _version(_row(session, model, row.version))
 
     def promote(
-        self, model: str, version: int, *, alias: str = "champion", who: str, why: str, now: datetime, expected_current: int | None
+        self,
+        model: str,
+        version: int,
+        *,
+        alias: str = "champion",
+        who: str,
+        why: str,
+        now: datetime,
+        expected_current: int | None,
+        back: bool = False,
     ) -> AliasMove:
         """Move `alias` to `version` in one transaction that reads the verdicts again.
 
         `expected_current` is the version that the caller believes the alias points to (None: to nothing); if somebody moved it in the
         meantime, or a required gate has no passing verdict for exactly this artifact, data and policy, `PromotionRefusedError` says so
-        and nothing changes. A rollback is a promotion of an earlier version."""
+        and nothing changes. `back` moves to a version that the alias pointed to before: it was allowed then, under the rules of then, and
+        when what serves is bad nobody should have to judge anything first."""
         try:
             with self._database.writing() as session:
                 row = _row(session, model, version)
-                missing = missing_gates(model, _verdicts(session, row.model_sha256, row.data_version))
+                if back and AliasHistoryModel.latest(session, model=model, alias=alias, to_version=version) is None:
+                    raise PromotionRefusedError(
+                        f"{model} v{version} was never {alias}, so it cannot be rolled back to; promote it instead."
+                    )
+                missing = () if back else missing_gates(model, _verdicts(session, row.model_sha256, row.data_version), alias=alias)
                 if missing:
                     raise PromotionRefusedError(f"{model} v{version} may not become {alias}. " + "; ".join(missing))
                 current = session.scalars(select(AliasModel).filter_by(model=model, alias=alias).with_for_update()).first()
@@ -158,6 +172,22 @@ class SqlRegistry:
                 f"{alias} of {model} was set by somebody else at the same moment; look again and decide."
             ) from error
         return AliasMove(model, alias, found, version, who, why, now)
+
+    def withdraw(self, model: str, alias: str, *, version: int, who: str, why: str, now: datetime) -> bool:
+        """Take an alias away from `version`; whether it pointed there. The history notes a move to version 0, which is no version.
+
+        Needs no gate, because nothing starts to serve. The champion cannot be withdrawn: promote another version instead.
+
+        Raises `PromotionRefusedError` for the alias `champion`."""
+        if alias == "champion":
+            raise PromotionRefusedError(f"The champion of {model} cannot be withdrawn; promote the version that should serve instead.")
+        with self._database.writing() as session:
+            row = session.scalars(select(AliasModel).filter_by(model=model, alias=alias).with_for_update()).first()
+            if row is None or row.version != version:
+                return False
+            session.delete(row)
+            session.add(AliasHistoryModel(model=model, alias=alias, from_version=version, to_version=0, who=who, why=why, moved_at=now))
+            return True
 
     def alias_history(self, model: str) -> pl.DataFrame:
         """Every move of the model's aliases, oldest first."""

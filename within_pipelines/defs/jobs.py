@@ -43,9 +43,15 @@ retrain = {
 }
 validate_golden_set = dg.define_asset_job(
     "validate_golden_set",
-    selection=dg.AssetSelection.assets("golden_set_result"),
+    selection=dg.AssetSelection.assets("golden_set_result", "challenger_comparison"),
     executor_def=IN_PROCESS,
-    description="Ask every champion the golden sample again.",
+    description="Ask every champion the golden set again, and the newest version beside it.",
+)
+advance_canary = dg.define_asset_job(
+    "advance_canary",
+    selection=dg.AssetSelection.assets("canary_decision"),
+    executor_def=IN_PROCESS,
+    description="Take the step that is due in every open canary.",
 )
 monitor_drift = dg.define_asset_job(
     "monitor_drift",
@@ -80,4 +86,13 @@ def compact_lake() -> None:
     tidy_stores()
 
 
-JOBS: list[Any] = [compact_lake, ingest_daily, score_daily, *retrain.values(), validate_golden_set, monitor_drift, train_and_score]
+JOBS: list[Any] = [
+    advance_canary,
+    compact_lake,
+    ingest_daily,
+    score_daily,
+    *retrain.values(),
+    validate_golden_set,
+    monitor_drift,
+    train_and_score,
+]

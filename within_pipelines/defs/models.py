@@ -107,12 +107,18 @@ def model_assets(model: str, *, feature_table: str, learns: str, kinds: set[str]
         description="The version that serves. Promotion re-reads the recorded verdicts for exactly this artifact and refuses without them.",
     )
     def registry_entry(context: dg.AssetExecutionContext, within: WithinResource) -> dg.MaterializeResult:
-        from within_pipelines.pipeline import release
+        from within_pipelines.pipeline import decide, release, write_decision
+        from within_pipelines.reporting import decision_markdown
 
         with within.open() as workspace:
-            pin = pin_of(context, workspace)
-            released = release(workspace, pin, model, now=within.clock(), who=f"dagster run {context.run.run_id[:8]}")
+            pin, who = pin_of(context, workspace), f"dagster run {context.run.run_id[:8]}"
+            released = release(workspace, pin, model, now=within.clock(), who=who, trigger=_trigger(context))
             history = workspace.registry.alias_history(model)
+            record = None
+            if released.champion is not None:
+                decision = decide(workspace, model, now=within.clock())
+                record = decision_markdown(decision)
+                write_decision(workspace, decision)
         champion = released.champion
         return dg.MaterializeResult(
             metadata={
@@ -121,10 +127,20 @@ def model_assets(model: str, *, feature_table: str, learns: str, kinds: set[str]
                 "reasons": dg.MetadataValue.md("\n".join(f"- {reason}" for reason in released.reasons)),
                 "model_sha256": "" if champion is None else champion.model_sha256,
                 "alias_history": frame_table(history.tail(20)),
+                **({} if record is None else {"decision_record": dg.MetadataValue.md(record)}),
             }
         )
 
     return [training_set, trained_model, evaluation, registry_entry]
+
+
+def _trigger(context: dg.AssetExecutionContext) -> str:
+    """What started the run, as its tags say."""
+    tags = context.run.tags
+    for tag, what in (("dagster/schedule_name", "schedule"), ("dagster/sensor_name", "sensor"), ("within/trigger", "")):
+        if tag in tags:
+            return f"{what} {tags[tag]}".strip()
+    return f"job {context.run.job_name}, started by hand"
 
 
 def model_checks(model: str) -> list[dg.AssetChecksDefinition]:

@@ -11,7 +11,7 @@ import dagster as dg
 from within_pipelines.defs.delivery import DELIVERY_SENSORS
 from within_pipelines.defs.heartbeat import SENSOR_SECONDS, heartbeat
 from within_pipelines.defs.ingest.assets import SETTLE_SECONDS
-from within_pipelines.defs.jobs import JOBS, ingest_daily
+from within_pipelines.defs.jobs import JOBS, advance_canary, ingest_daily
 from within_pipelines.defs.reaper import reap_orphaned_runs
 from within_pipelines.defs.resource import WithinResource
 from within_pipelines.defs.retraining import RETRAINING_SENSORS
@@ -151,4 +151,34 @@ def orphaned_run_sensor(context: dg.SensorEvaluationContext, within: WithinResou
     )
 
 
-SENSORS = [orphaned_run_sensor, new_exports_sensor, check_failure_sensor, run_failure_alert_sensor, *DELIVERY_SENSORS, *RETRAINING_SENSORS]
+@dg.sensor(
+    name="canary_sensor",
+    job=advance_canary,
+    minimum_interval_seconds=60,
+    default_status=RUNNING,
+    description="Starts a step of the canaries when one is due: an unfinished intention, a new day, or outcomes that came since.",
+)
+def canary_sensor(context: dg.SensorEvaluationContext, within: WithinResource) -> dg.SensorResult | dg.SkipReason:
+    """The run key holds what is due, so that one state of the canaries starts one run."""
+    from within_pipelines.pipeline import due_canaries
+
+    now = within.clock()
+    settings = within.settings()
+    if settings.database_url is None and not (settings.home / "within.db").is_file():
+        return dg.SkipReason("Nothing has run here yet.")
+    with within.open() as workspace:
+        due = due_canaries(workspace, on=now.date())
+    if not due:
+        return dg.SkipReason("No canary has a step to take.")
+    return dg.SensorResult(run_requests=[dg.RunRequest(run_key="canary-" + ",".join(due))])
+
+
+SENSORS = [
+    canary_sensor,
+    orphaned_run_sensor,
+    new_exports_sensor,
+    check_failure_sensor,
+    run_failure_alert_sensor,
+    *DELIVERY_SENSORS,
+    *RETRAINING_SENSORS,
+]

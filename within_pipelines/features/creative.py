@@ -154,9 +154,9 @@ def _category(name: str, text: str) -> tuple[float, ...]:
 def _audience_ages(values: pl.Series) -> pl.DataFrame:
     """Youngest and oldest age of an audience such as "women 18-44" or "65+", in centuries; 0 and `missing` when none is named."""
     frame = values.alias("t").to_frame().lazy().select(pl.col("t").fill_null(""))
-    low = pl.coalesce(pl.col("t").str.extract(r"\b(\d{2})\s*(?:-|–|to)\s*\d{2}\b"), pl.col("t").str.extract(r"\b(\d{2})\s*\+"))
-    high = pl.col("t").str.extract(r"\b\d{2}\s*(?:-|–|to)\s*(\d{2})\b")
-    open_end = pl.col("t").str.contains(r"\b\d{2}\s*\+")
+    low = pl.coalesce(pl.col("t").str.extract(r"\b([0-9]{2})\s*(?:-|–|to)\s*[0-9]{2}\b"), pl.col("t").str.extract(r"\b([0-9]{2})\s*\+"))
+    high = pl.col("t").str.extract(r"\b[0-9]{2}\s*(?:-|–|to)\s*([0-9]{2})\b")
+    open_end = pl.col("t").str.contains(r"\b[0-9]{2}\s*\+")
     ages = frame.select(low=low.cast(pl.Float64), high=pl.when(open_end).then(99.0).otherwise(high.cast(pl.Float64)))
     return ages.select(
         audience_age_from=pl.col("low").fill_null(0.0) / 100.0,

@@ -4,10 +4,41 @@ Plain functions on an open `Workspace`. Dagster, the command line and a bare Pyt
 what the code does."""
 
 from within_pipelines.pipeline.account_alerts import AccountReview, AlertBacktest, backtest_account_alerts, review_accounts
+from within_pipelines.pipeline.account_rows import account_rows, series_rows
 from within_pipelines.pipeline.alert_manager import AlertManager, Delivered, Precision, alert_precision
 from within_pipelines.pipeline.alerting import close_alert, open_alert
 from within_pipelines.pipeline.audits import audit_fairness, audit_robustness
+from within_pipelines.pipeline.canary import (
+    abort_canary,
+    due_canaries,
+    outcomes_of_predictions,
+    pause_canary,
+    record_canary_outcomes,
+    resume_canary,
+    start_canary,
+    step_canary,
+)
+from within_pipelines.pipeline.decision import decide, write_decision
 from within_pipelines.pipeline.drift_reference import DriftReference, keep_reference, read_reference
+from within_pipelines.pipeline.experiments import (
+    analyse_experiment,
+    draft_experiment,
+    read_result,
+    start_experiment,
+    stop_experiment,
+)
+from within_pipelines.pipeline.golden import (
+    account_incident,
+    ads_incident,
+    change_golden_set,
+    compare_newest,
+    compare_with_champion,
+    current_golden_set,
+    golden_set_folder,
+    golden_set_versions,
+    golden_slices,
+    series_incident,
+)
 from within_pipelines.pipeline.heartbeats import Silent, silent_sensors
 from within_pipelines.pipeline.landing import check_quality, ingest_landing, ingest_path, landing_is_empty, provide_exports
 from within_pipelines.pipeline.monitoring import calendar_path, latest_report, monitor_day, report_path
@@ -23,8 +54,11 @@ from within_pipelines.pipeline.release import (
     release,
     validate_golden_sets,
 )
+from within_pipelines.pipeline.retention import Collected, Kept, collect_garbage, retention
 from within_pipelines.pipeline.retraining import Decided, decide_retraining, request_retraining, runs_to_request, tell_findings
+from within_pipelines.pipeline.rollback import rollback
 from within_pipelines.pipeline.scoring import ScoreReport, champion, find_anomalies, score_accounts, score_ads, score_day
+from within_pipelines.pipeline.shadow import shadow_report
 from within_pipelines.pipeline.summary import summarise
 from within_pipelines.pipeline.tables import (
     Table,
@@ -56,10 +90,12 @@ __all__ = [
     "AccountReview",
     "AlertBacktest",
     "AlertManager",
+    "Collected",
     "Decided",
     "Delivered",
     "DriftReference",
     "Judged",
+    "Kept",
     "Pin",
     "Precision",
     "Released",
@@ -69,7 +105,12 @@ __all__ = [
     "Tidied",
     "Trained",
     "Workspace",
+    "abort_canary",
+    "account_incident",
+    "account_rows",
+    "ads_incident",
     "alert_precision",
+    "analyse_experiment",
     "audit_fairness",
     "audit_robustness",
     "backtest_account_alerts",
@@ -80,15 +121,26 @@ __all__ = [
     "calendar_path",
     "calibration_verdict",
     "champion",
+    "change_golden_set",
     "check_quality",
     "close_alert",
     "code_version",
+    "collect_garbage",
+    "compare_newest",
+    "compare_with_champion",
+    "current_golden_set",
+    "decide",
     "decide_retraining",
+    "draft_experiment",
+    "due_canaries",
     "evaluate",
     "false_alarm_verdict",
     "feature_table",
     "find_anomalies",
     "golden_check",
+    "golden_set_folder",
+    "golden_set_versions",
+    "golden_slices",
     "golden_verdict",
     "held_back_rows",
     "ingest_landing",
@@ -100,18 +152,32 @@ __all__ = [
     "load_version",
     "monitor_day",
     "open_alert",
+    "outcomes_of_predictions",
+    "pause_canary",
     "performance_verdict",
     "provide_exports",
     "read_reference",
+    "read_result",
+    "record_canary_outcomes",
     "release",
     "report_path",
     "request_retraining",
+    "resume_canary",
+    "retention",
     "review_accounts",
+    "rollback",
     "runs_to_request",
     "score_accounts",
     "score_ads",
     "score_day",
+    "series_incident",
+    "series_rows",
+    "shadow_report",
     "silent_sensors",
+    "start_canary",
+    "start_experiment",
+    "step_canary",
+    "stop_experiment",
     "summarise",
     "tell_findings",
     "tidy",
@@ -120,4 +186,5 @@ __all__ = [
     "training_run",
     "training_set",
     "validate_golden_sets",
+    "write_decision",
 ]

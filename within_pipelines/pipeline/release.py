@@ -13,6 +13,8 @@ from within_pipelines.pipeline.workspace import Pin, Workspace
 from within_pipelines.stats import Estimate, Status, Verdict, judge_at_least
 
 if TYPE_CHECKING:
+    import polars as pl
+
     from within_pipelines.prediction import Evaluation
     from within_pipelines.registry import ModelVersion
 
@@ -26,6 +28,8 @@ SLOPE_TOLERANCE = (0.5, 2.0)
 SLOPE_TOO_WIDE = (0.1, 10.0)
 # Realised alarms on quiet days may exceed the stated budget by at most this factor.
 FALSE_ALARM_FACTOR = 1.5
+# How the reason of a rollback begins in the history of aliases.
+ROLLBACK = "rollback: "
 # The main metric of a useless model.
 NO_SKILL = {"ad_score": 0.5, "account_health": 0.0, "anomaly": 0.0}
 
@@ -125,14 +129,24 @@ def false_alarm_verdict(evaluation: Evaluation) -> Verdict:
     )
 
 
+def card_verdict(version: ModelVersion) -> Verdict:
+    """The gate `model_card`: everything that a complete card says was recorded. What is missing fails it, by name."""
+    from within_pipelines.reporting import card_gaps
+
+    gaps = card_gaps(version)
+    found = Estimate(float(len(gaps)), float(len(gaps)), float(len(gaps)), n=1)
+    status = Status.FAILED if gaps else Status.PASSED
+    reason = f"The model card lacks {', '.join(gaps)}." if gaps else "Nothing is missing on the model card."
+    return Verdict("model_card", status, found, 0.0, {"cards": 1}, reason)
+
+
 def golden_folder() -> Path:
     """Folder of the golden samples that ship with the repository."""
     return Path(__file__).resolve().parents[2] / "data" / "golden"
 
 
-def _golden_answers(model: str, predictor: Any) -> Any:
+def golden_answers(model: str, predictor: Any) -> Any:
     """A function from a golden sample's rows to plain numbers, one per row."""
-    import polars as pl
 
     if model == "ad_score":
         return lambda rows: predictor.predict(rows).to_frame()["score"].to_numpy()
@@ -147,12 +161,23 @@ def _golden_answers(model: str, predictor: Any) -> Any:
 
 
 def golden_verdict(ws: Workspace, version: ModelVersion) -> Verdict:
-    """The gate `golden_sample`: the artifact answers the frozen sample, and answers it as when it was first recorded."""
+    """The gate `golden_sample`: the artifact answers the frozen sample, answers it as when it was first recorded, and meets every case of
+    the golden set (hard cases, replays of incidents)."""
+    from within_pipelines.pipeline.golden import current_golden_set, with_cases
+    from within_pipelines.validation import ask_cases
+
+    answers = golden_answers(version.model, load_version(ws, version))
+    sample = golden_sample_verdict(ws, version, answers)
+    golden_set = current_golden_set(ws)
+    return with_cases(sample, golden_set, ask_cases(answers, golden_set.of(version.model)))
+
+
+def golden_sample_verdict(ws: Workspace, version: ModelVersion, answers: Any) -> Verdict:
+    """The part `representative` alone: the frozen sample against the answers that were recorded when the version was first judged."""
     from within_pipelines.files import write_text
     from within_pipelines.validation import GoldenPredictions, check_golden, load_golden, record_golden
 
     sample = load_golden(golden_folder(), version.model)
-    answers = _golden_answers(version.model, load_version(ws, version))
     path = ws.settings.artifacts / "golden" / f"{version.model}-{version.model_sha256}-{sample.version}.json"
     if path.is_file():
         recorded = GoldenPredictions.from_json(path.read_text())
@@ -192,7 +217,10 @@ def judge(ws: Workspace, pin: Pin, model: str, *, is_baseline: bool = False) -> 
         "calibration": lambda: calibration_verdict(evaluation),
         "false_alarms": lambda: false_alarm_verdict(evaluation),
         "golden_sample": lambda: golden_verdict(ws, version),
+        "model_card": lambda: card_verdict(ws.registry.get(model, version.version)),
     }
+    # The card is read from what is recorded, so that it says what the registry will show.
+    ws.registry.record_metrics(version, evaluation)
     against = rival if beside is None or champion is None else champion
     verdicts = tuple(
         makers[gate]().bind(
@@ -204,12 +232,14 @@ def judge(ws: Workspace, pin: Pin, model: str, *, is_baseline: bool = False) -> 
         for gate in REQUIRED_GATES[model]
     )
     ws.registry.record_verdicts(verdicts)
-    ws.registry.record_metrics(version, evaluation)
     return Judged(version, evaluation, verdicts)
 
 
-def release(ws: Workspace, pin: Pin, model: str, *, now: datetime, who: str) -> Released:
+def release(ws: Workspace, pin: Pin, model: str, *, now: datetime, who: str, trigger: str = "") -> Released:
     """Promote the challenger trained for `pin` when its recorded verdicts allow it.
+
+    A challenger that does not come to serve gets the alias `challenger`, and `shadow`, so that it answers beside; one that does leaves
+    `shadow` to the champion before it, so that the gain is seen. A version that was rolled back from is not promoted again by itself.
 
     Cold start: without a champion, the baseline is tried after the challenger. A refusal is a result, not an error: the champion that
     serves keeps serving, and the reasons name every gate that did not pass."""
@@ -217,7 +247,11 @@ def release(ws: Workspace, pin: Pin, model: str, *, now: datetime, who: str) -> 
     challenger, baseline = (trained_version(ws, pin, model, kind) for kind in KINDS[model])
     candidates = [challenger] if champion is not None else [challenger, baseline]
     reasons: list[str] = []
+    withdrawn = rolled_back_from(ws.registry.alias_history(model))
     for candidate in candidates:
+        if candidate.version in withdrawn:
+            reasons.append(f"{candidate.kind} v{candidate.version}: it was rolled back from; promote it by hand, or train another.")
+            continue
         if champion is not None and champion.version == candidate.version:
             return Released(model, champion, moved=False, reasons=("it already serves",))
         try:
@@ -226,15 +260,54 @@ def release(ws: Workspace, pin: Pin, model: str, *, now: datetime, who: str) -> 
                 candidate.version,
                 alias="champion",
                 who=who,
-                why=f"required gates passed on data {pin.data_version[:12]}",
+                why=f"required gates passed on data {pin.data_version[:12]}" + (f"; triggered by {trigger}" if trigger else ""),
                 now=now,
                 expected_current=None if champion is None else champion.version,
             )
         except PromotionRefusedError as refusal:
             reasons.append(f"{candidate.kind} v{candidate.version}: {refusal}")
         else:
+            _beside(ws, candidate, champion, challenger, now=now, who=who)
             return Released(model, candidate, moved=True, reasons=(*reasons, f"{candidate.kind} passed its gates"))
+    if champion is not None:
+        _beside(ws, champion, None, challenger, now=now, who=who)
     return Released(model, champion, moved=False, reasons=tuple(reasons))
+
+
+def rolled_back_from(history: pl.DataFrame) -> set[int]:
+    """Versions whose last move as champion was away from them by a rollback."""
+    left: dict[int, bool] = {}
+    for row in history.iter_rows(named=True):
+        if row["alias"] != "champion":
+            continue
+        left[row["to_version"]] = False
+        if row["from_version"] is not None:
+            left[row["from_version"]] = row["why"].startswith(ROLLBACK)
+    return {version for version, back in left.items() if back}
+
+
+def _beside(
+    ws: Workspace, serving: ModelVersion, before: ModelVersion | None, challenger: ModelVersion, *, now: datetime, who: str
+) -> None:
+    """Move `challenger` and `shadow`; a version that does not even answer its golden sample gets neither."""
+    waiting = challenger if challenger.version != serving.version else None
+    wanted = {"challenger": waiting, "shadow": waiting if waiting is not None else before}
+    for alias, version in wanted.items():
+        current = ws.registry.alias(serving.model, alias)
+        if version is None or (current is not None and current.version == version.version):
+            continue
+        try:
+            ws.registry.promote(
+                serving.model,
+                version.version,
+                alias=alias,
+                who=who,
+                why=f"beside champion v{serving.version}",
+                now=now,
+                expected_current=None if current is None else current.version,
+            )
+        except PromotionRefusedError:
+            continue
 
 
 def golden_check(ws: Workspace) -> dict[str, Verdict]:
@@ -246,12 +319,26 @@ def golden_check(ws: Workspace) -> dict[str, Verdict]:
 
 
 def validate_golden_sets(ws: Workspace, *, now: datetime) -> dict[str, Verdict]:
-    """`golden_check`, with an alert opened for each champion that does not hold and closed for each that does."""
+    """`golden_check`, kept with its slices, and with an alert opened for each champion that does not hold and closed for each that does."""
+    from within_pipelines.database import GoldenResultRepository
     from within_pipelines.monitoring import alert_for_verdict
     from within_pipelines.pipeline.alerting import close_alert, open_alert
 
     verdicts = golden_check(ws)
     for model, verdict in verdicts.items():
+        serving = ws.registry.alias(model, "champion")
+        if serving is not None:
+            GoldenResultRepository(ws.database).record(
+                model=model,
+                version=serving.version,
+                model_sha256=serving.model_sha256,
+                set_version=verdict.golden_set_version,
+                passed=verdict.passed,
+                met=int(verdict.evidence["cases_met"]),
+                cases=int(verdict.evidence["cases"]),
+                slices=verdict.evidence["slices"],
+                now=now,
+            )
         alert = alert_for_verdict(verdict, model=model)
         if alert is None:
             close_alert(ws, f"gate/{model}/golden_sample", now=now)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass
 from datetime import date, datetime, timedelta
 from typing import TYPE_CHECKING, Any, cast
@@ -11,6 +11,7 @@ import polars as pl
 
 from within_pipelines.exceptions import ModelNotFoundError, SampleError
 from within_pipelines.lake import knowledge_time
+from within_pipelines.pipeline.account_rows import account_rows, series_rows
 from within_pipelines.pipeline.feeds import planned_changes, tell_stopped_feeds
 from within_pipelines.pipeline.tables import ACCOUNT_ENTITY, HEALTH_ENTITY, HEALTH_HORIZON, maturity, possible_ads
 from within_pipelines.pipeline.training import load_version
@@ -20,8 +21,6 @@ if TYPE_CHECKING:
     from within_pipelines.prediction import AccountHealth, AccountHealthPredictor, AdScorePredictor, AnomalyDetector
     from within_pipelines.registry import ModelVersion
 
-# The detector looks back this far to know each series' weekdays and spread.
-_SERIES_DAYS = 140
 # An ad is scored on a day when it delivered within this many days before.
 _LIVE_DAYS = 7
 # The level of click-through rates is set anew from ads that started within this many days, given so many groups of them.
@@ -161,17 +160,12 @@ def score_accounts(ws: Workspace, pin: Pin, day: date, known_at: datetime) -> pl
     The band of the log ratio first learns from the outcomes that became known since the model was fitted (adaptive conformal inference);
     it is learned anew from the artifact each time, so that a day scored again gets the same band."""
     from within_pipelines.database import AccountHealthRepository
-    from within_pipelines.features import account_features, account_labels, run_by_account
+    from within_pipelines.features import account_labels, run_by_account
 
     version = champion(ws, "account_health")
     predictor = cast("AccountHealthPredictor", load_version(ws, version))
     curve = maturity(ws, pin)
     lived = _outcome_origins(predictor.learned_until, day)
-
-    def features_of(history: pl.DataFrame) -> pl.DataFrame:
-        campaigns = account_features(history, origins=[*lived, day], entity=HEALTH_ENTITY, maturity=curve)
-        accounts = account_features(history, origins=[*lived, day], entity=ACCOUNT_ENTITY, maturity=curve)
-        return pl.concat([accounts.with_columns(campaign_id=pl.lit("")).select(campaigns.columns), campaigns])
 
     def outcomes_of(history: pl.DataFrame) -> pl.DataFrame:
         known: dict[str, Any] = {"origins": lived, "horizon": HEALTH_HORIZON, "as_of": known_at, "maturity": curve}
@@ -179,14 +173,12 @@ def score_accounts(ws: Workspace, pin: Pin, day: date, known_at: datetime) -> pl
         accounts = account_labels(history, entity=ACCOUNT_ENTITY, **known)
         return pl.concat([accounts.with_columns(campaign_id=pl.lit("")).select(campaigns.columns), campaigns])
 
-    def batches() -> Iterator[pl.DataFrame]:
-        return ws.lake.account_batches(commit_seq=pin.commit_seq, as_of=known_at, end=day)
-
-    features = run_by_account(batches(), features_of)
+    features = account_rows(ws, pin, day, known_at, origins=[*lived, day], curve=curve)
     if features.is_empty():
         return pl.DataFrame()
     if lived:
-        outcomes = run_by_account(batches(), outcomes_of).filter("mature").select(*HEALTH_ENTITY, "origin", "log_ratio")
+        batches = ws.lake.account_batches(commit_seq=pin.commit_seq, as_of=known_at, end=day)
+        outcomes = run_by_account(batches, outcomes_of).filter("mature").select(*HEALTH_ENTITY, "origin", "log_ratio")
         predictor.update(features.join(outcomes, on=[*HEALTH_ENTITY, "origin"]).sort("origin", *HEALTH_ENTITY))
     rows = features.filter(pl.col("origin") == day).sort(*HEALTH_ENTITY)
     if rows.is_empty():
@@ -268,12 +260,10 @@ def find_anomalies(ws: Workspace, pin: Pin, day: date, known_at: datetime) -> pl
 
     Raises `SchemaError` when the calendar does not fit its schema."""
     from within_pipelines.database import PerformanceMetricRepository
-    from within_pipelines.features import metric_series
 
     version = champion(ws, "anomaly")
     detector = cast("AnomalyDetector", load_version(ws, version))
-    facts = ws.lake.facts(commit_seq=pin.commit_seq, as_of=known_at, start=day - timedelta(days=_SERIES_DAYS - 1), end=day)
-    series = metric_series(facts, maturity=maturity(ws, pin))
+    series = series_rows(ws, pin, day, known_at)
     if series.is_empty():
         return pl.DataFrame()
     scored = detector.score_series(series).filter(pl.col("timestamp") > day - timedelta(days=_KEPT_DAYS))

@@ -162,6 +162,10 @@ FEATURE_TABLE: Mapping[str, str] = {
 }
 
 
+# The column that a golden case's last day is compared with.
+DAY_COLUMN = {"ad_score": "first_day", "account_health": "origin", "anomaly": "timestamp"}
+
+
 def feature_table(ws: Workspace, pin: Pin, model: str) -> pl.DataFrame:
     """The feature table that `model` learns from.
 
@@ -225,7 +229,11 @@ def training_fingerprint(pin: Pin, model: str) -> str:
 
 
 def training_set(ws: Workspace, pin: Pin, model: str) -> pl.DataFrame:
-    """The stored training set of `model`.
+    """The stored training set of `model`, without the groups that the golden set replays.
 
     Raises `SampleError` when it has not been built for this pin."""
-    return _read(ws, f"{model}_training_set", training_fingerprint(pin, model))
+    from within_pipelines.pipeline.golden import current_golden_set
+    from within_pipelines.validation import without_golden_groups
+
+    rows = _read(ws, f"{model}_training_set", training_fingerprint(pin, model))
+    return without_golden_groups(rows, current_golden_set(ws).of(model), day_column=DAY_COLUMN[model])

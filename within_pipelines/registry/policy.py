@@ -5,7 +5,8 @@ Bootstrap rules, so that a fresh deployment ends with something that serves:
 - Without a champion the baseline (a registrable model like any other) may be the first. Its `performance` gate asks only that its main
   metric does not lie below no skill; a challenger must beat the baseline, and beside a champion must not be worse than it.
 - `golden_sample` records a version's answers when it is first judged and compares later answers with them, so the first time checks that
-  the artifact answers at all: finite, of the right shape, twice the same.
+  the artifact answers at all: finite, of the right shape, twice the same. It also asks every case of the golden set (hard cases, replays
+  of incidents), whose expectations hold for the first version as for any later one.
 - The anomaly model has no labels; its `performance` is an incident backtest, its `false_alarms` the realised alarms on quiet days."""
 
 from __future__ import annotations
@@ -17,26 +18,33 @@ from collections.abc import Iterable, Mapping
 from within_pipelines.stats import Status, Verdict
 
 REQUIRED_GATES: Mapping[str, tuple[str, ...]] = {
-    "ad_score": ("performance", "calibration", "golden_sample"),
-    "account_health": ("performance", "calibration", "golden_sample"),
-    "anomaly": ("performance", "false_alarms", "golden_sample"),
+    "ad_score": ("performance", "calibration", "golden_sample", "model_card"),
+    "account_health": ("performance", "calibration", "golden_sample", "model_card"),
+    "anomaly": ("performance", "false_alarms", "golden_sample", "model_card"),
 }
 
 # Verdicts count only for the policy that they were made under. Raise the number when a gate's rule changes.
-RULES_VERSION = 1
+RULES_VERSION = 2
 POLICY_VERSION: str = hashlib.sha256(json.dumps({"gates": REQUIRED_GATES, "rules": RULES_VERSION}, sort_keys=True).encode()).hexdigest()[
     :12
 ]
 
 
-def missing_gates(model: str, verdicts: Iterable[Verdict], *, policy_version: str = POLICY_VERSION) -> tuple[str, ...]:
-    """What keeps a version from serving, one sentence a gate; empty when every required gate passed.
+# A version that answers beside, or waits for its evidence, serves nobody: it must only answer at all.
+BESIDE: Mapping[str, tuple[str, ...]] = {"challenger": ("golden_sample",), "shadow": ("golden_sample",)}
+
+
+def missing_gates(
+    model: str, verdicts: Iterable[Verdict], *, policy_version: str = POLICY_VERSION, alias: str = "champion"
+) -> tuple[str, ...]:
+    """What keeps a version from an alias (default: from serving), one sentence a gate; empty when every required gate passed.
 
     `verdicts` are those of one model hash and data version, oldest first; the newest of a gate counts. Insufficient evidence is not a
     pass, and neither is a verdict made under another policy. An unknown model requires a gate that nothing can pass."""
     newest = {verdict.gate: verdict for verdict in verdicts if verdict.policy_version == policy_version}
     missing = []
-    for gate in REQUIRED_GATES.get(model, ("a declared policy",)):
+    required = REQUIRED_GATES.get(model, ("a declared policy",))
+    for gate in BESIDE.get(alias, required) if model in REQUIRED_GATES else required:
         verdict = newest.get(gate)
         if verdict is None:
             missing.append(f"{gate}: no verdict for this artifact, data and policy")

@@ -38,9 +38,18 @@ class RegistryStore(Protocol):
         """The version that an alias points to."""
 
     def promote(
-        self, model: str, version: int, *, alias: str = "champion", who: str, why: str, now: datetime, expected_current: int | None
+        self,
+        model: str,
+        version: int,
+        *,
+        alias: str = "champion",
+        who: str,
+        why: str,
+        now: datetime,
+        expected_current: int | None,
+        back: bool = False,
     ) -> AliasMove:
-        """Move an alias in one transaction, or raise `PromotionRefusedError`."""
+        """Move an alias in one transaction, or raise `PromotionRefusedError`; `back` to a version that it pointed to before."""
 
     def alias_history(self, model: str) -> pl.DataFrame:
         """Every move of the model's aliases, oldest first."""

@@ -3,24 +3,48 @@
 Evaluations, verdicts and runs become tables, plots, Markdown and a model card. Nothing here computes a statistic, decides anything or reads
 a clock; rich and matplotlib load inside the functions that use them."""
 
+from within_pipelines.reporting.decision import Decision, decision_html, decision_markdown
+from within_pipelines.reporting.experiments import (
+    canary_frame,
+    canary_plot,
+    canary_report,
+    comparison_frame,
+    comparison_plot,
+    experiment_html,
+    experiment_report,
+    golden_history_plot,
+    power_lines,
+)
 from within_pipelines.reporting.landed import print_ingest
-from within_pipelines.reporting.model_card import model_card
+from within_pipelines.reporting.model_card import card_gaps, model_card
 from within_pipelines.reporting.monitoring import findings_table, monitor_plot
 from within_pipelines.reporting.plots import evaluation_plots, learning_curve, series_plot
 from within_pipelines.reporting.runs import run_comparison, run_lines
 from within_pipelines.reporting.summary import ModelLine, RunSummary, render_summary, summary_markdown
-from within_pipelines.reporting.tables import evaluation_table, frame_markdown, verdict_table
+from within_pipelines.reporting.tables import evaluation_table, frame_markdown, shadow_table, verdict_table
 from within_pipelines.reporting.terminal import counting, open_console, print_frame, print_table, step_log
 from within_pipelines.reporting.text import interval_text, markdown_escaped, number_text, printable_text, status_text
 
 __all__ = [
+    "Decision",
     "ModelLine",
     "RunSummary",
+    "canary_frame",
+    "canary_plot",
+    "canary_report",
+    "card_gaps",
+    "comparison_frame",
+    "comparison_plot",
     "counting",
+    "decision_html",
+    "decision_markdown",
     "evaluation_plots",
     "evaluation_table",
+    "experiment_html",
+    "experiment_report",
     "findings_table",
     "frame_markdown",
+    "golden_history_plot",
     "interval_text",
     "learning_curve",
     "markdown_escaped",
@@ -28,6 +52,7 @@ __all__ = [
     "monitor_plot",
     "number_text",
     "open_console",
+    "power_lines",
     "print_frame",
     "print_ingest",
     "print_table",
@@ -36,6 +61,7 @@ __all__ = [
     "run_comparison",
     "run_lines",
     "series_plot",
+    "shadow_table",
     "status_text",
     "step_log",
     "summary_markdown",

@@ -38,6 +38,38 @@ _LIMITS: Mapping[str, tuple[str, ...]] = {
 }
 
 
+_FACTORS: Mapping[str, str] = {
+    "ad_score": "Audience segments, platforms and formats; the fairness report compares segments, the robustness report edits.",
+    "account_health": "Platforms, and how many clicks stand behind an account; too few are answered with insufficient data.",
+    "anomaly": "The metric's size and rhythm, and how complete a day is; young days are judged less sharply.",
+}
+_ETHICS = (
+    "Platforms decide who sees which ad, partly by protected traits or what stands for them; what is learned from their results can carry "
+    "that on. Read the fairness report before audiences are chosen by a score. No data about single persons goes in."
+)
+
+
+def card_gaps(version: ModelVersion) -> tuple[str, ...]:
+    """What a complete card needs and this version's would not say; empty when nothing is missing.
+
+    Asked for are the sections of Mitchell et al. (2019) as far as they are facts: declared use, factors and limits; data version, knowledge
+    time, code and seed; the main metric among metrics with intervals, beside a baseline's, and the days they were measured on."""
+    numbers = version.metrics.get(version.main_metric, {})
+    there = {
+        "intended use": version.model in _USES,
+        "factors": version.model in _FACTORS,
+        "limits": version.model in _LIMITS,
+        "data version": bool(version.data_version),
+        "training inputs": bool(version.training_fingerprint and version.spec_sha256),
+        "code version": bool(version.code_version),
+        "artifact hash": len(version.model_sha256) == 64,
+        "main metric with its interval": {"value", "low", "high", "n"} <= set(numbers),
+        "the baseline's main metric": version.main_metric in version.baseline_metrics,
+        "days of the evaluation": {"first_day", "last_day"} <= set(version.evaluation),
+    }
+    return tuple(name for name, known in there.items() if not known)
+
+
 def model_card(version: ModelVersion, verdicts: Sequence[Verdict]) -> str:
     """The card in Markdown; every number in it was recorded with `version` or stands in `verdicts` (oldest first: the newest
     of a gate counts).
@@ -53,6 +85,10 @@ def model_card(version: ModelVersion, verdicts: Sequence[Verdict]) -> str:
         "",
         _USES.get(version.model, "No intended use is declared for this model."),
         "Not meant for decisions about persons, or without a person who can overrule it.",
+        "",
+        "## Factors",
+        "",
+        _FACTORS.get(version.model, "None are declared for this model."),
         "",
         "## Data",
         "",
@@ -70,6 +106,7 @@ def model_card(version: ModelVersion, verdicts: Sequence[Verdict]) -> str:
     lines += ["", "## Limits", ""]
     limits = _LIMITS.get(version.model, ("None are declared for this model.",))
     lines += [f"- {limit}" for limit in limits]
+    lines += ["", "## Ethical considerations", "", _ETHICS]
     return "\n".join(lines) + "\n"
 
 

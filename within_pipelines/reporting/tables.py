@@ -12,6 +12,7 @@ from within_pipelines.reporting.text import markdown_escaped, number_text
 if TYPE_CHECKING:
     from within_pipelines.prediction import Evaluation
     from within_pipelines.stats import Verdict
+    from within_pipelines.validation import ShadowComparison
 
 _EVALUATION: dict[str, type[pl.DataType]] = {
     "metric": pl.String, "value": pl.Float64, "low": pl.Float64, "high": pl.Float64, "n": pl.Int64,
@@ -50,6 +51,27 @@ def verdict_table(verdicts: Sequence[Verdict]) -> pl.DataFrame:
         for verdict in verdicts
     ]
     return pl.DataFrame(rows, schema=_VERDICT, orient="row")
+
+
+def shadow_table(model: str, comparison: ShadowComparison) -> pl.DataFrame:
+    """One row per number of a shadow's comparison with the champion, as text."""
+    rows = [
+        ("answered by both", number_text(comparison.pairs)),
+        ("shadow failed", number_text(comparison.shadow_errors)),
+        ("never answered by the shadow", number_text(comparison.missing)),
+        ("mean absolute difference", number_text(comparison.mean_absolute_difference)),
+        ("largest difference", number_text(comparison.largest_difference)),
+        ("rank correlation", "" if comparison.rank_correlation is None else str(comparison.rank_correlation)),
+        ("champion's milliseconds, median", number_text(comparison.champion_ms[0])),
+        ("champion's milliseconds, 99 %", number_text(comparison.champion_ms[1])),
+        ("shadow's milliseconds, median", number_text(comparison.shadow_ms[0])),
+        ("shadow's milliseconds, 99 %", number_text(comparison.shadow_ms[1])),
+        ("with outcome", number_text(comparison.with_outcome)),
+        ("champion's squared error less the shadow's", "" if comparison.brier_gain is None else str(comparison.brier_gain)),
+        ("champion's calibration (mean prediction less mean outcome)", number_text(comparison.champion_calibration)),
+        ("shadow's calibration", number_text(comparison.shadow_calibration)),
+    ]
+    return pl.DataFrame([(model, *row) for row in rows], schema=["model", "what", "value"], orient="row")
 
 
 def frame_markdown(frame: pl.DataFrame, *, limit: int | None = None) -> str:

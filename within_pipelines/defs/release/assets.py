@@ -1,10 +1,10 @@
-"""The champions' answers day by day, and whether they still answer the golden samples as they did."""
+"""The champions' answers day by day, how they stand on the golden set, challengers beside them, and canaries."""
 
 from datetime import date
 
 import dagster as dg
 
-from within_pipelines.defs.metadata import frame_table
+from within_pipelines.defs.metadata import frame_table, png
 from within_pipelines.defs.resource import WithinResource, pin_of
 
 OWNERS = ["team:ml"]
@@ -116,24 +116,85 @@ def account_health_is_sane(context: dg.AssetCheckExecutionContext, within: Withi
     kinds={"sqlalchemy"},
     owners=OWNERS,
     deps=[f"{model}_registry_entry" for model in MODELS],
-    description="Each champion's answers to its frozen golden sample, compared with those recorded when it was judged.",
+    description="Each champion asked the golden set: the frozen sample as recorded, the hard cases, the replays of incidents; by slice.",
 )
 def golden_set_result(context: dg.AssetExecutionContext, within: WithinResource) -> dg.MaterializeResult:
-    from within_pipelines.pipeline import validate_golden_sets
-    from within_pipelines.reporting import verdict_table
+    from within_pipelines.database import GoldenResultRepository
+    from within_pipelines.pipeline import current_golden_set, golden_slices, validate_golden_sets
+    from within_pipelines.reporting import golden_history_plot, verdict_table
 
     with within.open() as workspace:
         verdicts = validate_golden_sets(workspace, now=within.clock())
+        histories = {model: GoldenResultRepository(workspace.database).history(model) for model in verdicts}
+        golden_set = current_golden_set(workspace)
     return dg.MaterializeResult(
         metadata={
             "champions": len(verdicts),
             "passed": sum(verdict.passed for verdict in verdicts.values()),
+            "set": f"version {golden_set.version}: {golden_set.reason}",
             **{model: frame_table(verdict_table([verdict])) for model, verdict in verdicts.items()},
+            **{f"{model} slices": frame_table(golden_slices(verdict)) for model, verdict in verdicts.items()},
+            **{f"{model} history": png(golden_history_plot(history, title=f"Golden set: {model}")) for model, history in histories.items()},
         }
     )
 
 
-@dg.asset_check(asset="golden_set_result", blocking=True, description="Every champion answers its golden sample as recorded.")
+@dg.asset(
+    group_name="release",
+    kinds={"sqlalchemy"},
+    owners=OWNERS,
+    deps=[f"{model}_registry_entry" for model in MODELS],
+    description="The newest version of each model beside its champion, case by case on the golden set, per slice with intervals.",
+)
+def challenger_comparison(context: dg.AssetExecutionContext, within: WithinResource) -> dg.MaterializeResult:
+    from within_pipelines.pipeline import compare_newest
+
+    with within.open() as workspace:
+        compared = {model: compare_newest(workspace, model) for model in MODELS}
+    return dg.MaterializeResult(
+        metadata={
+            "compared": sum(frame.height > 0 for frame in compared.values()),
+            **{model: frame_table(frame) for model, frame in compared.items() if frame.height},
+        }
+    )
+
+
+@dg.asset(
+    group_name="release",
+    kinds={"sqlalchemy"},
+    owners=OWNERS,
+    deps=[f"{model}_registry_entry" for model in MODELS],
+    description="One step of every open canary: look at matured outcomes, then hold, grow, promote or roll back; every look is recorded.",
+)
+def canary_decision(context: dg.AssetExecutionContext, within: WithinResource) -> dg.MaterializeResult:
+    from within_pipelines.database import CanaryRepository
+    from within_pipelines.pipeline import step_canary
+    from within_pipelines.reporting import canary_frame, canary_plot
+    from within_pipelines.validation import ExperimentStateError
+
+    now = within.clock()
+    metadata: dict[str, dg.MetadataValue | str | int] = {}
+    with within.open() as workspace:
+        repository = CanaryRepository(workspace.database)
+        for model in MODELS:
+            try:
+                canary = step_canary(workspace, model, on=now.date(), now=now, who=f"run {context.run.run_id}")
+            except ExperimentStateError:
+                # Another controller or a person took the step; theirs holds, and the table shows it.
+                canary = repository.latest(model)
+            if canary is None:
+                continue
+            moves = repository.moves(canary)
+            first = canary.spec.metrics[0]
+            metadata[model] = f"v{canary.spec.version} is {canary.state.value.replace('_', ' ')} at {canary.share:.0%}: {canary.reason}"
+            metadata[f"{model} looks"] = frame_table(canary_frame(moves))
+            metadata[f"{model} gain"] = png(canary_plot(moves, metric=first.name, margin=first.margin))
+    return dg.MaterializeResult(metadata={"open": len(metadata) // 3, **metadata})
+
+
+@dg.asset_check(
+    asset="golden_set_result", blocking=True, description="Every champion answers its golden sample as recorded and meets every case."
+)
 def golden_sets_hold(context: dg.AssetCheckExecutionContext, within: WithinResource) -> dg.AssetCheckResult:
     from within_pipelines.pipeline import golden_check
 
@@ -145,5 +206,27 @@ def golden_sets_hold(context: dg.AssetCheckExecutionContext, within: WithinResou
     )
 
 
-RELEASE_ASSETS = [golden_set_result]
+@dg.asset(
+    name="shadow_report",
+    group_name="release",
+    kinds={"sqlalchemy", "numpy"},
+    owners=OWNERS,
+    deps=[f"{model}_registry_entry" for model in MODELS],
+    description="What the version under the alias shadow answered beside the champion: difference, errors, speed, and who was right.",
+)
+def shadow_report(context: dg.AssetExecutionContext, within: WithinResource) -> dg.MaterializeResult:
+    import polars as pl
+
+    from within_pipelines import pipeline
+    from within_pipelines.reporting import shadow_table
+
+    with within.open() as workspace:
+        found = pipeline.shadow_report(workspace, now=within.clock())
+    table = pl.concat([shadow_table(model, comparison) for model, comparison in found.items()]) if found else pl.DataFrame()
+    return dg.MaterializeResult(
+        metadata={"models": len(found), "answers": sum(comparison.pairs for comparison in found.values()), "report": frame_table(table)}
+    )
+
+
+RELEASE_ASSETS = [shadow_report, golden_set_result, challenger_comparison, canary_decision]
 RELEASE_CHECKS = [ad_scores_are_sane, account_health_is_sane, golden_sets_hold]

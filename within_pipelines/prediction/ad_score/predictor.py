@@ -127,6 +127,16 @@ class AdScorePredictor:
         return self._state.inputs.names
 
     @property
+    def encoder_in_use(self) -> TextEncoder | None:
+        """The sentence encoder that this model was fitted on; None for words alone."""
+        return self._state.inputs.encoder
+
+    @property
+    def encoded_texts(self) -> tuple[str, ...]:
+        """Columns whose meaning is read."""
+        return self._state.inputs.meanings
+
+    @property
     def details(self) -> dict[str, Any]:
         """What the registry says of this model: encoder, weights of the stacked parts, penalties, sizes."""
         state = self._state

@@ -1,0 +1,141 @@
+"""From training to traffic under Dagster, with real artifacts: the golden set stops what it should, the canary takes back the rest."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from datetime import timedelta
+from pathlib import Path
+
+import dagster as dg
+import numpy as np
+import polars as pl
+import pytest
+
+from tests.conftest import NOW, Agency
+from within_pipelines.database import AlertRepository, CanaryRepository, Database, GoldenResultRepository, SqlRegistry
+from within_pipelines.defs.catalogue import defs
+from within_pipelines.defs.resource import WithinResource
+from within_pipelines.defs.sensors import canary_sensor
+from within_pipelines.exceptions import PromotionRefusedError
+from within_pipelines.pipeline import (
+    KINDS,
+    Workspace,
+    build_metric_series,
+    change_golden_set,
+    current_golden_set,
+    feature_table,
+    golden_set_versions,
+    record_canary_outcomes,
+    series_incident,
+    start_canary,
+    trained_version,
+    training_set,
+)
+from within_pipelines.settings import Settings
+from within_pipelines.validation import CanaryMetric, CanaryState
+
+MODEL = "anomaly"
+
+
+@pytest.fixture
+def instance() -> Iterator[dg.DagsterInstance]:
+    with dg.DagsterInstance.ephemeral() as made:
+        yield made
+
+
+def run(instance: dg.DagsterInstance, settings: Settings, job: str, *, days: int = 0) -> dg.ExecuteInProcessResult:
+    within = WithinResource(home=str(settings.home), now=(NOW + timedelta(days=days)).isoformat())
+    return defs.resolve_job_def(job).execute_in_process(instance=instance, resources={"within": within}, raise_on_error=False)
+
+
+def champion(ws: Workspace) -> int:
+    found = ws.registry.alias(MODEL, "champion")
+    assert found is not None
+    return found.version
+
+
+@pytest.mark.slow
+def test_from_training_to_traffic(agency: Agency, tmp_path: Path, instance: dg.DagsterInstance) -> None:
+    settings = agency.copy(tmp_path / "home")
+    with Workspace.open(settings) as ws:
+        better, simple = (trained_version(ws, ws.pin(), MODEL, kind).version for kind in KINDS[MODEL])
+        if champion(ws) != simple:
+            ws.registry.promote(MODEL, simple, who="test", why="the simple rival serves", now=NOW, expected_current=champion(ws))
+
+        # A confirmed incident that the challenger answers wrongly stops it at the golden set, and its rows leave the training set.
+        build_metric_series(ws, ws.pin())
+        series = feature_table(ws, ws.pin(), MODEL).filter(pl.col("metric") == "spend")
+        platform, account, day = series.sort("account_id", "timestamp").select("platform", "account_id", "timestamp").row(-30)
+        case = series_incident(ws, platform=platform, account_id=account, metric="spend", day=day, note="seen by the client", most=1e-12)
+        before = training_set(ws, ws.pin(), MODEL).height
+        change_golden_set(ws, add=[case], reason="a client saw it first", who="ada", now=NOW)
+        assert training_set(ws, ws.pin(), MODEL).height < before
+    assert run(instance, settings, f"retrain_{MODEL}").success
+    with Workspace.open(settings) as ws:
+        assert champion(ws) == simple
+        version = ws.registry.get(MODEL, better)
+        verdict = [v for v in ws.registry.verdicts(version.model_sha256, version.data_version) if v.gate == "golden_sample"][-1]
+        assert not verdict.passed
+        assert case.id in verdict.reason
+        assert current_golden_set(ws).version in verdict.golden_set_version
+
+        # Without that case the better challenger reaches champion; the set remembers both versions.
+        change_golden_set(ws, remove=[case.id], reason="the client was wrong", who="ada", now=NOW)
+        assert [each.number for each in golden_set_versions(ws)] == [1, 2, 3]
+    assert run(instance, settings, f"retrain_{MODEL}").success
+    with Workspace.open(settings) as ws:
+        assert champion(ws) == better
+
+        # Good offline, bad online: the canary takes it back, and the sensor asks for every step once.
+        canary = start_canary(
+            ws, MODEL, simple, metrics=[CanaryMetric("useful", margin=0.1)], key="k", shares=(0.5, 1.0), who="ada", now=NOW
+        )
+        rng = np.random.default_rng(3)
+        units = [f"account-{number}" for number in range(900)]
+        arms = [canary.spec.arm_of(unit, share=0.5) for unit in units]
+        useful = (rng.random(900) < np.where(np.array(arms) == "canary", 0.3, 0.6)).astype(float)
+        rows = {"unit": units, "arm": arms, "day": [NOW.date()] * 900, "known_on": [NOW.date()] * 900, "useful": useful}
+        record_canary_outcomes(ws, MODEL, pl.DataFrame(rows))
+    within = WithinResource(home=str(settings.home), now=NOW.isoformat())
+
+    def tick() -> object:
+        with dg.build_sensor_context(instance=instance, resources={"within": within}) as context:
+            return canary_sensor(context)
+
+    first, again = tick(), tick()
+    assert isinstance(first, dg.SensorResult)
+    assert isinstance(again, dg.SensorResult)
+    assert first.run_requests
+    assert again.run_requests
+    assert first.run_requests[0].run_key == again.run_requests[0].run_key
+    assert run(instance, settings, "advance_canary").success
+    assert isinstance(tick(), dg.SkipReason)
+    with Workspace.open(settings) as ws:
+        assert CanaryRepository(ws.database).latest(MODEL).state is CanaryState.ROLLED_BACK
+        assert champion(ws) == better
+        assert f"canary/{MODEL}" in AlertRepository(ws.database).alerts()["dedup_key"].to_list()
+
+    # The daily check keeps a history and shows parts and slices.
+    checked = run(instance, settings, "validate_golden_set")
+    assert checked.success
+    (event,) = checked.asset_materializations_for_node("golden_set_result")
+    assert {f"{MODEL} slices", f"{MODEL} history", "set"} <= set(event.metadata)
+    (compared,) = checked.asset_materializations_for_node("challenger_comparison")
+    assert "compared" in compared.metadata
+    with Workspace.open(settings) as ws:
+        assert GoldenResultRepository(ws.database).history(MODEL)["passed"].to_list()[-1]
+
+    # Two promotions at once: one wins, the other is told.
+    def promote(_: int) -> str:
+        database = Database(settings.database)
+        try:
+            SqlRegistry(database).promote(MODEL, simple, who="race", why="race", now=NOW, expected_current=better)
+        except PromotionRefusedError:
+            return "refused"
+        finally:
+            database.dispose()
+        return "won"
+
+    with ThreadPoolExecutor(2) as pool:
+        assert sorted(pool.map(promote, range(2))) == ["refused", "won"]

@@ -1,0 +1,115 @@
+"""The shadow answers what the champion is asked, and nothing that it does is seen in an answer."""
+
+from __future__ import annotations
+
+import os
+import signal
+import sys
+import time
+from pathlib import Path
+
+import polars as pl
+import pytest
+
+from tests.serving.conftest import Running, eventually, running
+from tests.serving.test_holder import CREATIVE, Declared, scores, two
+from tests.serving.test_spool import total
+from within_pipelines.database import PredictionRepository
+from within_pipelines.pipeline import Workspace
+from within_pipelines.serving import TrafficPlan
+from within_pipelines.serving.metrics import Metrics
+from within_pipelines.serving.shadow import Shadow, ShadowAsk
+from within_pipelines.serving.shadow_worker import ShadowAnswers
+
+SLEEPER = [sys.executable, "-c", "import time; time.sleep(600)"]
+
+
+def message(ws: Workspace, asks: int = 3, **more: object) -> dict[str, object]:
+    _, second = two(ws)
+    item = {"request_id": "r", "unit": "u"}
+    return {
+        "version": {"model": "ad_score", "version": second.version, "model_sha256": second.model_sha256},
+        "folder": str(ws.artifacts.folder(second)),
+        "asks": [{"job": [CREATIVE], "items": [item | {"prediction_id": f"{i}-0"}]} for i in range(asks)],
+        **more,
+    }
+
+
+def test_the_shadow_says_what_its_version_says(ws: Workspace) -> None:
+    _, second = two(ws)
+    found = ShadowAnswers().records(message(ws))
+    assert [(r["prediction_id"], r["role"], r["error"]) for r in found] == [(f"{i}-0", "shadow", None) for i in range(3)]
+    for record in found:
+        assert record["value"] == pytest.approx(scores(ws, second)[second.model_sha256], abs=1e-9)
+        assert record["latency_ms"] > 0
+
+
+def test_a_shadow_that_fails_is_a_finding(ws: Workspace, tmp_path: Path) -> None:
+    nowhere = ShadowAnswers().records(message(ws, folder=str(tmp_path)))
+    assert [r["error"] for r in nowhere] == ["ArtifactError"] * 3
+    mixed = message(ws)
+    mixed["asks"][1]["job"] = [CREATIVE | {"account_ctr": 5.0}]  # type: ignore[index]
+    found = ShadowAnswers().records(mixed)
+    assert [r["error"] is None for r in found] == [True, False, True]
+    assert found[1]["value"] is None
+
+
+def ask(ws: Workspace, number: int) -> ShadowAsk:
+    _, second = two(ws)
+    item = {"prediction_id": f"{number}-0", "request_id": "r", "unit": "u"}
+    return ShadowAsk(second, ws.artifacts.folder(second), [CREATIVE | {"description": "x" * 5_000}], [item])
+
+
+def test_a_shadow_that_hangs_costs_dropped_requests_that_are_counted(ws: Workspace, tmp_path: Path) -> None:
+    metrics = Metrics()
+    shadow = Shadow(tmp_path, metrics, most=5, rotate_seconds=1.0, command=SLEEPER)
+    shadow.start()
+    started = time.perf_counter()
+    taken = [shadow.put(ask(ws, number)) for number in range(2_000)]
+    assert time.perf_counter() - started < 5.0
+    assert not all(taken)
+    assert total(metrics.shadow.labels("dropped")) == taken.count(False)
+    shadow.stop(within=0.5)
+
+
+@pytest.mark.slow
+def test_answers_do_not_wait_for_the_shadow_and_are_joined_with_its_own(fresh: Workspace) -> None:
+    first, second = two(fresh)
+    expected = scores(fresh, first, second)
+    store = PredictionRepository(fresh.database)
+    with running(fresh, traffic=Declared({"ad_score": TrafficPlan(first, shadow=second)}), shadow=True) as api:
+        answered = [api.post("/v1/ad-score", {"creative": CREATIVE}).json() for _ in range(5)]
+        assert {body["model"]["version"] for body in answered} == {first.version}
+        eventually(lambda: store.count(role="shadow") == 5, within=60)
+        _killed(api)
+        api.post("/v1/ad-score", {"creative": CREATIVE})
+        api.post("/v1/ad-score", {"creative": CREATIVE})
+        eventually(lambda: store.count(role="shadow") >= 6, within=60)
+    found = store.predictions("ad_score")
+    for role, version in (("champion", first), ("shadow", second)):
+        own = found.filter(pl.col("role") == role)
+        assert set(own["model_sha256"]) == {version.model_sha256}
+        for value in own["value"]:
+            assert value == pytest.approx(expected[version.model_sha256], abs=1e-9)
+    for body in answered:
+        pair = found.filter(pl.col("prediction_id") == body["result"]["prediction_id"])
+        assert sorted(pair["role"]) == ["champion", "shadow"]
+
+
+def _killed(api: Running) -> None:
+    process = api.server.shadow._process
+    os.kill(process.pid, signal.SIGKILL)
+    process.wait()
+
+
+def test_with_a_hanging_shadow_answers_come_as_ever_and_the_server_ends(ws: Workspace) -> None:
+    first, second = two(ws)
+    with running(ws, traffic=Declared({"ad_score": TrafficPlan(first, shadow=second)}), shadow=True, shadow_queue=1) as api:
+        api.server.shadow._command = SLEEPER
+        api.server.shadow.stop = lambda: Shadow.stop(api.server.shadow, within=0.5)
+        large = CREATIVE | {"description": "x" * 1000}
+        for _ in range(60):
+            assert api.post("/v1/ad-score/batch", {"creatives": [large] * 4}).status_code == 200
+        text = api.client.get("/metrics").text
+    asked = [line for line in text.splitlines() if line.startswith("within_shadow_total")]
+    assert any('event="dropped"' in line for line in asked), asked

@@ -1,0 +1,90 @@
+"""What the lake knows of one account: the features and series that the daily job would compute for it."""
+
+from __future__ import annotations
+
+import threading
+from collections import OrderedDict
+from datetime import date
+from typing import TYPE_CHECKING, Any
+
+from within_pipelines.exceptions import SampleError
+from within_pipelines.lake import knowledge_time
+from within_pipelines.pipeline import Pin, Workspace, account_rows, series_rows
+from within_pipelines.pipeline.tables import maturity
+
+if TYPE_CHECKING:
+    from within_pipelines.lake import MaturityCurve
+
+_KEPT = 512
+
+
+class UnknownAccountError(LookupError):
+    """The lake holds nothing about the account up to that day."""
+
+
+class LakeAccounts:
+    """Reads the lake for one account at a time, by the functions of the daily job, and remembers what it read until something new has
+    been ingested. Not for the thread that answers requests: a read takes tenths of a second."""
+
+    def __init__(self, ws: Workspace) -> None:
+        self._ws = ws
+        self._lock = threading.Lock()
+        self._pin: Pin | None = None
+        self._curve: MaturityCurve | None = None
+        self._last: date | None = None
+        self._kept: OrderedDict[tuple[str, str, str, date], Any] = OrderedDict()
+
+    def features(self, platform: str, account_id: str, day: date | None) -> dict[str, Any]:
+        """The account's feature row at the end of `day` (default: the newest day), with what was known at noon UTC of the next.
+
+        Raises `UnknownAccountError` when there are no facts of it."""
+        with self._lock:
+            pin, curve, origin = self._state(day)
+            key = ("features", platform, account_id, origin)
+            if key not in self._kept:
+                rows = account_rows(
+                    self._ws, pin, origin, knowledge_time(origin), accounts=[(platform, account_id)], campaigns=False, curve=curve
+                )
+                if rows.is_empty():
+                    raise UnknownAccountError
+                self._remember(key, _json_row(rows.to_dicts()[0]))
+            found: dict[str, Any] = self._kept[key]
+            return found
+
+    def series(self, platform: str, account_id: str, day: date | None) -> list[dict[str, Any]]:
+        """The account's daily metrics up to `day`, as the detector reads them.
+
+        Raises `UnknownAccountError` when there are no facts of it."""
+        with self._lock:
+            pin, curve, end = self._state(day)
+            key = ("series", platform, account_id, end)
+            if key not in self._kept:
+                rows = series_rows(self._ws, pin, end, knowledge_time(end), accounts=[(platform, account_id)], curve=curve)
+                if rows.is_empty():
+                    raise UnknownAccountError
+                self._remember(key, [_json_row(row) for row in rows.to_dicts()])
+            found: list[dict[str, Any]] = self._kept[key]
+            return found
+
+    def _state(self, day: date | None) -> tuple[Pin, MaturityCurve, date]:
+        if self._pin is None or self._pin.commit_seq != self._ws.lake.watermark():
+            try:
+                pin = self._ws.pin()
+            except SampleError:
+                raise UnknownAccountError from None
+            self._pin, self._curve, self._last = pin, maturity(self._ws, pin), self._ws.lake.last_event_date(pin.commit_seq)
+            self._kept.clear()
+        assert self._curve is not None
+        assert self._last is not None
+        if day is not None and day > self._last:
+            raise UnknownAccountError
+        return self._pin, self._curve, self._last if day is None else day
+
+    def _remember(self, key: tuple[str, str, str, date], value: Any) -> None:
+        self._kept[key] = value
+        if len(self._kept) > _KEPT:
+            self._kept.popitem(last=False)
+
+
+def _json_row(row: dict[str, Any]) -> dict[str, Any]:
+    return {name: value.isoformat() if isinstance(value, date) else value for name, value in row.items()}
