@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from enum import StrEnum
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
@@ -12,18 +13,26 @@ from within_pipelines.exceptions import SampleError
 Floats = NDArray[np.float64]
 
 
+class Role(StrEnum):
+    """What a gap does: `REQUIRED` must be shown to be small, `REFUTABLE` stops a model only when shown to be large, `WATCHED` warns."""
+
+    REQUIRED = "required"
+    REFUTABLE = "refutable"
+    WATCHED = "watched"
+
+
 @dataclass(frozen=True, slots=True)
 class Measure:
     """One number per group: sum of `numerator` over sum of `denominator` (0 where a row does not count).
 
-    `threshold` is the largest gap between groups that is accepted, in units of the ratio. `gates` says whether a gap stops a model or is
-    only shown. A group with fewer than `minimum_rows` counting rows (positives, for true positive rates) is too small to judge."""
+    `threshold` is the largest gap between groups that is accepted, in units of the ratio. A group with fewer than `minimum_rows` counting
+    rows (positives, for true positive rates) is too small to judge."""
 
     name: str
     numerator: Floats
     denominator: Floats
     threshold: float
-    gates: bool = True
+    role: Role = Role.REQUIRED
     minimum_rows: int = 20
 
     def __post_init__(self) -> None:
@@ -32,20 +41,20 @@ class Measure:
             raise SampleError(f"{self.name}: shapes {above.shape} and {below.shape}; give one number of each per row, at least one row.")
         if bad := int(np.sum(~np.isfinite(above)) + np.sum(~np.isfinite(below))):
             raise SampleError(f"{self.name}: {bad} values are not finite; a model that gives no score to a group is no fairer for it.")
-        if below.min() < 0 or not self.threshold > 0:
-            raise SampleError(f"{self.name}: weights must not be negative and threshold ({self.threshold}) must be above 0.")
+        if not self.threshold > 0:
+            raise SampleError(f"{self.name}: threshold is {self.threshold}; give the largest gap that is accepted, above 0.")
         object.__setattr__(self, "numerator", above)
         object.__setattr__(self, "denominator", below)
 
 
-def mean_measure(name: str, values: ArrayLike, *, threshold: float, gates: bool = True, minimum_rows: int = 20) -> Measure:
+def mean_measure(name: str, values: ArrayLike, *, threshold: float, role: Role = Role.REQUIRED, minimum_rows: int = 20) -> Measure:
     """The mean of `values` per group: score gap, calibration gap (predicted - actual), pairwise accuracy (0, 0.5, 1), exposure.
 
     >>> mean_measure("score", [1.0, 3.0], threshold=1).numerator.tolist()
     [1.0, 3.0]
     """
     y = np.asarray(values, dtype=np.float64)
-    return Measure(name, y, np.ones_like(y), threshold, gates, minimum_rows)
+    return Measure(name, y, np.ones_like(y), threshold, role, minimum_rows)
 
 
 def classification_measures(
@@ -53,11 +62,11 @@ def classification_measures(
     selected: ArrayLike,
     *,
     thresholds: dict[str, float] | float = 0.1,
-    gating: tuple[str, ...] = ("true_positive_rate", "false_positive_rate"),
+    required: tuple[str, ...] = ("true_positive_rate", "false_positive_rate"),
     minimum_rows: int = 20,
 ) -> list[Measure]:
     """Selection rate (demographic parity), true and false positive rate (equal opportunity; both: equalised odds), precision (predictive
-    parity) of 0/1 decisions against 0/1 outcomes. `gating` names those that stop a model; the others are shown.
+    parity) of 0/1 decisions against 0/1 outcomes. `required` names those that stop a model; the others are watched.
 
     Not all can be equal when base rates differ (Kleinberg et al., 2017; Chouldechova, 2017), so the caller says which one decides.
 
@@ -79,4 +88,7 @@ def classification_measures(
         "precision": (d * y, d),
     }
     limit = {name: thresholds if isinstance(thresholds, float | int) else thresholds.get(name, 0.1) for name in parts}
-    return [Measure(name, above, below, limit[name], name in gating, minimum_rows) for name, (above, below) in parts.items()]
+    return [
+        Measure(name, above, below, limit[name], Role.REQUIRED if name in required else Role.WATCHED, minimum_rows)
+        for name, (above, below) in parts.items()
+    ]
