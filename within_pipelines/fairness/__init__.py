@@ -6,22 +6,28 @@ sample in which a gap of the threshold's size could hide is insufficient evidenc
 from within_pipelines.fairness.audit import audit_fairness, intersection, pooled
 from within_pipelines.fairness.audit_result import FairnessAudit, GapRow
 from within_pipelines.fairness.delivery import delivery_parity
+from within_pipelines.fairness.flip import ATTRIBUTES, FlipEffect, declared, flip_effect, flipped
 from within_pipelines.fairness.gap_change import gap_change
 from within_pipelines.fairness.group_gap import GroupGap, group_gap
 from within_pipelines.fairness.measures import Measure, Role, classification_measures, mean_measure
 from within_pipelines.fairness.metrics import demographic_parity_difference, demographic_parity_ratio, group_means
 
 __all__ = [
+    "ATTRIBUTES",
     "FairnessAudit",
+    "FlipEffect",
     "GapRow",
     "GroupGap",
     "Measure",
     "Role",
     "audit_fairness",
     "classification_measures",
+    "declared",
     "delivery_parity",
     "demographic_parity_difference",
     "demographic_parity_ratio",
+    "flip_effect",
+    "flipped",
     "gap_change",
     "group_gap",
     "group_means",

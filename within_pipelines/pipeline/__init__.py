@@ -4,7 +4,9 @@ Plain functions on an open `Workspace`. Dagster, the command line and a bare Pyt
 what the code does."""
 
 from within_pipelines.pipeline.alerting import close_alert, open_alert
-from within_pipelines.pipeline.audits import audit_fairness, audit_robustness
+from within_pipelines.pipeline.audits import audit_robustness
+from within_pipelines.pipeline.fairness_audit import FairnessReport, fairness_verdict, newest_fairness, report_fairness
+from within_pipelines.pipeline.fairness_page import write_fairness_page
 from within_pipelines.pipeline.landing import check_quality, ingest_landing, ingest_path, landing_is_empty, provide_exports
 from within_pipelines.pipeline.release import (
     Judged,
@@ -47,6 +49,7 @@ from within_pipelines.pipeline.workspace import Pin, Workspace
 __all__ = [
     "KINDS",
     "MODELS",
+    "FairnessReport",
     "Judged",
     "Pin",
     "Released",
@@ -55,7 +58,6 @@ __all__ = [
     "Tidied",
     "Trained",
     "Workspace",
-    "audit_fairness",
     "audit_robustness",
     "build_account_features",
     "build_creative_features",
@@ -67,6 +69,7 @@ __all__ = [
     "close_alert",
     "code_version",
     "evaluate",
+    "fairness_verdict",
     "false_alarm_verdict",
     "feature_table",
     "find_anomalies",
@@ -78,10 +81,12 @@ __all__ = [
     "judge",
     "landing_is_empty",
     "load_version",
+    "newest_fairness",
     "open_alert",
     "performance_verdict",
     "provide_exports",
     "release",
+    "report_fairness",
     "score_accounts",
     "score_ads",
     "score_day",
@@ -92,4 +97,5 @@ __all__ = [
     "training_run",
     "training_set",
     "validate_golden_sets",
+    "write_fairness_page",
 ]

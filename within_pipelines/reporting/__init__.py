@@ -3,6 +3,7 @@
 Evaluations, verdicts and runs become tables, plots, Markdown and a model card. Nothing here computes a statistic, decides anything or reads
 a clock; rich and matplotlib load inside the functions that use them."""
 
+from within_pipelines.reporting.fairness import fairness_html, frontier_plot, gap_plot
 from within_pipelines.reporting.landed import print_ingest
 from within_pipelines.reporting.model_card import model_card
 from within_pipelines.reporting.plots import evaluation_plots, learning_curve, series_plot
@@ -18,7 +19,10 @@ __all__ = [
     "counting",
     "evaluation_plots",
     "evaluation_table",
+    "fairness_html",
     "frame_markdown",
+    "frontier_plot",
+    "gap_plot",
     "interval_text",
     "learning_curve",
     "markdown_escaped",
