@@ -10,7 +10,20 @@ from within_pipelines.fairness.flip import ATTRIBUTES, FlipEffect, declared, fli
 from within_pipelines.fairness.gap_change import gap_change
 from within_pipelines.fairness.group_gap import GroupGap, group_gap
 from within_pipelines.fairness.measures import Measure, Role, classification_measures, mean_measure
-from within_pipelines.fairness.metrics import demographic_parity_difference, demographic_parity_ratio, group_means
+from within_pipelines.fairness.metrics import (
+    calibration_gap,
+    consistency,
+    demographic_parity_difference,
+    demographic_parity_ratio,
+    equal_opportunity_difference,
+    equal_opportunity_ratio,
+    equalized_odds_difference,
+    equalized_odds_ratio,
+    exposure_parity,
+    group_means,
+    predictive_parity_difference,
+    score_gap,
+)
 
 __all__ = [
     "ATTRIBUTES",
@@ -21,11 +34,18 @@ __all__ = [
     "Measure",
     "Role",
     "audit_fairness",
+    "calibration_gap",
     "classification_measures",
+    "consistency",
     "declared",
     "delivery_parity",
     "demographic_parity_difference",
     "demographic_parity_ratio",
+    "equal_opportunity_difference",
+    "equal_opportunity_ratio",
+    "equalized_odds_difference",
+    "equalized_odds_ratio",
+    "exposure_parity",
     "flip_effect",
     "flipped",
     "gap_change",
@@ -34,4 +54,6 @@ __all__ = [
     "intersection",
     "mean_measure",
     "pooled",
+    "predictive_parity_difference",
+    "score_gap",
 ]
