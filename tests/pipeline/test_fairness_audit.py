@@ -77,7 +77,7 @@ def test_tiers_halve_the_accounts() -> None:
 
 def test_a_report_survives_being_kept() -> None:
     report = FairnessReport("m", 1, "k", gate_verdict(FAIR, BLIND, first=True, changes={}), FAIR.to_frame(), FAIR.groups(),
-                            dict(BLIND.effects), ("note",), 1.5)  # fmt: skip
+                            dict(BLIND.effects), pl.DataFrame({"kind": ["label"]}), ("note",), 1.5)  # fmt: skip
     back = FairnessReport.from_dict(report.to_dict())
     assert back.cached
     assert replace(back, cached=False).to_dict() == report.to_dict()

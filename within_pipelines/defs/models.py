@@ -121,6 +121,7 @@ def model_assets(model: str, *, feature_table: str, learns: str, kinds: set[str]
                 "notes": dg.MetadataValue.md("\n".join(f"- {note}" for note in report.notes)),
                 "gaps": frame_table(report.gaps),
                 "groups": frame_table(report.groups, most=100),
+                "training_data": frame_table(report.bias),
                 "verdicts": frame_table(verdict_table([own.verdict for own in reports])),
                 "page": dg.MetadataValue.path(str(pages[0])),
                 "cpu_seconds": report.cpu_seconds,

@@ -5,6 +5,7 @@ sample in which a gap of the threshold's size could hide is insufficient evidenc
 
 from within_pipelines.fairness.audit import audit_fairness, intersection, pooled
 from within_pipelines.fairness.audit_result import FairnessAudit, GapRow
+from within_pipelines.fairness.bias import BiasFinding, BiasReport, detect_bias, proxy_strength
 from within_pipelines.fairness.delivery import delivery_parity
 from within_pipelines.fairness.flip import ATTRIBUTES, FlipEffect, declared, flip_effect, flipped
 from within_pipelines.fairness.gap_change import gap_change
@@ -27,6 +28,8 @@ from within_pipelines.fairness.metrics import (
 
 __all__ = [
     "ATTRIBUTES",
+    "BiasFinding",
+    "BiasReport",
     "FairnessAudit",
     "FlipEffect",
     "GapRow",
@@ -41,6 +44,7 @@ __all__ = [
     "delivery_parity",
     "demographic_parity_difference",
     "demographic_parity_ratio",
+    "detect_bias",
     "equal_opportunity_difference",
     "equal_opportunity_ratio",
     "equalized_odds_difference",
@@ -55,5 +59,6 @@ __all__ = [
     "mean_measure",
     "pooled",
     "predictive_parity_difference",
+    "proxy_strength",
     "score_gap",
 ]

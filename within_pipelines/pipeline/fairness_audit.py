@@ -25,7 +25,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from within_pipelines.exceptions import ArtifactError, SampleError
-from within_pipelines.pipeline.tables import fingerprint_of
+from within_pipelines.pipeline.tables import fingerprint_of, training_set
 from within_pipelines.pipeline.training import KINDS, held_back_rows, load_version, trained_version
 from within_pipelines.pipeline.workspace import Pin, Workspace
 from within_pipelines.stats import Estimate, Status, Verdict
@@ -78,6 +78,7 @@ class FairnessReport:
     gaps: pl.DataFrame
     groups: pl.DataFrame
     flip: Mapping[str, Estimate]
+    bias: pl.DataFrame
     notes: tuple[str, ...]
     cpu_seconds: float
     cached: bool = False
@@ -87,7 +88,8 @@ class FairnessReport:
         verdict = self.verdict
         return {
             "model": self.model, "version": self.version, "kind": self.kind, "cpu_seconds": self.cpu_seconds, "notes": list(self.notes),
-            "gaps": self.gaps.to_dicts(), "groups": self.groups.to_dicts(), "flip": {k: v.to_dict() for k, v in self.flip.items()},
+            "gaps": self.gaps.to_dicts(), "groups": self.groups.to_dicts(), "bias": self.bias.to_dicts(),
+            "flip": {k: v.to_dict() for k, v in self.flip.items()},
             "verdict": {
                 "status": verdict.status.value, "estimate": None if verdict.estimate is None else verdict.estimate.to_dict(),
                 "threshold": verdict.threshold, "sample_sizes": dict(verdict.sample_sizes), "reason": verdict.reason,
@@ -103,11 +105,11 @@ class FairnessReport:
         v = values["verdict"]
         estimate = None if v["estimate"] is None else Estimate(**v["estimate"])
         verdict = Verdict("fairness", Status(v["status"]), estimate, v["threshold"], v["sample_sizes"], v["reason"], evidence=v["evidence"])
-        tables = {name: pl.DataFrame(values[name], infer_schema_length=None) for name in ("gaps", "groups")}
+        tables = {name: pl.DataFrame(values[name], infer_schema_length=None) for name in ("gaps", "groups", "bias")}
         flip = {name: Estimate(**numbers) for name, numbers in values["flip"].items()}
         return cls(
-            values["model"], values["version"], values["kind"], verdict, tables["gaps"], tables["groups"], flip, tuple(values["notes"]),
-            values["cpu_seconds"], cached=True,
+            values["model"], values["version"], values["kind"], verdict, tables["gaps"], tables["groups"], flip, tables["bias"],
+            tuple(values["notes"]), values["cpu_seconds"], cached=True,
         )  # fmt: skip
 
 
@@ -338,6 +340,11 @@ def report_fairness(ws: Workspace, pin: Pin, version: ModelVersion, *, progress:
         return FairnessReport.from_dict(json.loads(path.read_text()))
     say(f"{version.model} v{version.version}: comparing groups")
     report = _audited(ws, version, champion, held_back_rows(ws, pin, version.model), say)
+    if version.kind == KINDS[version.model][0]:
+        say(f"{version.model} v{version.version}: looking for bias in what it was trained on")
+        started = time.process_time()
+        bias = training_bias(training_set(ws, pin, version.model), version.model, seed=ws.settings.seed)
+        report = replace(report, bias=bias, cpu_seconds=round(report.cpu_seconds + time.process_time() - started, 2))
     write_text(path, json.dumps(report.to_dict(), sort_keys=True, indent=1))
     return report
 
@@ -362,7 +369,8 @@ def _audited(
         ]
     except SampleError as error:
         verdict = Verdict("fairness", Status.INSUFFICIENT, None, None, {}, str(error))
-        return FairnessReport(version.model, version.version, version.kind, verdict, pl.DataFrame(), pl.DataFrame(), {}, (), 0.0)
+        none = pl.DataFrame()
+        return FairnessReport(version.model, version.version, version.kind, verdict, none, none, {}, none, (), 0.0)
     audit = FairnessAudit(tuple(row for own in audits for row in own.rows))
     changes: dict[str, tuple[Estimate, float]] = {}
     notes: list[str] = []
@@ -375,8 +383,48 @@ def _audited(
     verdict = gate_verdict(audit, flip, first=champion is None, changes=changes)
     return FairnessReport(
         version.model, version.version, version.kind, verdict, audit.to_frame(), audit.groups(), dict(flip.effects),
-        (flip.reason, *notes, *audit.warnings), round(time.process_time() - started, 2),
+        pl.DataFrame(), (flip.reason, *notes, *audit.warnings), round(time.process_time() - started, 2),
     )  # fmt: skip
+
+
+def training_bias(rows: pl.DataFrame, model: str, *, seed: int) -> pl.DataFrame:
+    """Label, missingness and proxy bias of a training set; empty for `anomaly`, which learns no labels, and where too little is there.
+
+    For `ad_score` the label is the log-odds of a click less the account's mean, because accounts differ for other reasons than audiences;
+    features are those that know the past of the ad's group. For `account_health` it is whether efficiency dropped."""
+    import polars as pl
+
+    from within_pipelines.fairness import ATTRIBUTES, declared, detect_bias
+
+    if model == "anomaly" or rows.is_empty():
+        return pl.DataFrame()
+    account = _account(rows)
+    if model == "ad_score":
+        odds = ((pl.col("clicks") + 0.5) / (pl.col("impressions") - pl.col("clicks") + 0.5)).log()
+        table = rows.with_columns(label=odds - odds.mean().over("platform", "account_id"))
+        segments = rows["audience_segment"].to_list() if "audience_segment" in rows.columns else [None] * rows.height
+        groups = {name: np.array([declared(s, name) for s in segments], dtype=str) for name in ATTRIBUTES}
+        wanted: tuple[str, ...] = (
+            "group_ctr_before", "campaign_ctr_before", "account_ctr_before", "sibling_log_ctr_ratio", "impressions",
+            "headline_characters", "headline_people_words", "headline_urgency_words",
+        )  # fmt: skip
+    else:
+        table = rows.filter(pl.col("degraded").is_not_null()).with_columns(label=pl.col("degraded").cast(pl.Float64))
+        account = _account(table)
+        groups = {
+            "account size": _tiers(account, table["clicks_28"].cast(pl.Float64).fill_null(0).to_numpy()),
+            "platform": table["platform"].to_numpy().astype(str),
+        }
+        wanted = ("log_efficiency_7", "log_ctr_7", "log_cpc_7", "history_share", "volatility_efficiency_28")
+    features = [name for name in wanted if name in table.columns]
+    try:
+        report = detect_bias(
+            table, groups, clusters=account, rng=np.random.default_rng([seed, 42]), label="label", features=features,
+            minimum_units=MINIMUM_UNITS, intersections=model == "ad_score",
+        )  # fmt: skip
+    except SampleError:
+        return pl.DataFrame()
+    return report.to_frame()
 
 
 def fairness_verdict(ws: Workspace, pin: Pin, version: ModelVersion) -> Verdict:
