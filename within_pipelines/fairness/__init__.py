@@ -6,6 +6,7 @@ sample in which a gap of the threshold's size could hide is insufficient evidenc
 from within_pipelines.fairness.audit import audit_fairness, intersection, pooled
 from within_pipelines.fairness.audit_result import FairnessAudit, GapRow
 from within_pipelines.fairness.bias import BiasFinding, BiasReport, detect_bias, proxy_strength
+from within_pipelines.fairness.decorrelation import Decorrelation
 from within_pipelines.fairness.delivery import delivery_parity
 from within_pipelines.fairness.flip import ATTRIBUTES, FlipEffect, declared, flip_effect, flipped
 from within_pipelines.fairness.gap_change import gap_change
@@ -25,15 +26,23 @@ from within_pipelines.fairness.metrics import (
     predictive_parity_difference,
     score_gap,
 )
+from within_pipelines.fairness.penalty import FairLogistic, GapPenalty, fair_xgboost_objective
+from within_pipelines.fairness.reweighing import reweighing_weights
+from within_pipelines.fairness.thresholds import LEGAL_CAVEAT, GroupThresholds
 
 __all__ = [
     "ATTRIBUTES",
+    "LEGAL_CAVEAT",
     "BiasFinding",
     "BiasReport",
+    "Decorrelation",
+    "FairLogistic",
     "FairnessAudit",
     "FlipEffect",
+    "GapPenalty",
     "GapRow",
     "GroupGap",
+    "GroupThresholds",
     "Measure",
     "Role",
     "audit_fairness",
@@ -50,6 +59,7 @@ __all__ = [
     "equalized_odds_difference",
     "equalized_odds_ratio",
     "exposure_parity",
+    "fair_xgboost_objective",
     "flip_effect",
     "flipped",
     "gap_change",
@@ -60,5 +70,6 @@ __all__ = [
     "pooled",
     "predictive_parity_difference",
     "proxy_strength",
+    "reweighing_weights",
     "score_gap",
 ]
