@@ -3,9 +3,12 @@
 A gap between groups counts against a model only when it is larger than the threshold *and* larger than what shuffled groups give; a
 sample in which a gap of the threshold's size could hide is insufficient evidence, never a pass."""
 
+from within_pipelines.fairness.adversarial import AdversarialClassifier
 from within_pipelines.fairness.audit import audit_fairness, intersection, pooled
 from within_pipelines.fairness.audit_result import FairnessAudit, GapRow
 from within_pipelines.fairness.bias import BiasFinding, BiasReport, detect_bias, proxy_strength
+from within_pipelines.fairness.budget import DeliveryPlan, fair_budget
+from within_pipelines.fairness.counterfactual import Categorical, Counterfactual, CounterfactualQuality, CounterfactualSearch, Numeric
 from within_pipelines.fairness.decorrelation import Decorrelation
 from within_pipelines.fairness.delivery import delivery_parity
 from within_pipelines.fairness.flip import ATTRIBUTES, FlipEffect, declared, flip_effect, flipped
@@ -27,15 +30,22 @@ from within_pipelines.fairness.metrics import (
     score_gap,
 )
 from within_pipelines.fairness.penalty import FairLogistic, GapPenalty, fair_xgboost_objective
+from within_pipelines.fairness.proxy_world import ProxyWorld
 from within_pipelines.fairness.reweighing import reweighing_weights
 from within_pipelines.fairness.thresholds import LEGAL_CAVEAT, GroupThresholds
 
 __all__ = [
     "ATTRIBUTES",
     "LEGAL_CAVEAT",
+    "AdversarialClassifier",
     "BiasFinding",
     "BiasReport",
+    "Categorical",
+    "Counterfactual",
+    "CounterfactualQuality",
+    "CounterfactualSearch",
     "Decorrelation",
+    "DeliveryPlan",
     "FairLogistic",
     "FairnessAudit",
     "FlipEffect",
@@ -44,6 +54,8 @@ __all__ = [
     "GroupGap",
     "GroupThresholds",
     "Measure",
+    "Numeric",
+    "ProxyWorld",
     "Role",
     "audit_fairness",
     "calibration_gap",
@@ -59,6 +71,7 @@ __all__ = [
     "equalized_odds_difference",
     "equalized_odds_ratio",
     "exposure_parity",
+    "fair_budget",
     "fair_xgboost_objective",
     "flip_effect",
     "flipped",
