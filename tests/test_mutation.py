@@ -20,6 +20,7 @@ import pytest
 from tests.monitoring.laws import DESCRIBERS, DETECTORS
 from within_pipelines import fairness, monitoring, robustness, stats, validation
 from within_pipelines.monitoring import DriftState
+from within_pipelines.pipeline.fairness_audit import gate_verdict
 from within_pipelines.stats import Estimate, Status, Verdict
 
 GOLDEN = Path(__file__).resolve().parent.parent / "data" / "golden"
@@ -251,6 +252,133 @@ def law_fairness(audit) -> None:
             is Status.FAILED
         )
     assert wrong <= 6
+
+
+def law_fairness_audit(audit) -> None:
+    rng = np.random.default_rng(19)
+    group = np.repeat(["f", "m"], 200)
+
+    def judged(scores, threshold=1.0, role=fairness.Role.REQUIRED, clusters=range(400), labels=group) -> Status:
+        measure = fairness.mean_measure("score", scores, threshold=threshold, role=role)
+        options = {"clusters": clusters, "rng": rng, "n_permutations": 199, "n_resamples": 100}
+        return status_of(audit([measure], {"gender": labels}, **options))
+
+    assert judged(rng.normal(size=400) + 3 * (group == "m")) is Status.FAILED
+    assert judged(rng.normal(size=400)) is Status.PASSED
+    assert judged(rng.normal(0, 80, 400)) is Status.INSUFFICIENT
+    assert judged(rng.normal(size=400) + 3 * (group == "m"), role=fairness.Role.WATCHED) is not Status.FAILED
+    # Accounts' luck is not the attribute's doing, and looking five times is not finding.
+    accounts = np.repeat(np.arange(40), 10)
+    wrong = 0
+    for _ in range(25):
+        scores = rng.normal(size=40)[accounts]
+        labels = np.array(["f", "m"])[rng.permutation(40) % 2][accounts]
+        wrong += judged(scores, threshold=0.001, clusters=accounts, labels=labels) is Status.FAILED
+    assert wrong <= 5
+    looked, half = 0, group[::2]
+    for _ in range(15):
+        measures = [fairness.mean_measure(str(i), rng.normal(size=200), threshold=0.001) for i in range(6)]
+        found = audit(measures, {"g": half}, clusters=range(200), rng=rng, n_permutations=199, n_resamples=100)
+        looked += status_of(found) is Status.FAILED
+    assert looked <= 4
+
+
+def law_flip(effect) -> None:
+    rows = pl.DataFrame({"g": ["women", "men"] * 20, "x": range(40)})
+    swap = lambda t: t.with_columns(pl.col("g").replace({"women": "men", "men": "women"}))
+    options = {"clusters": range(40), "limit": 0.05, "rng": np.random.default_rng(1)}
+    assert effect(lambda t: (t["g"] == "men").cast(pl.Float64), rows, {"g": swap}, **options).status is Status.FAILED
+    assert effect(lambda t: t["x"].to_numpy() / 40, rows, {"g": swap}, **options).status is Status.PASSED
+
+
+def law_gap_change(change) -> None:
+    rng = np.random.default_rng(20)
+    group, rows = np.repeat(["a", "b"], 200), range(400)
+    old = rng.normal(size=400) + 2.0 * (group == "a")
+    measure = lambda values: fairness.mean_measure("s", values, threshold=1.0)
+    wider = change(measure(old + 1.0 * (group == "a")), measure(old), group, clusters=rows, rng=rng)
+    same = change(measure(old), measure(old), group, clusters=rows, rng=rng)
+    assert wider.low > 0.5
+    assert same.low == same.high == 0.0
+
+
+def law_bias(detect) -> None:
+    rng = np.random.default_rng(21)
+    group = rng.choice(["a", "b"], 300)
+    fair, unfair = rng.normal(size=300), rng.normal(size=300) + 1.5 * (group == "a")
+    for values, expected in ((fair, []), (unfair, ["label"])):
+        found = detect(pl.DataFrame({"y": values}), {"g": group}, clusters=range(300), rng=rng, label="y", n_resamples=100)
+        assert [f.kind for f in found.biased] == expected
+    luck = 0
+    for _ in range(20):
+        account = np.repeat(np.arange(20), 15)
+        labels = np.array(["a", "b"])[rng.permutation(20) % 2][account]
+        table = pl.DataFrame({"y": rng.normal(size=20)[account]})
+        luck += bool(detect(table, {"g": labels}, clusters=account, rng=rng, label="y", n_permutations=99, n_resamples=100).biased)
+    assert luck <= 4
+
+
+def law_fairness_gate(gate) -> None:
+    rng = np.random.default_rng(22)
+    group = np.repeat(["a", "b"], 200)
+
+    def audit(gap: float) -> fairness.FairnessAudit:
+        scores = rng.normal(size=400) + gap * (group == "a")
+        return fairness.audit_fairness([fairness.mean_measure("s", scores, threshold=1.0)], {"g": group}, clusters=range(400), rng=rng)
+
+    # Equal in both groups, and far too noisy to tell.
+    vague = fairness.mean_measure("s", np.tile(rng.normal(0, 60, 200), 2), threshold=1.0)
+    young = fairness.audit_fairness([vague], {"g": group}, clusters=range(400), rng=rng)
+    blind = fairness.FlipEffect({"g": Estimate(0.0, 0.0, 0.0, 40)}, 0.05)
+    direct = fairness.FlipEffect({"g": Estimate(0.3, 0.2, 0.4, 40)}, 0.05)
+    same, worse = {"s": (Estimate(0.0, -0.1, 0.1, 40), 1.0)}, {"s": (Estimate(0.9, 0.2, 1.6, 40), 1.0)}
+    for audited, flip, first, changes, status in [
+        (audit(0.0), blind, False, {}, Status.PASSED),
+        (audit(3.0), blind, True, same, Status.FAILED),
+        (audit(0.0), direct, True, same, Status.FAILED),
+        (young, blind, False, worse, Status.INSUFFICIENT),
+        (young, blind, False, same, Status.PASSED),
+        (young, blind, True, {}, Status.PASSED),
+    ]:
+        assert status_of(gate(audited, flip, first=first, changes=changes)) is status
+
+
+def law_conditional_difference(difference) -> None:
+    assert difference([1, 1, 0, 0], [1, 0, 1, 1], ["a", "b", "a", "b"]) == 1.0
+    assert difference([1, 1, 0, 0], [1, 1, 0, 0], ["a", "b", "a", "b"]) == 0.0
+
+
+def law_precision_difference(difference) -> None:
+    assert difference([1, 0, 1, 1], [1, 1, 1, 1], ["a", "a", "b", "b"]) == 0.5
+    assert difference([1, 1], [1, 1], ["a", "b"]) == 0.0
+
+
+def law_calibration_gap(difference) -> None:
+    assert difference([1.0, 0.0], [0.5, 0.5], ["a", "b"]) == 1.0
+    assert difference([1.0, 0.0], [1.0, 0.0], ["a", "b"]) == 0.0
+
+
+def law_score_gap(difference) -> None:
+    assert difference([1.0, 3.0], ["a", "b"]) == 2.0
+    assert difference([1.0, 1.0], ["a", "b"]) == 0.0
+
+
+def law_consistency(measure) -> None:
+    x = [[0.0], [0.1], [9.0], [9.1]]
+    assert measure(x, [0.2, 0.2, 0.9, 0.9], neighbours=1) == 1.0
+    assert measure(x, [0.0, 1.0, 0.0, 1.0], neighbours=1) == 0.0
+
+
+def law_exposure(parity) -> None:
+    assert parity([3, 1], ["a", "b"]) == {"a": 1.5, "b": 0.5}
+    assert parity([1, 1], ["a", "b"]) == {"a": 1.0, "b": 1.0}
+
+
+def law_proxy(strength) -> None:
+    rng = np.random.default_rng(23)
+    group = np.repeat(["a", "b"], 100)
+    assert strength((group == "a")[:, None].astype(float), group, clusters=range(200)) > 0.95
+    assert abs(strength(rng.normal(size=(200, 1)), group, clusters=range(200))) < 0.3
 
 
 def law_delivery(audit) -> None:
@@ -568,6 +696,10 @@ def rows_as_clusters(values, labels, rng) -> Estimate:
     return stats.cluster_mean(values, np.arange(len(values)), rng=rng, n_resamples=200)
 
 
+def audit_of_rows(measures, groups, *, clusters, **options):
+    return fairness.audit_fairness(measures, groups, clusters=range(len(clusters)), **options)
+
+
 def idle_feed() -> list[robustness.Perturbation]:
     same = lambda rows, rng: robustness.Perturbed(rows, np.arange(len(rows)))
     return [robustness.Perturbation(name, robustness.Expectation.UNCHANGED, same) for name in ("row order", "duplicated rows")]
@@ -631,6 +763,25 @@ CASES: dict[str, tuple[Callable[..., None], Callable[..., Any], list[Callable[..
         fairness.group_gap,
         [lambda scores, groups, *, clusters=None, **options: fairness.group_gap(scores, groups, **options)],
     ),
+    "fairness_audit": (law_fairness_audit, fairness.audit_fairness, verdicts()),
+    "fairness audit without clusters": (law_fairness_audit, fairness.audit_fairness, [audit_of_rows]),
+    "fairness_gate": (law_fairness_gate, gate_verdict, verdicts()),
+    "flip_effect": (law_flip, fairness.flip_effect, [always(SimpleNamespace(status=status)) for status in Status]),
+    "gap_change": (law_gap_change, fairness.gap_change, [always(Estimate(0, 0, 0, n=9)), always(Estimate(1, 0.8, 1.2, n=9))]),
+    "detect_bias": (
+        law_bias,
+        fairness.detect_bias,
+        [always(SimpleNamespace(biased=found)) for found in ((), (SimpleNamespace(kind="label"),))]
+        + [lambda table, groups, *, clusters, **options: fairness.detect_bias(table, groups, clusters=range(len(clusters)), **options)],
+    ),
+    "equal_opportunity": (law_conditional_difference, fairness.equal_opportunity_difference, [always(0.0), always(1.0)]),
+    "equalized_odds": (law_conditional_difference, fairness.equalized_odds_difference, [always(0.0), always(1.0)]),
+    "predictive_parity": (law_precision_difference, fairness.predictive_parity_difference, [always(0.0), always(0.5)]),
+    "calibration_gap": (law_calibration_gap, fairness.calibration_gap, [always(0.0), always(1.0)]),
+    "score_gap": (law_score_gap, fairness.score_gap, [always(0.0), always(2.0)]),
+    "consistency": (law_consistency, fairness.consistency, [always(0.0), always(1.0)]),
+    "exposure_parity": (law_exposure, fairness.exposure_parity, [always({"a": 1.0, "b": 1.0})]),
+    "proxy_strength": (law_proxy, fairness.proxy_strength, [always(0.0), always(1.0)]),
     "delivery": (law_delivery, fairness.delivery_parity, verdicts()),
     "demographic_parity_difference": (law_parity_difference, fairness.demographic_parity_difference, [always(0.0), always(0.5)]),
     "robustness": (law_robustness, robustness.stability_report, verdicts()),
@@ -718,7 +869,9 @@ def test_every_gate_and_test_of_significance_has_a_law() -> None:
             "changed_set", "compare_cases", "load_golden", "load_golden_set", "logged", "next_state", "record_golden", "set_difference",
             "slice_results", "spread", "without_golden_groups", "write_golden_set",
         },
-        fairness: {"demographic_parity_ratio", "group_means"},
+        fairness: {"classification_measures", "declared", "demographic_parity_ratio", "equal_opportunity_ratio", "equalized_odds_ratio",
+                   "fair_budget", "fair_xgboost_objective", "flipped", "group_means", "intersection", "mean_measure", "pooled",
+                   "reweighing_weights"},
         robustness: {"ask", "duplicated_rows", "homoglyphs", "lower_case", "missing_column", "missing_values", "punctuation", "scaled_unit",
                      "shuffled_rows", "typos", "upper_case"},
     }  # fmt: skip

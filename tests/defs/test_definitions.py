@@ -33,7 +33,7 @@ NOUNS = {
     "ad_performance", "ad_creatives", "quarantine", "account_features", "creative_features", "metric_series", "ad_scores",
     "account_health", "anomalies", "golden_set_result", "monitor_report", "data_drift", "prediction_drift", "concept_drift",
     "feature_correlation", "estimated_performance",
-    *(f"{model}_{part}" for model in MODELS for part in ("training_set", "model", "evaluation", "registry_entry")),
+    *(f"{model}_{part}" for model in MODELS for part in ("training_set", "model", "evaluation", "fairness_report", "registry_entry")),
 }  # fmt: skip
 
 
@@ -64,6 +64,7 @@ def test_every_asset_has_owner_group_kinds_and_description() -> None:
 def test_every_model_and_the_facts_have_checks() -> None:
     checked = {key.asset_key.to_user_string() for key in defs.resolve_asset_graph().asset_check_keys}
     assert {f"{model}_evaluation" for model in MODELS} | {f"{model}_registry_entry" for model in MODELS} <= checked
+    assert {f"{model}_fairness_report" for model in MODELS} <= checked
     assert {"ad_performance", "creative_features", "account_features", "metric_series", "ad_scores", "golden_set_result"} <= checked
 
 

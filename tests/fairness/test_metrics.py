@@ -7,7 +7,20 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from within_pipelines.exceptions import SampleError
-from within_pipelines.fairness import demographic_parity_difference, demographic_parity_ratio, group_means
+from within_pipelines.fairness import (
+    calibration_gap,
+    consistency,
+    demographic_parity_difference,
+    demographic_parity_ratio,
+    equal_opportunity_difference,
+    equal_opportunity_ratio,
+    equalized_odds_difference,
+    equalized_odds_ratio,
+    exposure_parity,
+    group_means,
+    predictive_parity_difference,
+    score_gap,
+)
 
 rows = st.lists(st.tuples(st.integers(0, 1), st.sampled_from("abcd")), min_size=1, max_size=60)
 
@@ -27,6 +40,45 @@ def test_both_equal_fairlearns(drawn: list[tuple[int, str]]) -> None:
         assert ratio == pytest.approx(their_ratio(selected, selected, sensitive_features=groups), abs=1e-9)
 
 
+labelled = st.lists(st.tuples(st.integers(0, 1), st.integers(0, 1), st.sampled_from("abc")), min_size=1, max_size=60)
+
+
+@settings(max_examples=60, deadline=None)
+@given(labelled)
+@pytest.mark.filterwarnings("ignore")
+def test_conditional_rates_equal_fairlearns(drawn: list[tuple[int, int, str]]) -> None:
+    from fairlearn import metrics as theirs
+
+    y, d, g = [row[0] for row in drawn], [row[1] for row in drawn], [row[2] for row in drawn]
+    same = [
+        (equal_opportunity_difference, theirs.equal_opportunity_difference),
+        (equalized_odds_difference, theirs.equalized_odds_difference),
+    ]
+    for ours, reference in same:
+        assert ours(y, d, g) == pytest.approx(reference(y, d, sensitive_features=g), abs=1e-9)
+    ratio = theirs.equal_opportunity_ratio(y, d, sensitive_features=g)
+    assert equal_opportunity_ratio(y, d, g) == pytest.approx(1.0 if ratio != ratio else ratio, abs=1e-9)
+    odds = theirs.equalized_odds_ratio(y, d, sensitive_features=g)
+    if odds == odds:
+        assert equalized_odds_ratio(y, d, g) == pytest.approx(odds, abs=1e-9)
+    frame = theirs.MetricFrame(metrics=theirs.selection_rate, y_true=y, y_pred=d, sensitive_features=g)
+    assert demographic_parity_difference(d, g) == pytest.approx(frame.difference(), abs=1e-9)
+
+
+def test_precision_calibration_and_scores_by_hand() -> None:
+    assert predictive_parity_difference([1, 0, 1, 1, 0], [1, 1, 1, 0, 0], ["a", "a", "b", "b", "c"]) == 1.0
+    assert calibration_gap([1, 0, 0, 0], [0.5, 0.5, 0.3, 0.3], ["a", "a", "b", "b"]) == pytest.approx(0.3)
+    assert score_gap([1, 2, 9], ["a", "a", "b"]) == 7.5
+    assert exposure_parity([60, 40], ["a", "b"], merit=[60, 40]) == pytest.approx({"a": 1.0, "b": 1.0})
+
+
+def test_alike_rows_scored_apart_are_inconsistent() -> None:
+    x = [[0.0], [0.01], [0.02], [9.0], [9.01], [9.02]]
+    assert consistency(x, [0.1, 0.1, 0.1, 0.8, 0.8, 0.8], neighbours=2) == 1.0
+    assert consistency(x, [0.0, 1.0, 0.0, 1.0, 0.0, 1.0], neighbours=2) < 0.5
+    assert consistency([[1.0]] * 6, [1.0] * 6, neighbours=2) == 1.0
+
+
 def test_nobody_selected_is_parity() -> None:
     assert demographic_parity_ratio([0, 0], ["a", "b"]) == 1.0
     assert group_means([1.0, 3.0, 5.0], [1, 1, 2]) == {"1": 2.0, "2": 5.0}
@@ -37,5 +89,15 @@ def test_refusals() -> None:
         demographic_parity_difference([0.5, 1], ["a", "b"])
     with pytest.raises(SampleError, match="1 of 2 values are not finite"):
         group_means([float("nan"), 1], ["a", "b"])
+    with pytest.raises(SampleError, match="1 of 2 outcomes"):
+        equal_opportunity_difference([0.5, 1], [1, 1], ["a", "b"])
+    with pytest.raises(SampleError, match="adds up to nothing"):
+        exposure_parity([0, 0], ["a", "b"])
+    with pytest.raises(SampleError, match="more than 5"):
+        consistency([[1.0]], [0.5])
+    with pytest.raises(SampleError, match=r"outside \[0, 1\]"):
+        consistency([[1.0]] * 9, [50.0] * 9)
+    with pytest.raises(SampleError, match="one of each per row"):
+        calibration_gap([1], [0.5, 0.5], ["a", "b"])
     with pytest.raises(SampleError, match="one of each per row"):
         group_means([1.0], ["a", "b"])

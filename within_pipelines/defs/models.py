@@ -1,4 +1,4 @@
-"""The four assets that every model has: training set, model, evaluation, registry entry; and their checks.
+"""The five assets that every model has: training set, model, evaluation, fairness report, registry entry; and their checks.
 
 Written once, used by the three model folders, because the models differ in what they learn and not in how they earn their place."""
 
@@ -11,7 +11,7 @@ OWNERS = ["team:ml"]
 
 
 def model_assets(model: str, *, feature_table: str, learns: str, kinds: set[str]) -> list[dg.AssetsDefinition]:
-    """Training set, model, evaluation and registry entry of `model`, in the group of that name."""
+    """Training set, model, evaluation, fairness report and registry entry of `model`, in the group of that name."""
 
     @dg.asset(
         name=f"{model}_training_set",
@@ -99,11 +99,44 @@ def model_assets(model: str, *, feature_table: str, learns: str, kinds: set[str]
         )
 
     @dg.asset(
+        name=f"{model}_fairness_report",
+        group_name=model,
+        kinds={"numpy"},
+        owners=OWNERS,
+        deps=[f"{model}_model"],
+        description="Gaps between groups on unseen rows, against what shuffled groups give, and what flipping a declared attribute does.",
+    )
+    def fairness_report(context: dg.AssetExecutionContext, within: WithinResource) -> dg.MaterializeResult:
+        from within_pipelines.pipeline import newest_fairness, write_fairness_page
+        from within_pipelines.reporting import gap_plot, verdict_table
+
+        with within.open() as workspace:
+            reports = newest_fairness(workspace, pin_of(context, workspace), model, progress=context.log.info)
+            pages = [write_fairness_page(workspace, report) for report in reports]
+        report = reports[0]
+        plots = {} if report.gaps.is_empty() else {"groups_plot": png(gap_plot(report.gaps))}
+        return dg.MaterializeResult(
+            metadata={
+                "status": report.verdict.status.value,
+                "reason": report.verdict.reason,
+                "notes": dg.MetadataValue.md("\n".join(f"- {note}" for note in report.notes)),
+                "gaps": frame_table(report.gaps),
+                "groups": frame_table(report.groups, most=100),
+                "training_data": frame_table(report.bias),
+                "verdicts": frame_table(verdict_table([own.verdict for own in reports])),
+                "page": dg.MetadataValue.path(str(pages[0])),
+                "cpu_seconds": report.cpu_seconds,
+                "cached": report.cached,
+                **plots,
+            }
+        )
+
+    @dg.asset(
         name=f"{model}_registry_entry",
         group_name=model,
         kinds={"sqlalchemy"},
         owners=OWNERS,
-        deps=[f"{model}_evaluation"],
+        deps=[f"{model}_evaluation", f"{model}_fairness_report"],
         description="The version that serves. Promotion re-reads the recorded verdicts for exactly this artifact and refuses without them.",
     )
     def registry_entry(context: dg.AssetExecutionContext, within: WithinResource) -> dg.MaterializeResult:
@@ -131,7 +164,7 @@ def model_assets(model: str, *, feature_table: str, learns: str, kinds: set[str]
             }
         )
 
-    return [training_set, trained_model, evaluation, registry_entry]
+    return [training_set, trained_model, evaluation, fairness_report, registry_entry]
 
 
 def _trigger(context: dg.AssetExecutionContext) -> str:
@@ -182,4 +215,25 @@ def model_checks(model: str) -> list[dg.AssetChecksDefinition]:
             metadata={"champion": "none" if champion is None else f"{champion.kind} v{champion.version}"},
         )
 
-    return [gates, serves]
+    @dg.asset_check(
+        asset=f"{model}_fairness_report",
+        name=f"{model}_fairness",
+        blocking=True,
+        description="The newest challenger is not shown to be unfair. Blocks beside a champion; on a cold start the rival may be tried.",
+    )
+    def fair(context: dg.AssetCheckExecutionContext, within: WithinResource) -> dg.AssetCheckResult:
+        from within_pipelines.pipeline import newest_fairness
+        from within_pipelines.stats import Status
+
+        with within.open() as workspace:
+            report = newest_fairness(workspace, pin_of(context, workspace), model)[0]
+            serving = workspace.registry.alias(model, "champion")
+        # Insufficient evidence is refused by the promotion; only what is shown to be unfair stops the run.
+        blocks = report.verdict.status is Status.FAILED and serving is not None
+        return dg.AssetCheckResult(
+            passed=report.verdict.passed,
+            severity=dg.AssetCheckSeverity.ERROR if blocks else dg.AssetCheckSeverity.WARN,
+            metadata={"reason": report.verdict.reason, "notes": dg.MetadataValue.md("\n".join(f"- {note}" for note in report.notes))},
+        )
+
+    return [gates, serves, fair]

@@ -7,7 +7,6 @@ from within_pipelines.pipeline.account_alerts import AccountReview, AlertBacktes
 from within_pipelines.pipeline.account_rows import account_rows, series_rows
 from within_pipelines.pipeline.alert_manager import AlertManager, Delivered, Precision, alert_precision
 from within_pipelines.pipeline.alerting import close_alert, open_alert
-from within_pipelines.pipeline.audits import audit_fairness, audit_robustness
 from within_pipelines.pipeline.canary import (
     abort_canary,
     due_canaries,
@@ -40,6 +39,9 @@ from within_pipelines.pipeline.golden import (
     series_incident,
 )
 from within_pipelines.pipeline.heartbeats import Silent, silent_sensors
+from within_pipelines.pipeline.audits import audit_robustness
+from within_pipelines.pipeline.fairness_audit import FairnessReport, fairness_verdict, newest_fairness, report_fairness
+from within_pipelines.pipeline.fairness_page import write_fairness_page
 from within_pipelines.pipeline.landing import check_quality, ingest_landing, ingest_path, landing_is_empty, provide_exports
 from within_pipelines.pipeline.monitoring import calendar_path, latest_report, monitor_day, report_path
 from within_pipelines.pipeline.release import (
@@ -94,6 +96,7 @@ __all__ = [
     "Decided",
     "Delivered",
     "DriftReference",
+    "FairnessReport",
     "Judged",
     "Kept",
     "Pin",
@@ -111,7 +114,6 @@ __all__ = [
     "ads_incident",
     "alert_precision",
     "analyse_experiment",
-    "audit_fairness",
     "audit_robustness",
     "backtest_account_alerts",
     "build_account_features",
@@ -134,6 +136,7 @@ __all__ = [
     "draft_experiment",
     "due_canaries",
     "evaluate",
+    "fairness_verdict",
     "false_alarm_verdict",
     "feature_table",
     "find_anomalies",
@@ -151,6 +154,7 @@ __all__ = [
     "latest_report",
     "load_version",
     "monitor_day",
+    "newest_fairness",
     "open_alert",
     "outcomes_of_predictions",
     "pause_canary",
@@ -167,6 +171,7 @@ __all__ = [
     "review_accounts",
     "rollback",
     "runs_to_request",
+    "report_fairness",
     "score_accounts",
     "score_ads",
     "score_day",
@@ -187,4 +192,5 @@ __all__ = [
     "training_set",
     "validate_golden_sets",
     "write_decision",
+    "write_fairness_page",
 ]

@@ -1,6 +1,6 @@
-"""Is the newest ad score fair to audience segments, and does it keep its scores under small changes? Reports with verdicts.
+"""Does the newest ad score keep its scores under small changes? A report with a verdict.
 
-The verdicts are recorded and shown; the promotion policy does not require them yet."""
+The verdict is recorded and shown; the promotion policy does not require it yet."""
 
 from __future__ import annotations
 
@@ -16,13 +16,10 @@ from within_pipelines.stats import Verdict
 if TYPE_CHECKING:
     import polars as pl
 
-    from within_pipelines.fairness import GroupGap
     from within_pipelines.prediction import AdScorePredictor
     from within_pipelines.registry import ModelVersion
     from within_pipelines.robustness import StabilityReport
 
-# Points of the 0-100 score that segments may differ by.
-SEGMENT_GAP = 10.0
 # Points that a small change of a text may move a score by without mattering.
 SCORE_TOLERANCE = 5.0
 # A share of ads that may move by more than that.
@@ -40,25 +37,6 @@ def _record(ws: Workspace, verdict: Verdict, version: ModelVersion) -> Verdict:
     bound = verdict.bind(model_sha256=version.model_sha256, data_version=version.data_version, policy_version=POLICY_VERSION)
     ws.registry.record_verdicts([bound])
     return bound
-
-
-def audit_fairness(ws: Workspace, pin: Pin) -> tuple[GroupGap, Verdict]:
-    """Gap between audience segments in the scores of ads that the model has not seen, against what shuffled segments give.
-
-    Scores compare an ad with past ads, not with its siblings, because siblings share their segment."""
-    from within_pipelines.fairness import group_gap
-
-    version, predictor, rows = _newest(ws, pin)
-    scores = predictor.predict(rows.drop("group_id")).to_frame()["score"].to_numpy()
-    segments = rows["audience_segment"].fill_null("unknown").to_list()
-    gap = group_gap(
-        scores,
-        segments,
-        threshold=SEGMENT_GAP,
-        rng=np.random.default_rng([ws.settings.seed, 30]),
-        clusters=rows["group_id"].to_list(),
-    )
-    return gap, _record(ws, gap.verdict(attribute="audience_segment"), version)
 
 
 def audit_robustness(ws: Workspace, pin: Pin) -> tuple[StabilityReport, Verdict]:

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from within_pipelines.exceptions import ArtifactError, PromotionRefusedError
+from within_pipelines.pipeline.fairness_audit import fairness_verdict
 from within_pipelines.pipeline.training import KINDS, evaluate, load_version, trained_version
 from within_pipelines.pipeline.workspace import Pin, Workspace
 from within_pipelines.stats import Estimate, Status, Verdict, judge_at_least
@@ -218,6 +219,7 @@ def judge(ws: Workspace, pin: Pin, model: str, *, is_baseline: bool = False) -> 
         "false_alarms": lambda: false_alarm_verdict(evaluation),
         "golden_sample": lambda: golden_verdict(ws, version),
         "model_card": lambda: card_verdict(ws.registry.get(model, version.version)),
+        "fairness": lambda: fairness_verdict(ws, pin, version),
     }
     # The card is read from what is recorded, so that it says what the registry will show.
     ws.registry.record_metrics(version, evaluation)

@@ -15,6 +15,7 @@ from within_pipelines.reporting.experiments import (
     golden_history_plot,
     power_lines,
 )
+from within_pipelines.reporting.fairness import fairness_html, frontier_plot, gap_plot
 from within_pipelines.reporting.landed import print_ingest
 from within_pipelines.reporting.model_card import card_gaps, model_card
 from within_pipelines.reporting.monitoring import findings_table, monitor_plot
@@ -45,6 +46,10 @@ __all__ = [
     "findings_table",
     "frame_markdown",
     "golden_history_plot",
+    "fairness_html",
+    "frame_markdown",
+    "frontier_plot",
+    "gap_plot",
     "interval_text",
     "learning_curve",
     "markdown_escaped",

@@ -12,33 +12,6 @@ from within_pipelines.defs.resource import WithinResource, pin_of
     kinds={"numpy"},
     owners=OWNERS,
     deps=["ad_score_model"],
-    description="Gap in scores between audience segments on unseen ads, against what shuffled segments would give.",
-)
-def ad_score_fairness_report(context: dg.AssetExecutionContext, within: WithinResource) -> dg.MaterializeResult:
-    """Shown and recorded; the promotion policy does not require it yet."""
-    import polars as pl
-
-    from within_pipelines.pipeline import audit_fairness
-    from within_pipelines.reporting import verdict_table
-
-    with within.open() as workspace:
-        gap, verdict = audit_fairness(workspace, pin_of(context, workspace))
-    groups = pl.DataFrame({"segment": list(gap.means), "mean_score": list(gap.means.values()), "units": [gap.units[g] for g in gap.means]})
-    return dg.MaterializeResult(
-        metadata={
-            "status": verdict.status.value,
-            "reason": verdict.reason,
-            "segments": frame_table(groups),
-            "verdict": frame_table(verdict_table([verdict])),
-        }
-    )
-
-
-@dg.asset(
-    group_name="ad_score",
-    kinds={"numpy"},
-    owners=OWNERS,
-    deps=["ad_score_model"],
     description="How far typos, case, punctuation, look-alike letters and row order move the scores of unseen ads.",
 )
 def ad_score_robustness_report(context: dg.AssetExecutionContext, within: WithinResource) -> dg.MaterializeResult:
@@ -82,11 +55,9 @@ ASSETS = [
         learns="ad-score model (how well will this creative do beside its siblings?)",
         kinds={"xgboost", "pytorch", "numpy"},
     ),
-    ad_score_fairness_report,
     ad_score_robustness_report,
 ]
 CHECKS = [
     *model_checks("ad_score"),
-    _audit_check("fairness", "No certain gap between audience segments beyond ten points. A failure is shown, it blocks nothing yet."),
     _audit_check("robustness", "Small changes of a headline move few scores by more than five points. Shown, it blocks nothing yet."),
 ]
