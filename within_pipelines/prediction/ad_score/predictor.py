@@ -14,6 +14,7 @@ import polars as pl
 from numpy.typing import NDArray
 
 from within_pipelines.exceptions import ArtifactError, NotFittedError, SampleError, SettingsError
+from within_pipelines.features import Speller
 from within_pipelines.prediction.ad_score.contrasts import (
     HIDDEN,
     Observed,
@@ -351,6 +352,7 @@ class AdScorePredictor:
             "centre": state.centre,
             "spread": [state.spread, state.residual, state.quantile, state.sharpness],
             "edit_interval": asdict(state.edit_interval),
+            "spelling": [] if inputs.speller is None else sorted(inputs.speller.words),
             "choices": state.choices,
             "support": state.support.to_dict(),
             "levels": None if state.levels is None else state.levels.to_dict(),
@@ -402,6 +404,7 @@ class AdScorePredictor:
                 tuple(values["meanings"]),
                 encoder if wanted is not None else None,
                 values["image_width"],
+                Speller(frozenset(values["spelling"])) if values["vocabulary"] or values["spelling"] else None,
             ),
             stack=Stack.restored(values["weights"], values["penalties"], arrays, trees),
             centre=values["centre"],
