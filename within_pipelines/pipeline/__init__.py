@@ -4,7 +4,7 @@ Plain functions on an open `Workspace`. Dagster, the command line and a bare Pyt
 what the code does."""
 
 from within_pipelines.pipeline.alerting import close_alert, open_alert
-from within_pipelines.pipeline.audits import audit_fairness, audit_robustness
+from within_pipelines.pipeline.audits import audit_fairness
 from within_pipelines.pipeline.landing import check_quality, ingest_landing, ingest_path, landing_is_empty, provide_exports
 from within_pipelines.pipeline.release import (
     Judged,
@@ -18,6 +18,7 @@ from within_pipelines.pipeline.release import (
     release,
     validate_golden_sets,
 )
+from within_pipelines.pipeline.robustness_audit import audit_robustness, robustness_report
 from within_pipelines.pipeline.scoring import ScoreReport, champion, find_anomalies, score_accounts, score_ads, score_day
 from within_pipelines.pipeline.summary import summarise
 from within_pipelines.pipeline.tables import (
@@ -82,6 +83,7 @@ __all__ = [
     "performance_verdict",
     "provide_exports",
     "release",
+    "robustness_report",
     "score_accounts",
     "score_ads",
     "score_day",

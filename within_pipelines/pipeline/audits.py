@@ -1,11 +1,10 @@
-"""Is the newest ad score fair to audience segments, and does it keep its scores under small changes? Reports with verdicts.
+"""Is the newest ad score fair to audience segments? A report with a verdict.
 
-The verdicts are recorded and shown; the promotion policy does not require them yet."""
+The verdict is recorded and shown; the promotion policy does not require it yet."""
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from typing import TYPE_CHECKING, Any, cast
+from typing import TYPE_CHECKING, cast
 
 import numpy as np
 
@@ -19,14 +18,9 @@ if TYPE_CHECKING:
     from within_pipelines.fairness import GroupGap
     from within_pipelines.prediction import AdScorePredictor
     from within_pipelines.registry import ModelVersion
-    from within_pipelines.robustness import StabilityReport
 
 # Points of the 0-100 score that segments may differ by.
 SEGMENT_GAP = 10.0
-# Points that a small change of a text may move a score by without mattering.
-SCORE_TOLERANCE = 5.0
-# A share of ads that may move by more than that.
-MOVED_SHARE = 0.1
 
 
 def _newest(ws: Workspace, pin: Pin) -> tuple[ModelVersion, AdScorePredictor, pl.DataFrame]:
@@ -59,23 +53,3 @@ def audit_fairness(ws: Workspace, pin: Pin) -> tuple[GroupGap, Verdict]:
         clusters=rows["group_id"].to_list(),
     )
     return gap, _record(ws, gap.verdict(attribute="audience_segment"), version)
-
-
-def audit_robustness(ws: Workspace, pin: Pin) -> tuple[StabilityReport, Verdict]:
-    """How far typos, case, punctuation, look-alike letters and the order of rows move the scores of ads that the model has not seen."""
-    from within_pipelines.robustness import shuffled_rows, stability_report, text_perturbations
-
-    version, predictor, rows = _newest(ws, pin)
-    # Only what an advertiser types: stored features would hide a change of the text.
-    texts = rows.select("headline", "description", "call_to_action", "format", "platform", "audience_segment", cluster="group_id")
-    scores: Callable[[Any], Any] = lambda asked: predictor.predict(asked).to_frame()["score"].to_numpy()
-    report = stability_report(
-        scores,
-        texts,
-        [*text_perturbations(("headline",)), shuffled_rows()],
-        rng=np.random.default_rng([ws.settings.seed, 31]),
-        tolerance=SCORE_TOLERANCE,
-        clusters="cluster",
-        n_resamples=300,
-    )
-    return report, _record(ws, report.verdict(limit=MOVED_SHARE), version)

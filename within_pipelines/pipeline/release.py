@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from within_pipelines.exceptions import ArtifactError, PromotionRefusedError
+from within_pipelines.pipeline.robustness_audit import robustness_report
 from within_pipelines.pipeline.training import KINDS, evaluate, load_version, trained_version
 from within_pipelines.pipeline.workspace import Pin, Workspace
 from within_pipelines.stats import Estimate, Status, Verdict, judge_at_least
@@ -192,6 +193,7 @@ def judge(ws: Workspace, pin: Pin, model: str, *, is_baseline: bool = False) -> 
         "calibration": lambda: calibration_verdict(evaluation),
         "false_alarms": lambda: false_alarm_verdict(evaluation),
         "golden_sample": lambda: golden_verdict(ws, version),
+        "robustness": lambda: robustness_report(ws, pin, version).verdict(),
     }
     against = rival if beside is None or champion is None else champion
     verdicts = tuple(

@@ -27,6 +27,8 @@ _LIVE_DAYS = 7
 _RECENT_DAYS, _RECENT_GROUPS = 28, 12
 # Metrics of this many days are kept with their anomaly flags at each scoring, because restatements change the newest ones.
 _KEPT_DAYS = 14
+# The door compares the newest two weeks with the four weeks before them.
+_DOOR_DAYS = 42
 
 
 @dataclass(frozen=True, slots=True)
@@ -160,8 +162,15 @@ def score_accounts(ws: Workspace, pin: Pin, day: date, known_at: datetime) -> pl
     version = champion(ws, "account_health")
     predictor = cast("AccountHealthPredictor", load_version(ws, version))
     curve = maturity(ws, pin)
+    faults = feed_faults_on(ws, pin, day, known_at)
+    told, blocked = told_faults(faults), told_faults(faults.filter(pl.col("blocking")))
+    # Money in two currencies cannot be added up: such an account gets a reason instead of a score.
+    mixed = {account for account, kinds in blocked.items() if "currency" in kinds}
 
     def features_of(history: pl.DataFrame) -> pl.DataFrame:
+        if history.select("platform", "account_id").row(0) in mixed:
+            newest = history.select(pl.col("currency").sort_by("event_date").last())[0, 0]
+            history = history.filter(pl.col("currency") == newest)
         campaigns = account_features(history, origins=[day], entity=HEALTH_ENTITY, maturity=curve)
         accounts = account_features(history, origins=[day], entity=ACCOUNT_ENTITY, maturity=curve)
         return pl.concat([accounts.with_columns(campaign_id=pl.lit("")).select(campaigns.columns), campaigns])
@@ -179,25 +188,50 @@ def score_accounts(ws: Workspace, pin: Pin, day: date, known_at: datetime) -> pl
                 "account_id": report.account_id,
                 "campaign_id": report.campaign_id,
                 "scored_on": day,
-                "state": report.state,
-                "overall_score": report.score,
-                "probability": report.probability,
-                "tier": report.tier,
-                "money_at_risk": report.money_at_risk,
+                # What a blocking fault of the feed has moved is no health: the reader gets the fault instead of a score.
+                "state": report.state if (report.platform, report.account_id) not in blocked else "feed_problem",
+                **{
+                    column: None if (report.platform, report.account_id) in blocked else value
+                    for column, value in (
+                        ("overall_score", report.score),
+                        ("probability", report.probability),
+                        ("tier", report.tier),
+                        ("money_at_risk", report.money_at_risk),
+                    )
+                },
                 "currency": report.currency,
                 "engagement_trends": _trends(row),
                 "risk_factors": [asdict(factor) for factor in report.risk_factors],
                 "optimization_suggestions": list(report.recommendations),
                 "historical_performance": {"scores": earlier.get((report.platform, report.account_id, report.campaign_id), [])},
-                "spend_efficiency": report.evidence | _outlook(report),
+                "spend_efficiency": report.evidence
+                | (_outlook(report) if (report.platform, report.account_id) not in blocked else {})
+                | {"feed_problems": list(told.get((report.platform, report.account_id), {}).values())},
             }
             for report, row in zip(reports, rows.iter_rows(named=True), strict=True)
         ],
-        schema_overrides=dict.fromkeys(_HEALTH_JSON, pl.Object) | {"overall_score": pl.Float64, "probability": pl.Float64},
+        schema_overrides=dict.fromkeys(_HEALTH_JSON, pl.Object)
+        | {"overall_score": pl.Float64, "probability": pl.Float64, "tier": pl.String, "money_at_risk": pl.Float64},
         infer_schema_length=None,
     ).with_columns(_stamp(version, pin))
     AccountHealthRepository(ws.database).save(stored)
     return stored.drop(_HEALTH_JSON).sort("overall_score", nulls_last=True)
+
+
+def feed_faults_on(ws: Workspace, pin: Pin, day: date, known_at: datetime) -> pl.DataFrame:
+    """What the door says of the feeds on `day`; see `quality.faulty_feeds`."""
+    from within_pipelines.quality import faulty_feeds
+
+    facts = ws.lake.facts(commit_seq=pin.commit_seq, as_of=known_at, start=day - timedelta(days=_DOOR_DAYS), end=day)
+    return faulty_feeds(facts, day=day)
+
+
+def told_faults(faults: pl.DataFrame) -> dict[tuple[str, str], dict[str, str]]:
+    """Per account the kinds of fault with one sentence each, the newest day's."""
+    found: dict[tuple[str, str], dict[str, str]] = {}
+    for platform, account, kind, day, detail in faults.select("platform", "account_id", "kind", "event_date", "detail").iter_rows():
+        found.setdefault((platform, account), {})[kind] = f"{kind.replace('_', ' ')} on {day}: {detail}"
+    return found
 
 
 _HEALTH_JSON = ("engagement_trends", "risk_factors", "optimization_suggestions", "historical_performance", "spend_efficiency")
@@ -238,9 +272,16 @@ def find_anomalies(ws: Workspace, pin: Pin, day: date, known_at: datetime) -> pl
     version = champion(ws, "anomaly")
     detector = cast("AnomalyDetector", load_version(ws, version))
     facts = ws.lake.facts(commit_seq=pin.commit_seq, as_of=known_at, start=day - timedelta(days=_SERIES_DAYS - 1), end=day)
-    series = metric_series(facts, maturity=maturity(ws, pin))
+    faults = feed_faults_on(ws, pin, day, known_at)
+    mixed = faults.filter(pl.col("kind") == "currency").select("platform", "account_id").unique()
+    series = metric_series(facts.join(mixed, on=["platform", "account_id"], how="anti"), maturity=maturity(ws, pin))
     if series.is_empty():
         return pl.DataFrame()
+    # A day on which the feed itself is at fault raises no alarm about the business; the fault is stored beside the values.
+    at_fault = {
+        (platform, account, when): f"{kind.replace('_', ' ')}: {detail}"
+        for platform, account, when, kind, detail in faults.select("platform", "account_id", "event_date", "kind", "detail").iter_rows()
+    }
     scored = detector.score_series(series).filter(pl.col("timestamp") > day - timedelta(days=_KEPT_DAYS))
     kept = scored.filter(pl.col("value").is_finite())
     place = ("platform", "account_id", "metric", "timestamp")
@@ -256,7 +297,7 @@ def find_anomalies(ws: Workspace, pin: Pin, day: date, known_at: datetime) -> pl
                 "period_start": row["timestamp"],
                 "period_end": row["timestamp"],
                 "expected_value": number(row["expected"]),
-                "is_anomaly": bool(row["alarm"]),
+                "is_anomaly": bool(row["alarm"]) and (row["platform"], row["account_id"], row["timestamp"]) not in at_fault,
                 "anomaly_score": number(row["score"]),
                 "metadata": {
                     "state": row["state"],
@@ -266,6 +307,7 @@ def find_anomalies(ws: Workspace, pin: Pin, day: date, known_at: datetime) -> pl
                     "severity": number(row["severity"]),
                     "cause": causes.get(tuple(row[name] for name in place)),
                     "currency": row["currency"],
+                    "feed_problem": at_fault.get((row["platform"], row["account_id"], row["timestamp"])),
                     "model_sha256": version.model_sha256,
                     "model_version": version.version,
                 },
@@ -277,7 +319,10 @@ def find_anomalies(ws: Workspace, pin: Pin, day: date, known_at: datetime) -> pl
     )
     if stored.height:
         PerformanceMetricRepository(ws.database).save(stored)
-    alarms = kept.filter(pl.col("alarm") & (pl.col("timestamp") == day))
+    spoiled = faults.select("platform", "account_id", timestamp="event_date").unique()
+    alarms = kept.filter(pl.col("alarm") & (pl.col("timestamp") == day)).join(
+        spoiled.with_columns(pl.col("timestamp").cast(kept.schema["timestamp"])), on=["platform", "account_id", "timestamp"], how="anti"
+    )
     shown = (
         "platform",
         "account_id",

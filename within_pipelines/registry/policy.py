@@ -6,6 +6,8 @@ Bootstrap rules, so that a fresh deployment ends with something that serves:
   metric does not lie below no skill; a challenger must beat the baseline, and beside a champion must not be worse than it.
 - `golden_sample` records a version's answers when it is first judged and compares later answers with them, so the first time checks that
   the artifact answers at all: finite, of the right shape, twice the same.
+- `robustness` has no discount: the baseline is asked the same faults as a challenger. It needs no champion to compare with, so it holds on
+  the first day as on any other.
 - The anomaly model has no labels; its `performance` is an incident backtest, its `false_alarms` the realised alarms on quiet days."""
 
 from __future__ import annotations
@@ -17,9 +19,9 @@ from collections.abc import Iterable, Mapping
 from within_pipelines.stats import Status, Verdict
 
 REQUIRED_GATES: Mapping[str, tuple[str, ...]] = {
-    "ad_score": ("performance", "calibration", "golden_sample"),
-    "account_health": ("performance", "calibration", "golden_sample"),
-    "anomaly": ("performance", "false_alarms", "golden_sample"),
+    "ad_score": ("performance", "calibration", "golden_sample", "robustness"),
+    "account_health": ("performance", "calibration", "golden_sample", "robustness"),
+    "anomaly": ("performance", "false_alarms", "golden_sample", "robustness"),
 }
 
 # Verdicts count only for the policy that they were made under. Raise the number when a gate's rule changes.

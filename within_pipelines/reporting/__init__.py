@@ -5,7 +5,7 @@ a clock; rich and matplotlib load inside the functions that use them."""
 
 from within_pipelines.reporting.landed import print_ingest
 from within_pipelines.reporting.model_card import model_card
-from within_pipelines.reporting.plots import evaluation_plots, learning_curve, series_plot
+from within_pipelines.reporting.plots import certified_plot, evaluation_plots, learning_curve, robustness_plot, series_plot
 from within_pipelines.reporting.runs import run_comparison, run_lines
 from within_pipelines.reporting.summary import ModelLine, RunSummary, render_summary, summary_markdown
 from within_pipelines.reporting.tables import evaluation_table, frame_markdown, verdict_table
@@ -15,6 +15,7 @@ from within_pipelines.reporting.text import interval_text, markdown_escaped, num
 __all__ = [
     "ModelLine",
     "RunSummary",
+    "certified_plot",
     "counting",
     "evaluation_plots",
     "evaluation_table",
@@ -30,6 +31,7 @@ __all__ = [
     "print_table",
     "printable_text",
     "render_summary",
+    "robustness_plot",
     "run_comparison",
     "run_lines",
     "series_plot",

@@ -5,6 +5,7 @@ import dagster as dg
 from within_pipelines.defs.metadata import frame_table
 from within_pipelines.defs.models import OWNERS, model_assets, model_checks
 from within_pipelines.defs.resource import WithinResource, pin_of
+from within_pipelines.defs.robustness import robustness_checks, robustness_report_asset
 
 
 @dg.asset(
@@ -29,30 +30,6 @@ def ad_score_fairness_report(context: dg.AssetExecutionContext, within: WithinRe
             "status": verdict.status.value,
             "reason": verdict.reason,
             "segments": frame_table(groups),
-            "verdict": frame_table(verdict_table([verdict])),
-        }
-    )
-
-
-@dg.asset(
-    group_name="ad_score",
-    kinds={"numpy"},
-    owners=OWNERS,
-    deps=["ad_score_model"],
-    description="How far typos, case, punctuation, look-alike letters and row order move the scores of unseen ads.",
-)
-def ad_score_robustness_report(context: dg.AssetExecutionContext, within: WithinResource) -> dg.MaterializeResult:
-    """Shown and recorded; the promotion policy does not require it yet."""
-    from within_pipelines.pipeline import audit_robustness
-    from within_pipelines.reporting import verdict_table
-
-    with within.open() as workspace:
-        report, verdict = audit_robustness(workspace, pin_of(context, workspace))
-    return dg.MaterializeResult(
-        metadata={
-            "status": verdict.status.value,
-            "reason": verdict.reason,
-            "perturbations": frame_table(report.to_frame()),
             "verdict": frame_table(verdict_table([verdict])),
         }
     )
@@ -83,10 +60,10 @@ ASSETS = [
         kinds={"xgboost", "pytorch", "numpy"},
     ),
     ad_score_fairness_report,
-    ad_score_robustness_report,
+    robustness_report_asset("ad_score"),
 ]
 CHECKS = [
     *model_checks("ad_score"),
     _audit_check("fairness", "No certain gap between audience segments beyond ten points. A failure is shown, it blocks nothing yet."),
-    _audit_check("robustness", "Small changes of a headline move few scores by more than five points. Shown, it blocks nothing yet."),
+    *robustness_checks("ad_score"),
 ]

@@ -248,6 +248,17 @@ class AdScorePredictor:
         chunks = [state.stack(state.inputs, state.inputs.matrix(_with_features(part))) for part in frame.iter_slices(_CHUNK)]
         return (np.concatenate(chunks) if chunks else np.zeros(0)) - state.centre
 
+    def scores(self, data: Any) -> Floats:
+        """The scores of `predict` alone, without reasons, intervals and similar ads, at a tenth of the cost."""
+        frame, state = self._prepared(data), self._state
+        contrast = self.contrasts(frame)
+        group = _siblings(frame)
+        if group is not None:
+            alone = np.bincount(group)[group] == 1
+            contrast = np.where(alone, contrast, within_group(contrast, np.ones(len(contrast)), group, int(group.max()) + 1))
+        width = sqrt(state.residual**2 + state.spread**2)
+        return np.array([100 * _normal(state.sharpness * value / width) for value in contrast])
+
     def predict(self, data: Any, *, suggestions: int = 0) -> AdScores:
         """Score each row. With `group_id` in the table the siblings are the rows of the same group, else past ads.
 
