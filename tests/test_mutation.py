@@ -231,7 +231,7 @@ def law_rows_carry_no_order(perturbations) -> None:
 
 
 def law_texts_change(perturbations) -> None:
-    ads = pl.DataFrame({"headline": ["Shoes for every foot", "Warm coats"]})
+    ads = pl.DataFrame({"headline": ["Shoes for every foot", "Easy gifts for 'the' kids."]})
     for perturbation in perturbations(["headline"]):
         changed = [perturbation.apply(ads, np.random.default_rng(seed)).rows["headline"].to_list() for seed in range(5)]
         assert any(texts != ads["headline"].to_list() for texts in changed), perturbation.name

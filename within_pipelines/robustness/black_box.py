@@ -50,7 +50,7 @@ def threshold_search(
     victim: Victim, x: Floats, feasible: FeasibleSet, *, thresholds: Sequence[Floats] | None = None, rng: np.random.Generator,
     passes: int = 2, candidates: int = 8,
 ) -> AttackResult:  # fmt: skip
-    """Attack on trees, for ensembles of any size (after Papernot et al. 2016, who follow the path of one tree): feature by feature in random
+    """Attack on trees, for ensembles of any size (after Papernot et al. 2016, who follow one tree's path): feature by feature in random
     order, the value that lowers the margin most among both sides of each of the model's `thresholds` within the budget, its two ends and
     the row's own; then once more. Without thresholds, an even grid."""
     before, best = victim.queries, Best(victim, x)
@@ -142,8 +142,8 @@ def boundary(
 def hop_skip_jump(
     victim: Victim, x: Floats, feasible: FeasibleSet, *, rng: np.random.Generator, rounds: int = 8, samples: int = 40, tries: int = 100
 ) -> AttackResult:
-    """HopSkipJump (Chen et al. 2020): binary search to the boundary, direction from the signs of random steps there, a jump along it that is
-    halved until it breaks the answer. Only the sign of the margin is looked at; where no broken start is found it fails."""
+    """HopSkipJump (Chen et al. 2020): binary search to the boundary, direction from the signs of random steps there, a jump along it that
+    is halved until it breaks the answer. Only the sign of the margin is looked at; where no broken start is found it fails."""
     before, best = victim.queries, Best(victim, x)
     wrong = best.margin <= 0
     fell = _start(victim, x, feasible, best, rng, tries)
@@ -194,8 +194,8 @@ def strongest(
 ) -> tuple[AttackResult, dict[str, AttackResult]]:  # fmt: skip
     """The worst of all attacks per row, in the spirit of AutoAttack (Croce and Hein 2020) for tables; nothing to tune.
 
-    With a gradient: FGSM, Auto-PGD, PGD from random starts, DeepFool and Carlini-Wagner; always Square, threshold search and HopSkipJump. Returns
-    (the worst per row, each attack's own result). Later attacks are asked about all rows, so that they can be compared."""
+    With a gradient: FGSM, Auto-PGD, PGD from random starts, DeepFool and Carlini-Wagner; always Square, threshold search and HopSkipJump.
+    Returns (the worst per row, each attack's own result). Later attacks are asked about all rows, so that they can be compared."""
     own: dict[str, AttackResult] = {}
     if victim.gradient_of is not None:
         own["fgsm"] = fgsm(victim, x, feasible)

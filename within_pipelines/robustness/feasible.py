@@ -21,8 +21,8 @@ class FeasibleSet:
 
     All arrays have one entry per feature: `budget` (largest change either way, 0: fixed), `lower` and `upper` (values that exist at all:
     spend is never negative, a share at most 1), `step` (1 for counts, 0.01 for money in cents; 0: any number; changes are whole steps).
-    `pairs` (a, b) says that feature a never exceeds feature b (clicks, impressions); `blocks` are one-hot groups of columns, of which exactly
-    one is 1: a column whose budget is at least 1 may be chosen. The rows themselves must lie inside `lower`, `upper`, pairs and blocks."""
+    `pairs` (a, b) says that feature a never exceeds feature b (clicks, impressions); `blocks` are one-hot groups of columns, of which
+    exactly one is 1: a column whose budget is at least 1 may be chosen. The rows themselves must keep all of this."""
 
     budget: Floats
     lower: Floats
@@ -117,7 +117,9 @@ class FeasibleSet:
         for block in self.blocks:
             columns = list(block)
             chosen = x[:, columns]
-            one = (np.abs(chosen.sum(axis=1) - 1) <= tolerance) & ((np.abs(chosen) <= tolerance) | (np.abs(chosen - 1) <= tolerance)).all(axis=1)
+            one = (np.abs(chosen.sum(axis=1) - 1) <= tolerance) & ((np.abs(chosen) <= tolerance) | (np.abs(chosen - 1) <= tolerance)).all(
+                axis=1
+            )
             inside[:, columns] = one[:, None] & ((self.budget[columns] >= 1) | (x[:, columns] <= np.maximum(origin[:, columns], tolerance)))
         good: Bools = inside.all(axis=1)
         for a, b in self.pairs:

@@ -41,8 +41,8 @@ def feed_audit(
     A unit is an account on one of `days` (give days weeks apart). It is *unhandled* when its answer moved beyond the tolerance, or was
     lost, and neither the door nor the model told of a problem. Two controls keep the door honest: on untouched feeds, and when every
     number really falls to 30 %, it may block at most the same share of accounts. Intervals resample accounts and are never narrower than
-    Wilson's over units. To pass, every fault must pass, which asks for no adjustment (the upper ends hold at 95 %); one failure is enough to
-    fail, so the lower ends are adjusted for the number of faults."""
+    Wilson's over units. To pass, every fault must pass, which asks for no adjustment (the upper ends hold at 95 %); one failure is enough
+    to fail, so the lower ends are adjusted for the number of faults."""
     level = 1 - 0.05 / (len(faults) + 2)
     rows: dict[str, list[pl.DataFrame]] = {fault.name: [] for fault in faults}
     problems: dict[str, str] = {}

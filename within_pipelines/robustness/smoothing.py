@@ -45,7 +45,8 @@ class Certificate:
     def accuracy(self, labels: ArrayLike, radii: Sequence[float]) -> list[float]:
         """Certified accuracy: the share of rows that are right and certified to at least each radius."""
         right = self.label == np.asarray(labels)
-        return [float(np.mean(right & (self.radius >= radius) & (self.radius > 0 if radius > 0 else self.label != ABSTAIN))) for radius in radii]
+        sure = self.label != ABSTAIN
+        return [float(np.mean(right & sure & (self.radius >= radius))) for radius in radii]
 
 
 def certify(

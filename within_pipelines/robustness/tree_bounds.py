@@ -61,7 +61,9 @@ class TreeEnsemble:
         document = json.loads(bytes(booster.save_raw("json")))["learner"]
         name = document["gradient_booster"].get("name")
         if name != "gbtree" or int(document["learner_model_param"].get("num_class", 0)) > 1:
-            raise SampleError(f"The booster is {name} with num_class {document['learner_model_param'].get('num_class')}; give one gbtree output.")
+            raise SampleError(
+                f"The booster is {name} with num_class {document['learner_model_param'].get('num_class')}; give one gbtree output."
+            )
         base = document["learner_model_param"]["base_score"]
         base = float(str(base).strip("[]").split(",")[0])
         if document["objective"]["name"] in ("binary:logistic", "reg:logistic", "binary:logitraw"):
@@ -113,8 +115,8 @@ class TreeEnsemble:
         return least, most
 
     def minimum(self, low: Floats, high: Floats, *, stop_below: float = -math.inf, most_boxes: int = _MOST_BOXES) -> Extreme:
-        """The least sum in the box, by best-first branch and bound (boxes are cut at thresholds; a box in which every tree has one leaf left
-        is exact). Stops early once a point below `stop_below` is known, or when `most_boxes` are spent; then `bound` < `value`."""
+        """The least sum in the box, by best-first branch and bound (boxes are cut at thresholds; a box in which every tree has one leaf
+        left is exact). Stops early once a point below `stop_below` is known, or when `most_boxes` are spent; then `bound` < `value`."""
         low = np.asarray(low, dtype=np.float32).astype(np.float64)
         high = np.asarray(high, dtype=np.float32).astype(np.float64)
         if low.shape != (self.n_features,) or not (low <= high).all():

@@ -45,9 +45,7 @@ class Victim:
         return Victim(self.margin_of)
 
 
-def classifier_victim(
-    logit: Callable[[Floats], Floats], labels: ArrayLike, gradient: Callable[[Floats], Floats] | None = None
-) -> Victim:
+def classifier_victim(logit: Callable[[Floats], Floats], labels: ArrayLike, gradient: Callable[[Floats], Floats] | None = None) -> Victim:
     """A binary classifier: margin = logit for label 1, -logit for label 0. `gradient(x)` is that of the logit.
 
     >>> victim = classifier_victim(lambda x: x[:, 0], [1, 0])
