@@ -1,4 +1,4 @@
-"""The audits judge the newest ad score on ads that it has not seen, and record what they found."""
+"""The audit judges the newest ad score on ads that it has not seen, and records what it found."""
 
 from __future__ import annotations
 
@@ -7,22 +7,17 @@ from pathlib import Path
 import pytest
 
 from tests.conftest import Agency
-from within_pipelines.pipeline import KINDS, Workspace, audit_fairness, audit_robustness, trained_version
+from within_pipelines.pipeline import KINDS, Workspace, audit_fairness, trained_version
 
 pytestmark = pytest.mark.slow
 
 
-def test_both_audits_are_recorded_for_exactly_the_newest_artifact(agency: Agency, tmp_path: Path) -> None:
+def test_the_audit_is_recorded_for_exactly_the_newest_artifact(agency: Agency, tmp_path: Path) -> None:
     with Workspace.open(agency.copy(tmp_path / "home")) as ws:
         pin = ws.pin()
         version = trained_version(ws, pin, "ad_score", KINDS["ad_score"][0])
         gap, fair = audit_fairness(ws, pin)
-        report, robust = audit_robustness(ws, pin)
         recorded = {v.gate: v.status for v in ws.registry.verdicts(version.model_sha256, version.data_version)}
     assert recorded["fairness"] is fair.status
-    assert recorded["robustness"] is robust.status
-    assert fair.model_sha256 == robust.model_sha256 == version.model_sha256
+    assert fair.model_sha256 == version.model_sha256
     assert len(gap.means) >= 2
-    by_name = {result.name: result for result in report.results}
-    assert len(by_name) == 6
-    assert by_name["row order"].largest_change == pytest.approx(0, abs=1e-9)

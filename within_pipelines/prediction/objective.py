@@ -12,10 +12,15 @@ if TYPE_CHECKING:
 class TrainingObjective(Protocol):
     """Turns the loss of a step into the loss that is descended.
 
-    `x` are standardised inputs of the step, `loss(x)` its loss with dropout, `score(x)` the network's scores without. Adversarial training
-    and noise augmentation are such objectives (`within_pipelines.robustness.defences`)."""
+    `x` are standardised inputs of the step, `loss(x)` its loss with dropout and `steady(x)` without (who climbs the loss must not climb
+    noise), `score(x)` the network's scores without dropout. Adversarial training and noise augmentation are such objectives
+    (`within_pipelines.robustness.defences`)."""
 
     def __call__(
-        self, x: torch.Tensor, loss: Callable[[torch.Tensor], torch.Tensor], score: Callable[[torch.Tensor], torch.Tensor]
+        self,
+        x: torch.Tensor,
+        loss: Callable[[torch.Tensor], torch.Tensor],
+        steady: Callable[[torch.Tensor], torch.Tensor],
+        score: Callable[[torch.Tensor], torch.Tensor],
     ) -> torch.Tensor:
         """A scalar to descend, differentiable by the network's parameters."""

@@ -14,6 +14,8 @@ from within_pipelines.exceptions import SampleError
 if TYPE_CHECKING:
     import torch
 
+    TensorFunction = Callable[[torch.Tensor], torch.Tensor]
+
 Floats = NDArray[np.float64]
 
 
@@ -26,11 +28,9 @@ class AdversarialTraining:
     steps: int = 3
     share: float = 0.5
 
-    def __call__(
-        self, x: torch.Tensor, loss: Callable[[torch.Tensor], torch.Tensor], score: Callable[[torch.Tensor], torch.Tensor]
-    ) -> torch.Tensor:
+    def __call__(self, x: torch.Tensor, loss: TensorFunction, steady: TensorFunction, score: TensorFunction) -> torch.Tensor:
         """The mixed loss."""
-        worst = _climb(x, loss, self.budget, self.steps)
+        worst = _climb(x, steady, self.budget, self.steps)
         return (1 - self.share) * loss(x) + self.share * loss(worst)
 
 
@@ -43,9 +43,7 @@ class Trades:
     beta: float = 1.0
     steps: int = 3
 
-    def __call__(
-        self, x: torch.Tensor, loss: Callable[[torch.Tensor], torch.Tensor], score: Callable[[torch.Tensor], torch.Tensor]
-    ) -> torch.Tensor:
+    def __call__(self, x: torch.Tensor, loss: TensorFunction, steady: TensorFunction, score: TensorFunction) -> torch.Tensor:
         """Clean loss and the pull to a flat score."""
         clean = score(x)
         fixed = clean.detach()
@@ -60,9 +58,7 @@ class GaussianAugmentation:
 
     sigma: Floats
 
-    def __call__(
-        self, x: torch.Tensor, loss: Callable[[torch.Tensor], torch.Tensor], score: Callable[[torch.Tensor], torch.Tensor]
-    ) -> torch.Tensor:
+    def __call__(self, x: torch.Tensor, loss: TensorFunction, steady: TensorFunction, score: TensorFunction) -> torch.Tensor:
         """The loss at noisy inputs."""
         import torch
 

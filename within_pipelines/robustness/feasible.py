@@ -88,23 +88,35 @@ class FeasibleSet:
         safe = np.where(self.step > 0, self.step, 1.0)
         z = np.where(self.step > 0, origin + np.rint((x - origin) / safe) * safe, x)
         z = np.clip(np.where(np.isfinite(z), z, origin), low, high)
-        for a, b in self.pairs:
-            # The larger one gives way where the smaller one cannot.
-            need = low[:, a]
-            over = need > z[:, b]
-            steps = np.ceil((need - origin[:, b]) / safe[b] - _ROUNDING) * safe[b] + origin[:, b]
-            z[:, b] = np.where(over, np.where(self.step[b] > 0, steps, need), z[:, b])
-            most = z[:, b]
-            down = origin[:, a] + np.floor((most - origin[:, a]) / safe[a] + _ROUNDING) * safe[a]
-            z[:, a] = np.where(z[:, a] > most, np.where(self.step[a] > 0, down, most), z[:, a])
+        # Pairs may share a feature (week within month, clicks within impressions), so what one mends another may break.
+        for _ in range(2 * len(self.pairs)):
+            before = z.copy()
+            for a, b in self.pairs:
+                self._order(z, origin, low, a, b)
+            if np.array_equal(before, z):
+                break
         for block in self.blocks:
             columns = np.array(block)
             allowed = (self.budget[columns] >= 1) | (origin[:, columns] > 0.5)
             value = np.where(allowed, x[:, columns] + 1e-12 * origin[:, columns], -np.inf)
             z[:, columns] = 0.0
             z[np.arange(len(z)), columns[value.argmax(axis=1)]] = 1.0
+        if self.pairs:
+            # What could not be mended stays as it came.
+            lost = ~np.all([z[:, a] <= z[:, b] for a, b in self.pairs], axis=0)
+            z[lost] = origin[lost]
         result: Floats = z
         return result
+
+    def _order(self, z: Floats, origin: Floats, low: Floats, a: int, b: int) -> None:
+        """Make feature a at most feature b: the smaller one goes down, the larger one up only where the smaller one cannot."""
+        safe = np.where(self.step > 0, self.step, 1.0)
+        need = low[:, a]
+        up = origin[:, b] + np.ceil((need - origin[:, b]) / safe[b] - _ROUNDING) * safe[b]
+        z[:, b] = np.where(need > z[:, b], up if self.step[b] > 0 else need, z[:, b])
+        most = z[:, b]
+        down = origin[:, a] + np.floor((most - origin[:, a]) / safe[a] + _ROUNDING) * safe[a]
+        z[:, a] = np.where(z[:, a] > most, down if self.step[a] > 0 else most, z[:, a])
 
     def contains(self, x: Floats, origin: Floats, *, tolerance: float = 1e-6) -> Bools:
         """Which rows of `x` are feasible for the rows `origin`."""

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -144,6 +144,10 @@ def _trained(
     by_group = np.argsort(group[first], kind="stable")
     ends = np.cumsum(np.bincount(group[first], minlength=int(group.max()) + 1))
     losses = []
+
+    def score_of(x: torch.Tensor) -> torch.Tensor:
+        return torch.relu(x @ inner + bias) @ outer
+
     for _ in range(epochs):
         total, count = 0.0, 0
         for chosen in _steps(group, rng):
@@ -158,15 +162,20 @@ def _trained(
             aim = torch.tensor(better[pair], dtype=torch.float32, device=device)
             counts = torch.tensor(weight[pair], dtype=torch.float32, device=device)
 
-            def loss_of(
-                x: torch.Tensor, a: torch.Tensor = a, b: torch.Tensor = b, aim: torch.Tensor = aim, counts: torch.Tensor = counts
+            def pairs_of(
+                score: torch.Tensor, a: torch.Tensor = a, b: torch.Tensor = b, aim: torch.Tensor = aim, counts: torch.Tensor = counts
             ) -> torch.Tensor:
-                dropped = functional.dropout(x, _DROPPED_INPUTS)
-                score = functional.dropout(torch.relu(dropped @ inner + bias), _DROPPED_UNITS) @ outer
                 found = functional.binary_cross_entropy_with_logits(score[a] - score[b], aim, weight=counts, reduction="sum")
-                return found / len(x)
+                return found / len(score)
 
-            loss = loss_of(shown) if objective is None else objective(shown, loss_of, lambda x: torch.relu(x @ inner + bias) @ outer)
+            def loss_of(x: torch.Tensor, pairs_of: Callable[[torch.Tensor], torch.Tensor] = pairs_of) -> torch.Tensor:
+                dropped = functional.dropout(x, _DROPPED_INPUTS)
+                return pairs_of(functional.dropout(torch.relu(dropped @ inner + bias), _DROPPED_UNITS) @ outer)
+
+            def steady(x: torch.Tensor, pairs_of: Callable[[torch.Tensor], torch.Tensor] = pairs_of) -> torch.Tensor:
+                return pairs_of(score_of(x))
+
+            loss = loss_of(shown) if objective is None else objective(shown, loss_of, steady, score_of)
             optimiser.zero_grad()
             loss.backward()  # type: ignore[no-untyped-call]
             optimiser.step()
