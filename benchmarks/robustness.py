@@ -1,10 +1,10 @@
 """Robustness on real ads: what attacks do to the ad-score network and to trees, what defences give back and cost, what is certified.
 
-The network (hand-made features and meanings, as in the ad score) learns which headline of an Upworthy test wins and is judged on
-significant pairs of other stories (`--data`: three fifths of the stories train, the rest judges; with `--test-data` all of `--data` trains).
-The attacker may move both headlines of a pair: every real-valued input by up to 0.1 standard deviations, counts by whole units only.
-Trees learn from AdWords keyword weeks whether click-through rate falls; there budgets are impressions and clicks, whole and consistent.
-Beside our attacks run those of the Adversarial Robustness Toolbox on the same models, and dtai-veritas on the same trees, where installed."""
+The network (hand-made features and meanings, as in the ad score) learns which headline of an Upworthy test wins and is judged on significant
+pairs of other stories (`--data`: three fifths of the stories train, the rest judges; with `--test-data` all of `--data` trains). The attacker
+may move both headlines of a pair: every real-valued input by up to 0.1 standard deviations, counts by whole units only. Trees learn from
+AdWords keyword weeks whether click-through rate falls; there budgets are impressions and clicks, whole and consistent. Beside our attacks run
+those of the Adversarial Robustness Toolbox on the same network, and dtai-veritas on the same trees, where installed."""
 
 from __future__ import annotations
 
@@ -136,9 +136,8 @@ def network_part(options, metrics: dict[str, float]) -> None:
     chosen = np.sort(rng.permutation(len(win))[:MOST_PAIRS])
     win, lose = win[chosen], lose[chosen]
     clusters = test["story_id"].to_numpy()[win]
-    print(
-        f"network: {len(sample.y)} ads train, {len(win)} significant pairs of {len(set(clusters.tolist()))} other stories, {x.shape[1]} inputs"
-    )
+    stories = len(set(clusters.tolist()))
+    print(f"network: {len(sample.y)} ads train, {len(win)} significant pairs of {stories} other stories, {x.shape[1]} inputs")
 
     plain, cpu_plain = timed(lambda: fit_network(sample, spread=spread, seed=options.seed))
     single = feasible_of(plain, x[~split], inputs.n_hand)
@@ -147,7 +146,7 @@ def network_part(options, metrics: dict[str, float]) -> None:
         "none": None,
         "adversarial training (PGD)": AdversarialTraining(one, steps=3, share=0.5),
         "adversarial training (PGD, all)": AdversarialTraining(one, steps=3, share=1.0),
-        "TRADES": Trades(one, beta=6.0, steps=3),
+        "TRADES": Trades(one, beta=0.3, steps=3),
         "Gaussian augmentation": GaussianAugmentation(np.where(one > 0, SIGMA, 0.0)),
     }
     networks: dict[str, tuple[Network, float]] = {"none": (plain, cpu_plain)}
@@ -279,7 +278,8 @@ def art_attacks(judge: ReluNetwork, x: np.ndarray, feasible: FeasibleSet, metric
     }
     rows = []
     for name, make in attacks.items():
-        found, cpu = timed(lambda make=make: make().generate(single, labels) if name != "DeepFool" else make().generate(single))
+        arguments_of = (single,) if name == "DeepFool" else (single, labels)
+        found, cpu = timed(lambda make=make, given=arguments_of: make().generate(*given))
         success, inside = (
             float((judge(found.astype(float)) <= 0).mean()),
             float(feasible.contains(found.astype(float), x, tolerance=1e-4).mean()),
