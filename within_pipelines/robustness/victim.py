@@ -52,9 +52,18 @@ def classifier_victim(logit: Callable[[Floats], Floats], labels: ArrayLike, grad
     >>> victim.margin(np.array([[2.0], [3.0]]), np.array([0, 1])).tolist()
     [2.0, -3.0]
     """
-    sign = np.where(np.asarray(labels) > 0, 1.0, -1.0)
-    slope = None if gradient is None else (lambda x, rows: sign[rows, None] * gradient(x))
-    return Victim(lambda x, rows: sign[rows] * np.asarray(logit(x), dtype=np.float64), slope)
+    sign: Floats = np.where(np.asarray(labels) > 0, 1.0, -1.0)
+
+    def margin(x: Floats, rows: Indices) -> Floats:
+        found: Floats = sign[rows] * np.asarray(logit(x), dtype=np.float64)
+        return found
+
+    def slope(x: Floats, rows: Indices) -> Floats:
+        assert gradient is not None
+        found: Floats = sign[rows, None] * gradient(x)
+        return found
+
+    return Victim(margin, None if gradient is None else slope)
 
 
 def score_victim(
@@ -69,4 +78,8 @@ def score_victim(
         # At the start there is no direction yet; up is as good as down.
         return -np.where(change >= 0, 1.0, -1.0)[:, None] * gradient(x)
 
-    return Victim(lambda x, rows: tolerance - np.abs(np.asarray(score(x)) - before[rows]), None if gradient is None else slope)
+    def margin(x: Floats, rows: Indices) -> Floats:
+        left: Floats = tolerance - np.abs(np.asarray(score(x), dtype=np.float64) - before[rows])
+        return left
+
+    return Victim(margin, None if gradient is None else slope)

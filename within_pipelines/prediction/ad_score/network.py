@@ -146,7 +146,8 @@ def _trained(
     losses = []
 
     def score_of(x: torch.Tensor) -> torch.Tensor:
-        return torch.relu(x @ inner + bias) @ outer
+        score: torch.Tensor = torch.relu(x @ inner + bias) @ outer
+        return score
 
     for _ in range(epochs):
         total, count = 0.0, 0
