@@ -25,6 +25,7 @@ from within_pipelines.prediction.ad_score.inputs import Inputs
 from within_pipelines.prediction.ad_score.model import Sample
 from within_pipelines.prediction.ad_score.network import EPOCHS, Network, fit_network
 from within_pipelines.prediction.encoder import find_encoder
+from within_pipelines.reporting import certified_plot
 from within_pipelines.robustness import (
     AdversarialTraining,
     FeasibleSet,
@@ -210,6 +211,7 @@ def network_part(options, metrics: dict[str, float]) -> None:
     rows = []
     moves = np.where(single.budget > 0, 1.0, 0.0) * (single.step <= single.budget)
     radii = [0.0, 0.05, 0.1, 0.2, 0.3, 0.5]
+    curves: dict[str, tuple[list[float], list[float]]] = {}
     part = both[:150]
     for name in ("none", "Gaussian augmentation", "adversarial training (PGD)"):
         judge = pair_network(networks[name][0])
@@ -220,6 +222,8 @@ def network_part(options, metrics: dict[str, float]) -> None:
         )
         positive, median = float((certificate.radius > 0).mean()), float(np.median(certificate.radius))
         accuracies = certificate.accuracy(np.ones(len(part), dtype=int), radii)
+        fine = np.linspace(0, 0.8, 81)
+        curves[name] = (fine.tolist(), certificate.accuracy(np.ones(len(part), dtype=int), fine.tolist()))
         rows.append([f"smoothing, {name}", f"{positive:.3f}", f"{median:.3f}", *(f"{a:.2f}" for a in accuracies), f"{cpu:.1f}"])
         key = name.split(" (")[0].replace(" ", "_")
         metrics |= {f"certified_{key}_share_positive": positive, f"certified_{key}_median_radius": median}
@@ -232,6 +236,8 @@ def network_part(options, metrics: dict[str, float]) -> None:
             + [f"{cpu:.1f}"]
         )
         metrics[f"crown_{key}_median_radius"] = float(np.median(box))
+    if options.plot is not None:
+        options.plot.write_bytes(certified_plot(curves, title="Ad-score network, smoothed", unit="Euclidean radius in standard deviations"))
     bound = median_bounds(judge, part[:50], sigma=SIGMA, radius=0.1, rng=np.random.default_rng(4), scale=moves, draws=300)
     metrics["median_smoothing_width_0.1"] = float(np.median(bound.high - bound.low))
     show(
@@ -418,6 +424,7 @@ def veritas_part(model, points: np.ndarray, labels: np.ndarray, metrics: dict[st
 def main() -> None:
     """Both parts."""
     parser = arguments(__doc__.splitlines()[0])
+    parser.add_argument("--plot", type=Path, default=None, help="write certified accuracy against radius to this PNG")
     parser.add_argument("--words", dest="encoder", action="store_false", help="words instead of meanings: faster, without the encoder")
     options = parser.parse_args()
     metrics: dict[str, float] = {}

@@ -491,6 +491,7 @@ def test_every_gate_and_test_of_significance_has_a_law() -> None:
         validation: {"load_golden", "record_golden"},
         fairness: {"demographic_parity_ratio", "group_means"},
         robustness: {"ask", "duplicated_rows", "homoglyphs", "lower_case", "missing_column", "missing_values", "punctuation", "scaled_unit",
+                     "shuffled_columns",
                      "shuffled_rows", "typos", "upper_case", "exclamation", "invisible", "synonyms", "fact_faults", "weeks_apart",
                      "classifier_victim", "score_victim", "ensemble", "monotone_constraints", "smoothed"},
     }  # fmt: skip

@@ -22,6 +22,7 @@ from within_pipelines.robustness import (
     missing_values,
     punctuation,
     scaled_unit,
+    shuffled_columns,
     shuffled_rows,
     text_perturbations,
     typos,
@@ -89,6 +90,9 @@ def test_feed_faults_do_what_they_say() -> None:
     shuffled = shuffled_rows().apply(ADS, rng)
     assert shuffled.rows.sort("impressions").equals(ADS)
     assert ADS[shuffled.source].equals(shuffled.rows)
+    turned = shuffled_columns().apply(ADS, np.random.default_rng(1)).rows
+    assert turned.columns != ADS.columns
+    assert turned.select(ADS.columns).equals(ADS)
     doubled = duplicated_rows().apply(ADS, rng)
     assert len(doubled.rows) == 8
     assert ADS[doubled.source].equals(doubled.rows)

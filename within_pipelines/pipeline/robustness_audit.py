@@ -103,6 +103,7 @@ def _ad_scores(ws: Workspace, pin: Pin, version: ModelVersion, progress: Progres
         duplicated_rows,
         missing_column,
         missing_values,
+        shuffled_columns,
         shuffled_rows,
         stability_report,
         text_perturbations,
@@ -117,7 +118,7 @@ def _ad_scores(ws: Workspace, pin: Pin, version: ModelVersion, progress: Progres
     texts = rows.select(*[name for name in _AD_COLUMNS if name in rows.columns], cluster="group_id")
     absent = [missing_column(name) for name in ("description", "audience_segment") if name in texts.columns]
     partly = [missing_values(name) for name in ("description",) if name in texts.columns and texts[name].null_count() < texts.height]
-    perturbations = [*text_perturbations(("headline",)), *absent, *partly, shuffled_rows(), duplicated_rows()]
+    perturbations = [*text_perturbations(("headline",)), *absent, *partly, shuffled_rows(), shuffled_columns(), duplicated_rows()]
     if progress is not None:
         progress(f"{len(perturbations)} changes of {texts.height} ads")
     report = stability_report(

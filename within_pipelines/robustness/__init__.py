@@ -23,6 +23,7 @@ from within_pipelines.robustness.feed import (
     missing_column,
     missing_values,
     scaled_unit,
+    shuffled_columns,
     shuffled_rows,
 )
 from within_pipelines.robustness.feed_audit import Door, Judge, feed_audit, weeks_apart
@@ -102,6 +103,7 @@ __all__ = [
     "scaled_unit",
     "score_victim",
     "share_status",
+    "shuffled_columns",
     "shuffled_rows",
     "smoothed",
     "square",
