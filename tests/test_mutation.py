@@ -18,7 +18,7 @@ import polars as pl
 import pytest
 
 from tests.monitoring.laws import DESCRIBERS, DETECTORS
-from within_pipelines import fairness, monitoring, robustness, stats, validation
+from within_pipelines import fairness, monitoring, quality, robustness, stats, validation
 from within_pipelines.monitoring import DriftState
 from within_pipelines.pipeline.fairness_audit import gate_verdict
 from within_pipelines.stats import Estimate, Status, Verdict
@@ -407,6 +407,102 @@ def law_robustness(report) -> None:
     assert judged(lambda rows: np.ones(len(rows)), ads.head(9)) is Status.INSUFFICIENT
 
 
+def law_share_status(judge) -> None:
+    for (value, low, high, n), status in {
+        (0.0, 0.0, 0.1, 60): Status.PASSED,
+        (0.3, 0.2, 0.4, 60): Status.FAILED,
+        (0.1, 0.0, 0.3, 60): Status.INSUFFICIENT,
+        (0.0, 0.0, 0.1, 6): Status.INSUFFICIENT,
+    }.items():
+        assert judge(Estimate(value, low, high, n=n), limit=0.1, minimum_units=12) is status
+
+
+def law_door(door) -> None:
+    from tests.quality.test_feeds import DAY, FAULTS, facts
+
+    told = facts(4)
+    assert door(told, day=DAY).is_empty()
+    for name in ("money in micros", "stale days", "doubled day"):
+        found = door(FAULTS[name].apply(told, DAY, np.random.default_rng(1)), day=DAY)
+        assert found.filter("blocking")["account_id"].n_unique() == 4
+    assert not door(FAULTS["missing days"].apply(told, DAY, np.random.default_rng(1)), day=DAY)["blocking"].any()
+
+
+def law_feed_audit(audit) -> None:
+    from tests.quality.test_feeds import DAY, facts
+    from tests.robustness.test_feed_audit import FRAGILE, SOUND, door
+
+    def judged(judge) -> Status:
+        options = {"rng": np.random.default_rng(1), "tolerance": 0.002, "limit": 0.1}
+        return status_of(audit("m", facts(16), [DAY], judge, robustness.fact_faults()[-4:], door, **options))
+
+    assert judged(SOUND) is Status.PASSED
+    assert judged(FRAGILE) is Status.FAILED
+
+
+def attacked(attack) -> None:
+    """Breaks what can be broken, inside the set, and nothing else."""
+    x = np.random.default_rng(12).normal(size=(60, 3))
+    weights = np.array([1.0, -2.0, 0.5])
+    sign = np.sign(x @ weights)
+    within = robustness.FeasibleSet.of(np.full(3, 0.4))
+    victim = robustness.classifier_victim(lambda z: z @ weights, sign > 0, lambda z: np.repeat(weights[None], len(z), axis=0))
+    found = attack(victim, x, within)
+    possible = np.abs(x @ weights) <= 0.4 * 3.5
+    assert within.contains(found.x, x).all()
+    assert not (found.broken & ~possible).any()
+    assert found.broken.sum() >= 0.5 * possible.sum()
+    np.testing.assert_allclose(found.margin, sign * (found.x @ weights), atol=1e-9)
+    constant = robustness.classifier_victim(lambda z: np.ones(len(z)), np.ones(60), np.zeros_like)
+    assert attack(constant, x, within).success == 0
+
+
+def law_masking(detect) -> None:
+    x = np.random.default_rng(13).normal(size=(60, 3))
+    weights = np.array([1.0, -2.0, 0.5])
+    labels = x @ weights > 0
+    within = robustness.FeasibleSet.of(np.full(3, 0.4))
+    rng = np.random.default_rng(1)
+    for slope, masked in ((lambda z: np.repeat(weights[None], len(z), axis=0), False), (np.zeros_like, True)):
+        victim = robustness.classifier_victim(lambda z: z @ weights, labels, slope)
+        assert detect(victim, x, within, rng=rng, queries=60)[0].masked is masked
+
+
+def law_clopper_pearson(bound) -> None:
+    assert bound(10, 10, alpha=0.05) == pytest.approx(0.05**0.1)
+    assert bound(0, 10, alpha=0.05) == 0
+    assert bound(1, 2, alpha=0.05) == pytest.approx(1 - 0.95**0.5)
+
+
+def law_certify(certify) -> None:
+    x = np.array([[2.0], [0.3], [-0.4], [0.0]])
+    found = certify(lambda z: (z[:, 0] > 0).astype(int), x, sigma=0.5, rng=np.random.default_rng(1))
+    assert found.label.tolist() == [1, 1, 0, -1]
+    assert (found.radius <= np.abs(x[:, 0]) + 1e-9).all()
+    assert found.radius[1] > 0.15
+    assert found.radius[0] < 1.3
+
+
+def law_median_bounds(bounds) -> None:
+    x = np.array([[0.0], [5.0]])
+    found = bounds(lambda z: z[:, 0], x, sigma=0.5, radius=0.2, rng=np.random.default_rng(1))
+    assert (found.low <= x[:, 0] - 0.2).all()
+    assert (found.high >= x[:, 0] + 0.2).all()
+    assert (found.high - found.low < 1.2).all()
+
+
+def least_in_box(trees, low, high):
+    return trees.minimum(low, high).value
+
+
+def law_tree_minimum(minimum) -> None:
+    from tests.robustness.test_certificates import brute_force, trees_of
+
+    trees, _, x = trees_of(1)
+    for row in x[:4]:
+        assert minimum(trees, row - 0.4, row + 0.4) == pytest.approx(brute_force(trees, row - 0.4, row + 0.4)[0], abs=1e-9)
+
+
 def law_rows_carry_no_order(perturbations) -> None:
     made = {p.name: p.apply(pl.DataFrame({"x": range(30)}), np.random.default_rng(1)) for p in perturbations()}
     assert made["row order"].rows["x"].to_list() != list(range(30))
@@ -415,7 +511,7 @@ def law_rows_carry_no_order(perturbations) -> None:
 
 
 def law_texts_change(perturbations) -> None:
-    ads = pl.DataFrame({"headline": ["Shoes for every foot", "Warm coats"]})
+    ads = pl.DataFrame({"headline": ["Shoes for every foot", "Easy gifts for 'the' kids."]})
     for perturbation in perturbations(["headline"]):
         changed = [perturbation.apply(ads, np.random.default_rng(seed)).rows["headline"].to_list() for seed in range(5)]
         assert any(texts != ads["headline"].to_list() for texts in changed), perturbation.name
@@ -717,6 +813,26 @@ def states() -> list[Callable[..., Any]]:
     ]
 
 
+ATTACKS: dict[str, Callable[..., Any]] = {
+    "fgsm": robustness.fgsm,
+    "deepfool": robustness.deepfool,
+    "carlini_wagner": robustness.carlini_wagner,
+    **{
+        name: lambda v, x, f, attack=getattr(robustness, name): attack(v, x, f, rng=np.random.default_rng(1))
+        for name in ("pgd", "auto_pgd", "square", "threshold_search", "boundary", "hop_skip_jump")
+    },
+    "strongest": lambda v, x, f: robustness.strongest(v, x, f, rng=np.random.default_rng(1), queries=60)[0],
+}
+
+
+def idle_attack(victim, x, within):
+    return robustness.AttackResult("idle", x, victim.margin(x, np.arange(len(x))), 0)
+
+
+def lying_attack(victim, x, within):
+    return robustness.AttackResult("lying", x, np.full(len(x), -1.0), 0)
+
+
 p_values = [always(SimpleNamespace(p_value=p)) for p in (0.0, 0.01, 1.0)]
 adjusters = [
     lambda p: np.asarray(p),
@@ -785,6 +901,34 @@ CASES: dict[str, tuple[Callable[..., None], Callable[..., Any], list[Callable[..
     "delivery": (law_delivery, fairness.delivery_parity, verdicts()),
     "demographic_parity_difference": (law_parity_difference, fairness.demographic_parity_difference, [always(0.0), always(0.5)]),
     "robustness": (law_robustness, robustness.stability_report, verdicts()),
+    "share_status": (law_share_status, robustness.share_status, [always(status) for status in Status]),
+    "faulty_feeds": (
+        law_door,
+        quality.faulty_feeds,
+        [
+            lambda told, *, day: quality.faulty_feeds(told.clear(), day=day),
+            lambda told, *, day: told.select("account_id", kind=pl.lit("unit"), blocking=pl.lit(True)).unique(),
+        ],
+    ),
+    "feed_audit": (law_feed_audit, robustness.feed_audit, verdicts()),
+    **{name: (attacked, attack, [idle_attack, lying_attack]) for name, attack in ATTACKS.items()},
+    "gradient_masking": (
+        law_masking,
+        robustness.gradient_masking,
+        [always((SimpleNamespace(masked=masked), {})) for masked in (True, False)],
+    ),
+    "clopper_pearson_lower": (law_clopper_pearson, robustness.clopper_pearson_lower, [lambda k, n, *, alpha: k / n, always(0.0)]),
+    "certify": (
+        law_certify,
+        robustness.certify,
+        [always(SimpleNamespace(label=np.array([1, 1, 0, -1]), radius=np.full(4, radius))) for radius in (0.0, 0.2, 9.0)],
+    ),
+    "median_bounds": (
+        law_median_bounds,
+        robustness.median_bounds,
+        [always(SimpleNamespace(low=np.full(2, -width), high=np.full(2, width))) for width in (0.0, 9.0)],
+    ),
+    "tree_minimum": (law_tree_minimum, least_in_box, [always(0.0), lambda trees, low, high: trees.bounds(low, high)[0] - 1]),
     "feed_faults": (law_rows_carry_no_order, robustness.feed_faults, [idle_feed]),
     "text_perturbations": (law_texts_change, robustness.text_perturbations, [idle_text]),
     **DETECTORS,
@@ -856,7 +1000,8 @@ def test_a_mutant_breaks_the_law(name: str, number: int) -> None:
 
 
 def test_every_gate_and_test_of_significance_has_a_law() -> None:
-    covered = {real for _, real, _ in CASES.values()} | {stats.cluster_bootstrap, stats.cluster_mean, stats.two_way_bootstrap}
+    by_seed = {getattr(robustness, name) for name in ATTACKS}
+    covered = {real for _, real, _ in CASES.values()} | by_seed | {stats.cluster_bootstrap, stats.cluster_mean, stats.two_way_bootstrap}
     # Not judges themselves: they prepare, describe, or are built from what is covered.
     exempt = {
         monitoring: {"alert_for_check", "alert_for_drift", "alert_for_run", "alert_for_verdict", "kolmogorov_smirnov_distance"} | DESCRIBERS
@@ -873,8 +1018,10 @@ def test_every_gate_and_test_of_significance_has_a_law() -> None:
                    "fair_budget", "fair_xgboost_objective", "flipped", "group_means", "intersection", "mean_measure", "pooled",
                    "reweighing_weights"},
         robustness: {"ask", "duplicated_rows", "homoglyphs", "lower_case", "missing_column", "missing_values", "punctuation", "scaled_unit",
-                     "shuffled_rows", "typos", "upper_case"},
+                     "shuffled_columns",
+                     "shuffled_rows", "typos", "upper_case", "exclamation", "invisible", "synonyms", "fact_faults", "weeks_apart",
+                     "classifier_victim", "score_victim", "ensemble", "monotone_constraints", "smoothed"},
     }  # fmt: skip
     for room, names in exempt.items():
-        functions = {n for n in room.__all__ if callable(getattr(room, n)) and not isinstance(getattr(room, n), type)} - {"Predict"}
+        functions = {n for n in room.__all__ if callable(getattr(room, n)) and not isinstance(getattr(room, n), type)} - {"Predict", "Door"}
         assert {n for n in functions if getattr(room, n) not in covered} == names, room.__name__

@@ -17,7 +17,7 @@ TODAY = date(2026, 6, 1)
 
 def sound() -> pl.DataFrame:
     rows = [
-        fact(event_date=TODAY - timedelta(days=age), account_id=account, ad_id=ad)
+        fact(event_date=TODAY - timedelta(days=age), account_id=account, ad_id=ad, impressions=100 + (37 * age + 11 * ord(ad)) % 61)
         for age in range(1, 40)
         for account in ("1", "2")
         for ad in ("a", "b", "c")
@@ -61,6 +61,7 @@ def test_sound_facts_pass_everything_and_nothing_is_written(tmp_path, monkeypatc
         ("spend_micros_in_range", True, first_row("spend_micros", -1)),
         ("impressions_in_range", True, first_row("impressions", 2**62)),
         ("no_fact_from_the_future", True, first_row("event_date", TODAY + timedelta(days=1))),
+        ("feeds_hold_together", False, lambda f: f.with_columns(impressions=pl.lit(100))),
         ("clicks_within_impressions", False, lambda f: f.with_columns(clicks=pl.lit(500))),
         ("feeds_are_fresh", False, lambda f: f.filter((pl.col("account_id") == "1") | (pl.col("event_date") < TODAY - timedelta(days=9)))),
         (

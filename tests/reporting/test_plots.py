@@ -10,7 +10,7 @@ import pytest
 
 from within_pipelines.exceptions import SchemaError
 from within_pipelines.prediction import Evaluation
-from within_pipelines.reporting import evaluation_plots, learning_curve, series_plot
+from within_pipelines.reporting import certified_plot, evaluation_plots, learning_curve, robustness_plot, series_plot
 from within_pipelines.stats import Estimate
 
 PNG = b"\x89PNG\r\n\x1a\n"
@@ -70,3 +70,22 @@ def test_a_series_without_values_is_refused() -> None:
 def test_importing_the_room_loads_neither_matplotlib_nor_rich() -> None:
     code = "import sys, within_pipelines.reporting; print({'matplotlib', 'rich', 'pandas', 'scipy', 'sqlalchemy'} & set(sys.modules))"
     assert subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout == "set()\n"
+
+
+def test_robustness_plots_show_what_is_judged_and_certified() -> None:
+    faults = pl.DataFrame(
+        {
+            "fault": ["typos", "row order", "noise"],
+            "owed": ["stable", "unchanged", "stable"],
+            "status": ["passed", "passed", "failed"],
+            "unhandled": [0.02, 0.0, 0.4],
+            "low": [0.0, 0.0, 0.3],
+            "high": [0.1, 0.05, 0.5],
+        }
+    )
+    first, second = (robustness_plot(faults, limit=limit, title="ad_score") for limit in (0.1, 0.3))
+    assert first.startswith(b"\x89PNG")
+    assert first == robustness_plot(faults, limit=0.1, title="ad_score")
+    assert first != second
+    curve = certified_plot({"plain": ([0.0, 0.1], [0.7, 0.2]), "hardened": ([0.0, 0.1], [0.7, 0.5])}, title="t", unit="sd")
+    assert curve.startswith(b"\x89PNG")

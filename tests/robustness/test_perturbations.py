@@ -22,6 +22,7 @@ from within_pipelines.robustness import (
     missing_values,
     punctuation,
     scaled_unit,
+    shuffled_columns,
     shuffled_rows,
     text_perturbations,
     typos,
@@ -69,7 +70,7 @@ def test_a_typo_keeps_the_letters_and_case_keeps_the_words(text: str, seed: int)
     assert upper_case(["headline"]).apply(frame, rng).rows["headline"][0] == text.upper()
     assert len(homoglyphs(["headline"], rate=1.0).apply(frame, rng).rows["headline"][0]) == len(text)
     ended = punctuation(["headline"]).apply(frame, rng).rows["headline"][0]
-    assert ended.rstrip(".! ") == text.rstrip(".! ")
+    assert ended.rstrip(".!? ") == text.rstrip(".!? ")
 
 
 def test_look_alikes_are_other_letters_and_questions_stay_questions() -> None:
@@ -77,7 +78,11 @@ def test_look_alikes_are_other_letters_and_questions_stay_questions() -> None:
     forged = homoglyphs(["headline"], rate=1.0).apply(ADS, rng).rows["headline"][0]
     assert forged != ADS["headline"][0]
     assert not any(letter in forged for letter in "aceopxy")
-    assert punctuation(["headline"]).apply(ADS, rng).rows["headline"][1] == "Why are knees sore?"
+    ended = punctuation(["headline"]).apply(ADS, rng).rows["headline"]
+    assert ended[1].rstrip("?") == "Why are knees sore"
+    assert ended[1].endswith("?")
+    # An exclamation mark is a change of what is said, so none comes and none goes.
+    assert ["!" in (text or "") for text in ended] == ["!" in (text or "") for text in ADS["headline"]]
 
 
 def test_feed_faults_do_what_they_say() -> None:
@@ -85,6 +90,9 @@ def test_feed_faults_do_what_they_say() -> None:
     shuffled = shuffled_rows().apply(ADS, rng)
     assert shuffled.rows.sort("impressions").equals(ADS)
     assert ADS[shuffled.source].equals(shuffled.rows)
+    turned = shuffled_columns().apply(ADS, np.random.default_rng(1)).rows
+    assert turned.columns != ADS.columns
+    assert turned.select(ADS.columns).equals(ADS)
     doubled = duplicated_rows().apply(ADS, rng)
     assert len(doubled.rows) == 8
     assert ADS[doubled.source].equals(doubled.rows)

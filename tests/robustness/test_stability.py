@@ -34,7 +34,7 @@ def ads(n: int = 120) -> pl.DataFrame:
 
 
 def length(rows: pl.DataFrame) -> np.ndarray:
-    return rows["headline"].str.len_chars().to_numpy().astype(float)
+    return rows["headline"].str.count_matches(r"\p{L}").to_numpy().astype(float)
 
 
 def brittle(rows: pl.DataFrame) -> np.ndarray:
@@ -123,8 +123,9 @@ def test_planted_changes_are_measured_exactly(share: float, seed: int) -> None:
 
 
 def test_the_gate_errs_at_most_at_the_nominal_rate_and_finds_what_is_certain() -> None:
+    """It never fails what keeps the limit nor passes what moves twice as many; between the two it passes or asks for more."""
     rng = np.random.default_rng(70)
-    outcomes = {0.1: [], 0.3: [], 0.02: []}
+    outcomes = {0.1: [], 0.2: [], 0.3: [], 0.02: []}
     for share, found in outcomes.items():
         for _ in range(100):
             hit = rng.random(300) < share
@@ -134,9 +135,8 @@ def test_the_gate_errs_at_most_at_the_nominal_rate_and_finds_what_is_certain() -
             rows = pl.DataFrame({"x": np.zeros(300)})
             report = stability_report(lambda r: r["x"], rows, [planted], rng=rng, tolerance=0.5, n_resamples=100)
             found.append(report.verdict(limit=0.1).status)
-    at_limit = outcomes[0.1]
-    assert np.mean([s is Status.FAILED for s in at_limit]) <= 0.09
-    assert np.mean([s is Status.PASSED for s in at_limit]) <= 0.09
+    assert np.mean([s is Status.FAILED for s in outcomes[0.1]]) <= 0.09
+    assert np.mean([s is Status.PASSED for s in outcomes[0.2]]) <= 0.05
     assert np.mean([s is Status.FAILED for s in outcomes[0.3]]) >= 0.95
     assert np.mean([s is Status.PASSED for s in outcomes[0.02]]) >= 0.95
 

@@ -78,7 +78,7 @@ class AdAccountHealthModel(BaseModel):
     account_id: Mapped[str] = mapped_column(String(128))
     campaign_id: Mapped[str] = mapped_column(String(128), default="")  # "" is the account as a whole
     scored_on: Mapped[date] = mapped_column(Date)
-    state: Mapped[str] = mapped_column(String(32))  # scored | insufficient_data
+    state: Mapped[str] = mapped_column(String(32))  # scored | insufficient_data | feed_problem
     overall_score: Mapped[float | None] = mapped_column(Float)
     probability: Mapped[float | None] = mapped_column(Float)
     tier: Mapped[str | None] = mapped_column(String(32))

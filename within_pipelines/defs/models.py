@@ -136,7 +136,7 @@ def model_assets(model: str, *, feature_table: str, learns: str, kinds: set[str]
         group_name=model,
         kinds={"sqlalchemy"},
         owners=OWNERS,
-        deps=[f"{model}_evaluation", f"{model}_fairness_report"],
+        deps=[f"{model}_evaluation", f"{model}_fairness_report", f"{model}_robustness_report"],
         description="The version that serves. Promotion re-reads the recorded verdicts for exactly this artifact and refuses without them.",
     )
     def registry_entry(context: dg.AssetExecutionContext, within: WithinResource) -> dg.MaterializeResult:

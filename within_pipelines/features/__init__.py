@@ -11,22 +11,27 @@ from within_pipelines.features.creative import CREATIVE_FEATURES, creative_featu
 from within_pipelines.features.creative_table import creative_table
 from within_pipelines.features.knowledge import MixedCurrencyError
 from within_pipelines.features.labels import account_labels
+from within_pipelines.features.plain import LOOK_ALIKE, plain_text
 from within_pipelines.features.runner import run_by_account
 from within_pipelines.features.series import METRICS, metric_series
 from within_pipelines.features.spec import FeatureSpec
+from within_pipelines.features.spelling import Speller
 from within_pipelines.features.targets import TARGETS
 
 __all__ = [
     "ACCOUNT_FEATURES",
     "CREATIVE_FEATURES",
+    "LOOK_ALIKE",
     "METRICS",
     "TARGETS",
     "FeatureSpec",
     "MixedCurrencyError",
+    "Speller",
     "account_features",
     "account_labels",
     "creative_features",
     "creative_table",
     "metric_series",
+    "plain_text",
     "run_by_account",
 ]

@@ -11,6 +11,7 @@ import polars as pl
 
 from within_pipelines.exceptions import SchemaError
 from within_pipelines.features.lexicon import COMMON, KINDS, NEGATIVE, POSITIVE
+from within_pipelines.features.plain import LOOK_ALIKE, plain_text
 from within_pipelines.features.spec import FeatureSpec
 from within_pipelines.features.text import TEXT_FEATURES, text_statistics_of
 
@@ -75,13 +76,13 @@ _COLUMNS: tuple[str, ...] = (
 def _vocabulary_number() -> float:
     """A number that changes when a word list or pattern does, so that the spec's hash does."""
     content = repr([sorted(words) for words in (*KINDS.values(), POSITIVE, NEGATIVE, COMMON)])
-    content += repr((_FORMATS, _CALLS, _PLATFORMS, _AUDIENCE))
+    content += repr((_FORMATS, _CALLS, _PLATFORMS, _AUDIENCE, LOOK_ALIKE))
     return float(int(hashlib.sha256(content.encode()).hexdigest()[:12], 16))
 
 
 CREATIVE_FEATURES = FeatureSpec(
     name="creative_features",
-    version=1,
+    version=2,
     entity=("platform", "account_id", "ad_id"),
     windows=(),
     measures=("headline", "description", *_BUCKETS, "siblings"),
@@ -95,7 +96,8 @@ def creative_features(creatives: pl.DataFrame) -> pl.DataFrame:
 
     Texts are read from `headline`, `description` and `call_to_action`, categories from `format`, `platform` and `audience_segment`;
     an absent column counts as missing in every row. Categories become indicators of a fixed vocabulary; a value outside it falls into a
-    bucket by its SHA-256, the same in every process. The sibling columns of `creative_table`, where present, become
+    bucket by its SHA-256, the same in every process. Texts are counted as `plain_text` writes them, so that look-alike letters, invisible
+    characters and repeated marks change nothing. The sibling columns of `creative_table`, where present, become
     `sibling_log_ctr_ratio` = log of the group's click-through rate before the ad's first day over the account's, shrunk by 50 clicks,
     and `sibling_reliability` in [0, 1).
 
@@ -103,7 +105,7 @@ def creative_features(creatives: pl.DataFrame) -> pl.DataFrame:
     given = [name for name in TEXT_COLUMNS if name in creatives.columns]
     if not given:
         raise SchemaError(f"There is no text column among {creatives.columns}; give at least one of {list(TEXT_COLUMNS)}.")
-    texts = {name: _text(creatives, name) for name in ("headline", "description", *_BUCKETS)}
+    texts = {name: _plain(_text(creatives, name)) for name in ("headline", "description", *_BUCKETS)}
     parts = text_statistics_of({name: texts[name] for name in ("headline", "description")})
     parts.append(_categories({name: texts[name].to_list() for name in _BUCKETS}))
     parts.append(_audience_ages(texts["audience_segment"]))
@@ -122,6 +124,11 @@ def _text(creatives: pl.DataFrame, name: str) -> pl.Series:
     if column.dtype not in (pl.String, pl.Categorical, pl.Null) and not isinstance(column.dtype, pl.Enum):
         raise SchemaError(f"The column {name!r} holds {column.dtype}; it should hold text.")
     return column.cast(pl.String).str.strip_chars()
+
+
+def _plain(texts: pl.Series) -> pl.Series:
+    """The texts as `plain_text` writes them."""
+    return pl.Series(texts.name, [None if text is None else plain_text(text) for text in texts.to_list()], dtype=pl.String)
 
 
 def _categories(values: dict[str, list[str | None]]) -> pl.DataFrame:

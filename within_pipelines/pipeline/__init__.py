@@ -26,6 +26,8 @@ from within_pipelines.pipeline.experiments import (
     start_experiment,
     stop_experiment,
 )
+from within_pipelines.pipeline.fairness_audit import FairnessReport, fairness_verdict, newest_fairness, report_fairness
+from within_pipelines.pipeline.fairness_page import write_fairness_page
 from within_pipelines.pipeline.golden import (
     account_incident,
     ads_incident,
@@ -39,9 +41,6 @@ from within_pipelines.pipeline.golden import (
     series_incident,
 )
 from within_pipelines.pipeline.heartbeats import Silent, silent_sensors
-from within_pipelines.pipeline.audits import audit_robustness
-from within_pipelines.pipeline.fairness_audit import FairnessReport, fairness_verdict, newest_fairness, report_fairness
-from within_pipelines.pipeline.fairness_page import write_fairness_page
 from within_pipelines.pipeline.landing import check_quality, ingest_landing, ingest_path, landing_is_empty, provide_exports
 from within_pipelines.pipeline.monitoring import calendar_path, latest_report, monitor_day, report_path
 from within_pipelines.pipeline.release import (
@@ -58,6 +57,7 @@ from within_pipelines.pipeline.release import (
 )
 from within_pipelines.pipeline.retention import Collected, Kept, collect_garbage, retention
 from within_pipelines.pipeline.retraining import Decided, decide_retraining, request_retraining, runs_to_request, tell_findings
+from within_pipelines.pipeline.robustness_audit import audit_robustness, robustness_report
 from within_pipelines.pipeline.rollback import rollback
 from within_pipelines.pipeline.scoring import ScoreReport, champion, find_anomalies, score_accounts, score_ads, score_day
 from within_pipelines.pipeline.shadow import shadow_report
@@ -164,14 +164,15 @@ __all__ = [
     "read_result",
     "record_canary_outcomes",
     "release",
+    "report_fairness",
     "report_path",
     "request_retraining",
     "resume_canary",
     "retention",
     "review_accounts",
+    "robustness_report",
     "rollback",
     "runs_to_request",
-    "report_fairness",
     "score_accounts",
     "score_ads",
     "score_day",

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from within_pipelines.exceptions import ArtifactError, PromotionRefusedError
 from within_pipelines.pipeline.fairness_audit import fairness_verdict
+from within_pipelines.pipeline.robustness_audit import robustness_report
 from within_pipelines.pipeline.training import KINDS, evaluate, load_version, trained_version
 from within_pipelines.pipeline.workspace import Pin, Workspace
 from within_pipelines.stats import Estimate, Status, Verdict, judge_at_least
@@ -220,6 +221,7 @@ def judge(ws: Workspace, pin: Pin, model: str, *, is_baseline: bool = False) -> 
         "golden_sample": lambda: golden_verdict(ws, version),
         "model_card": lambda: card_verdict(ws.registry.get(model, version.version)),
         "fairness": lambda: fairness_verdict(ws, pin, version),
+        "robustness": lambda: robustness_report(ws, pin, version).verdict(),
     }
     # The card is read from what is recorded, so that it says what the registry will show.
     ws.registry.record_metrics(version, evaluation)

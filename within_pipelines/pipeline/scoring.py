@@ -11,7 +11,7 @@ import polars as pl
 
 from within_pipelines.exceptions import ModelNotFoundError, SampleError
 from within_pipelines.lake import knowledge_time
-from within_pipelines.pipeline.account_rows import account_rows, series_rows
+from within_pipelines.pipeline.account_rows import account_rows, newest_currency, series_rows
 from within_pipelines.pipeline.feeds import planned_changes, tell_stopped_feeds
 from within_pipelines.pipeline.tables import ACCOUNT_ENTITY, HEALTH_ENTITY, HEALTH_HORIZON, maturity, possible_ads
 from within_pipelines.pipeline.training import load_version
@@ -29,6 +29,8 @@ _RECENT_DAYS, _RECENT_GROUPS = 28, 12
 _OUTCOME_STEP, _MOST_OUTCOMES = 3, 30
 # Metrics of this many days are kept with their anomaly flags at each scoring, because restatements change the newest ones.
 _KEPT_DAYS = 14
+# The door compares the newest two weeks with the four weeks before them.
+_DOOR_DAYS = 42
 
 
 @dataclass(frozen=True, slots=True)
@@ -165,21 +167,32 @@ def score_accounts(ws: Workspace, pin: Pin, day: date, known_at: datetime) -> pl
     version = champion(ws, "account_health")
     predictor = cast("AccountHealthPredictor", load_version(ws, version))
     curve = maturity(ws, pin)
+    faults = feed_faults_on(ws, pin, day, known_at)
+    told, blocked = told_faults(faults), told_faults(faults.filter(pl.col("blocking")))
+    # Money in two currencies cannot be added up: such an account gets a reason instead of a score.
+    mixed = {account for account, kinds in blocked.items() if "currency" in kinds}
+
     lived = _outcome_origins(predictor.learned_until, day)
+
+    def one_currency(history: pl.DataFrame) -> pl.DataFrame:
+        return newest_currency(history) if history.select(ACCOUNT_ENTITY).row(0) in mixed else history
 
     def outcomes_of(history: pl.DataFrame) -> pl.DataFrame:
         known: dict[str, Any] = {"origins": lived, "horizon": HEALTH_HORIZON, "as_of": known_at, "maturity": curve}
+        history = one_currency(history)
         campaigns = account_labels(history, entity=HEALTH_ENTITY, **known)
         accounts = account_labels(history, entity=ACCOUNT_ENTITY, **known)
         return pl.concat([accounts.with_columns(campaign_id=pl.lit("")).select(campaigns.columns), campaigns])
 
-    features = account_rows(ws, pin, day, known_at, origins=[*lived, day], curve=curve)
+    features = account_rows(ws, pin, day, known_at, origins=[*lived, day], curve=curve, mixed=mixed)
     if features.is_empty():
         return pl.DataFrame()
     if lived:
         batches = ws.lake.account_batches(commit_seq=pin.commit_seq, as_of=known_at, end=day)
         outcomes = run_by_account(batches, outcomes_of).filter("mature").select(*HEALTH_ENTITY, "origin", "log_ratio")
-        predictor.update(features.join(outcomes, on=[*HEALTH_ENTITY, "origin"]).sort("origin", *HEALTH_ENTITY))
+        # What a faulty feed made of an outcome is none.
+        sound = features.join(faults.filter(pl.col("blocking")), on=list(ACCOUNT_ENTITY), how="anti")
+        predictor.update(sound.join(outcomes, on=[*HEALTH_ENTITY, "origin"]).sort("origin", *HEALTH_ENTITY))
     rows = features.filter(pl.col("origin") == day).sort(*HEALTH_ENTITY)
     if rows.is_empty():
         return pl.DataFrame()
@@ -193,25 +206,50 @@ def score_accounts(ws: Workspace, pin: Pin, day: date, known_at: datetime) -> pl
                 "account_id": report.account_id,
                 "campaign_id": report.campaign_id,
                 "scored_on": day,
-                "state": report.state,
-                "overall_score": report.score,
-                "probability": report.probability,
-                "tier": report.tier,
-                "money_at_risk": report.money_at_risk,
+                # What a blocking fault of the feed has moved is no health: the reader gets the fault instead of a score.
+                "state": report.state if (report.platform, report.account_id) not in blocked else "feed_problem",
+                **{
+                    column: None if (report.platform, report.account_id) in blocked else value
+                    for column, value in (
+                        ("overall_score", report.score),
+                        ("probability", report.probability),
+                        ("tier", report.tier),
+                        ("money_at_risk", report.money_at_risk),
+                    )
+                },
                 "currency": report.currency,
                 "engagement_trends": _trends(row),
                 "risk_factors": [asdict(factor) for factor in report.risk_factors],
                 "optimization_suggestions": list(report.recommendations),
                 "historical_performance": {"scores": earlier.get((report.platform, report.account_id, report.campaign_id), [])},
-                "spend_efficiency": report.evidence | _outlook(report) | {"outcomes_until": learned_until},
+                "spend_efficiency": report.evidence
+                | (_outlook(report) if (report.platform, report.account_id) not in blocked else {})
+                | {"feed_problems": list(told.get((report.platform, report.account_id), {}).values()), "outcomes_until": learned_until},
             }
             for report, row in zip(reports, rows.iter_rows(named=True), strict=True)
         ],
-        schema_overrides=dict.fromkeys(_HEALTH_JSON, pl.Object) | {"overall_score": pl.Float64, "probability": pl.Float64},
+        schema_overrides=dict.fromkeys(_HEALTH_JSON, pl.Object)
+        | {"overall_score": pl.Float64, "probability": pl.Float64, "tier": pl.String, "money_at_risk": pl.Float64},
         infer_schema_length=None,
     ).with_columns(_stamp(version, pin))
     AccountHealthRepository(ws.database).save(stored)
     return stored.drop(_HEALTH_JSON).sort("overall_score", nulls_last=True)
+
+
+def feed_faults_on(ws: Workspace, pin: Pin, day: date, known_at: datetime) -> pl.DataFrame:
+    """What the door says of the feeds on `day`; see `quality.faulty_feeds`."""
+    from within_pipelines.quality import faulty_feeds
+
+    facts = ws.lake.facts(commit_seq=pin.commit_seq, as_of=known_at, start=day - timedelta(days=_DOOR_DAYS), end=day)
+    return faulty_feeds(facts, day=day)
+
+
+def told_faults(faults: pl.DataFrame) -> dict[tuple[str, str], dict[str, str]]:
+    """Per account the kinds of fault with one sentence each, the newest day's."""
+    found: dict[tuple[str, str], dict[str, str]] = {}
+    for platform, account, kind, day, detail in faults.select("platform", "account_id", "kind", "event_date", "detail").iter_rows():
+        found.setdefault((platform, account), {})[kind] = f"{kind.replace('_', ' ')} on {day}: {detail}"
+    return found
 
 
 def _outcome_origins(learned_until: date | None, day: date) -> list[date]:
@@ -263,14 +301,25 @@ def find_anomalies(ws: Workspace, pin: Pin, day: date, known_at: datetime) -> pl
 
     version = champion(ws, "anomaly")
     detector = cast("AnomalyDetector", load_version(ws, version))
-    series = series_rows(ws, pin, day, known_at)
+    faults = feed_faults_on(ws, pin, day, known_at)
+    mixed = set(faults.filter(pl.col("kind") == "currency").select(ACCOUNT_ENTITY).iter_rows())
+    series = series_rows(ws, pin, day, known_at, without=mixed)
     if series.is_empty():
         return pl.DataFrame()
+    # A day on which the feed itself is at fault raises no alarm about the business; the fault is stored beside the values.
+    at_fault = {
+        (platform, account, when): f"{kind.replace('_', ' ')}: {detail}"
+        for platform, account, when, kind, detail in faults.select("platform", "account_id", "event_date", "kind", "detail").iter_rows()
+    }
     scored = detector.score_series(series).filter(pl.col("timestamp") > day - timedelta(days=_KEPT_DAYS))
     kept = scored.filter(pl.col("value").is_finite())
     judged = detector.judge(series, calendar=planned_changes(ws))
     place = ("platform", "account_id", "metric", "timestamp")
-    alarmed = {tuple(finding[name] for name in place): finding for finding in judged.findings}
+    alarmed = {
+        tuple(finding[name] for name in place): finding
+        for finding in judged.findings
+        if (finding["platform"], finding["account_id"], finding["timestamp"]) not in at_fault
+    }
     planned = {tuple(finding[name] for name in place): str(finding["reason"]) for finding in judged.suppressed}
     number: Callable[[Any], float | None] = lambda x: None if x is None or x != x else float(x)
     stored = pl.DataFrame(
@@ -294,6 +343,7 @@ def find_anomalies(ws: Workspace, pin: Pin, day: date, known_at: datetime) -> pl
                     "cause": alarmed.get(where, {}).get("cause"),
                     "planned": planned.get(where),
                     "currency": row["currency"],
+                    "feed_problem": at_fault.get((row["platform"], row["account_id"], row["timestamp"])),
                     "model_sha256": version.model_sha256,
                     "model_version": version.version,
                 },
@@ -307,7 +357,7 @@ def find_anomalies(ws: Workspace, pin: Pin, day: date, known_at: datetime) -> pl
     if stored.height:
         PerformanceMetricRepository(ws.database).save(stored)
     tell_stopped_feeds(ws, judged.feeds, series, now=known_at)
-    return _wrong(judged.feeds, [finding for finding in judged.findings if finding["timestamp"] == day], series)
+    return _wrong(judged.feeds, [finding for where, finding in alarmed.items() if finding["timestamp"] == day], series)
 
 
 _SHOWN = ("kind", *ACCOUNT_ENTITY, "metric", "timestamp", "value", "points", "expected", "low", "high", "direction", "score", "p_value")

@@ -11,6 +11,7 @@ from typing import Any
 import polars as pl
 
 from within_pipelines.lake import FACT_KEY
+from within_pipelines.quality.feeds import faulty_feeds
 from within_pipelines.quality.report import CRITICAL, WARNING, ExpectationResult, QualityReport
 
 # Platforms count clicks without an impression of the same day (late clicks, video engagement), so a few rows may have more.
@@ -74,6 +75,11 @@ def _stated() -> list[_Stated]:
             f"Rows of each account's newest day are {VOLUME_RANGE[0]:g} to {VOLUME_RANGE[1]:g} times its four-week median.",
             table="accounts", column="volume_ratio", min_value=VOLUME_RANGE[0], max_value=VOLUME_RANGE[1],
         ),
+        warning(
+            "feeds_hold_together", "ExpectColumnValuesToBeBetween",
+            "No account's newest two weeks hold a blocking fault (units, currencies, copied, repeated or multiplied days).",
+            table="accounts", column="blocking_faults", max_value=0,
+        ),
         critical(
             "rows_add_up", "ExpectColumnValuesToBeBetween", "Rows in = accepted + unchanged + quarantined, in every file.",
             table="files", column="rows_lost", min_value=0, max_value=0,
@@ -118,9 +124,12 @@ def _judged_columns(facts: pl.DataFrame, today: date) -> pl.DataFrame:
 def _accounts(facts: pl.DataFrame, today: date) -> pl.DataFrame:
     newest = facts["event_date"].max()
     if not isinstance(newest, date):
-        return pl.DataFrame(schema={"days_old": pl.Int64, "volume_ratio": pl.Float64})
+        return pl.DataFrame(schema={"days_old": pl.Int64, "volume_ratio": pl.Float64, "blocking_faults": pl.Int64})
     lately = facts.filter(pl.col("event_date") > newest - timedelta(days=28))
     daily = lately.group_by("platform", "account_id", "event_date").len("rows")
+    faults = (
+        faulty_feeds(facts.filter(pl.col("grain") == "ad"), day=newest).filter("blocking").group_by("platform", "account_id").len("faults")
+    )
     return (
         daily.sort("event_date")
         .group_by("platform", "account_id")
@@ -128,7 +137,8 @@ def _accounts(facts: pl.DataFrame, today: date) -> pl.DataFrame:
             days_old=(pl.lit(today) - pl.col("event_date").max()).dt.total_days(),
             volume_ratio=pl.col("rows").last() / pl.col("rows").median(),
         )
-        .select("days_old", "volume_ratio")
+        .join(faults, on=["platform", "account_id"], how="left")
+        .select("days_old", "volume_ratio", blocking_faults=pl.col("faults").cast(pl.Int64).fill_null(0))
     )
 
 

@@ -19,7 +19,7 @@ from within_pipelines.reporting.fairness import fairness_html, frontier_plot, ga
 from within_pipelines.reporting.landed import print_ingest
 from within_pipelines.reporting.model_card import card_gaps, model_card
 from within_pipelines.reporting.monitoring import findings_table, monitor_plot
-from within_pipelines.reporting.plots import evaluation_plots, learning_curve, series_plot
+from within_pipelines.reporting.plots import certified_plot, evaluation_plots, learning_curve, robustness_plot, series_plot
 from within_pipelines.reporting.runs import run_comparison, run_lines
 from within_pipelines.reporting.summary import ModelLine, RunSummary, render_summary, summary_markdown
 from within_pipelines.reporting.tables import evaluation_table, frame_markdown, shadow_table, verdict_table
@@ -34,6 +34,7 @@ __all__ = [
     "canary_plot",
     "canary_report",
     "card_gaps",
+    "certified_plot",
     "comparison_frame",
     "comparison_plot",
     "counting",
@@ -43,13 +44,12 @@ __all__ = [
     "evaluation_table",
     "experiment_html",
     "experiment_report",
-    "findings_table",
-    "frame_markdown",
-    "golden_history_plot",
     "fairness_html",
+    "findings_table",
     "frame_markdown",
     "frontier_plot",
     "gap_plot",
+    "golden_history_plot",
     "interval_text",
     "learning_curve",
     "markdown_escaped",
@@ -63,6 +63,7 @@ __all__ = [
     "print_table",
     "printable_text",
     "render_summary",
+    "robustness_plot",
     "run_comparison",
     "run_lines",
     "series_plot",

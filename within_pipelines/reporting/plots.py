@@ -135,6 +135,38 @@ def _png(figure: Figure) -> bytes:
     return buffer.getvalue()
 
 
+def robustness_plot(faults: pl.DataFrame, *, limit: float, title: str = "") -> bytes:
+    """Share of units that each fault moves unnoticed, with its interval, against the limit (`RobustnessReport.to_frame`)."""
+    rows = faults.filter(pl.col("unhandled").is_not_null())
+    figure, axes = _figure()
+    at = np.arange(rows.height)[::-1]
+    share, low, high = (_floats(rows, name) for name in ("unhandled", "low", "high"))
+    colours = [
+        _RED if status == "failed" else _BLUE if owed == "stable" else _GREY for status, owed in rows.select("status", "owed").iter_rows()
+    ]
+    axes.hlines(at, low, high, color=colours, linewidth=2)
+    axes.scatter(share, at, color=colours, s=25, zorder=3)
+    axes.axvline(limit, color=_RED, linestyle="--", linewidth=1)
+    axes.set_yticks(at, [_plain(name) for name in rows["fault"].to_list()], fontsize=8, parse_math=False)
+    axes.set_xlim(-0.02, 1.02)
+    axes.set_xlabel("share of units moved unnoticed (grey: reported, not judged)")
+    axes.set_title(_plain(title), parse_math=False)
+    return _png(figure)
+
+
+def certified_plot(curves: dict[str, tuple[Sequence[float], Sequence[float]]], *, title: str = "", unit: str = "radius") -> bytes:
+    """Certified accuracy against radius: one falling line per model, `curves[name] = (radii, accuracies)`."""
+    figure, axes = _figure()
+    for name, (radii, accuracies) in curves.items():
+        axes.step(radii, accuracies, where="post", label=_plain(name))
+    axes.set_ylim(0, 1.02)
+    axes.set_xlabel(unit)
+    axes.set_ylabel("certified accuracy")
+    axes.set_title(_plain(title), parse_math=False)
+    axes.legend(loc="best", fontsize=8, frameon=False)
+    return _png(figure)
+
+
 def _floats(frame: pl.DataFrame, column: str) -> np.ndarray[Any, np.dtype[np.float64]]:
     return frame[column].cast(pl.Float64).fill_null(float("nan")).to_numpy()
 

@@ -39,6 +39,16 @@ def duplicated_rows() -> Perturbation:
     return Perturbation("duplicated rows", Expectation.UNCHANGED, apply)
 
 
+def shuffled_columns() -> Perturbation:
+    """The same columns in another order, as an export whose layout was rearranged: names tell what they are, so no score may move."""
+
+    def apply(rows: pl.DataFrame, rng: np.random.Generator) -> Perturbed:
+        order = [rows.columns[i] for i in rng.permutation(rows.width)]
+        return in_place(rows.select(order if order != rows.columns else order[::-1]))
+
+    return Perturbation("column order", Expectation.UNCHANGED, apply)
+
+
 def missing_column(column: str) -> Perturbation:
     """The feed has dropped the column. The model answers without it, or refuses."""
 
@@ -76,6 +86,6 @@ def scaled_unit(column: str, *, factor: float = 100.0) -> Perturbation:
 
 
 def feed_faults(columns: Sequence[str] = (), *, units: Sequence[str] = ()) -> tuple[Perturbation, ...]:
-    """Order and repetition, each of `columns` dropped and partly missing, each of `units` times 100."""
+    """Order of rows and columns, repetition, each of `columns` dropped and partly missing, each of `units` times 100."""
     gaps = [make(column) for column in columns for make in (missing_column, missing_values)]
-    return (shuffled_rows(), duplicated_rows(), *gaps, *(scaled_unit(column) for column in units))
+    return (shuffled_rows(), shuffled_columns(), duplicated_rows(), *gaps, *(scaled_unit(column) for column in units))

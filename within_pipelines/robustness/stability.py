@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import polars as pl
@@ -12,6 +13,7 @@ from numpy.typing import NDArray
 
 from within_pipelines.exceptions import SampleError, SchemaError
 from within_pipelines.robustness.answers import Predict, ask
+from within_pipelines.robustness.gate import share_status
 from within_pipelines.robustness.perturbation import Expectation, Perturbation
 from within_pipelines.stats import Estimate, Status, Verdict, cluster_bootstrap, cluster_mean, wilson_interval
 
@@ -44,11 +46,7 @@ class PerturbationResult:
             return Status.PASSED if self.largest_change is not None and self.largest_change <= ROUNDING * max(1.0, scale) else Status.FAILED
         if self.expectation is not Expectation.STABLE:
             return Status.PASSED
-        if self.share_beyond is None or self.share_beyond.n < minimum_units:
-            return Status.INSUFFICIENT
-        if self.share_beyond.low > limit:
-            return Status.FAILED
-        return Status.PASSED if self.share_beyond.high <= limit else Status.INSUFFICIENT
+        return share_status(self.share_beyond, limit=limit, minimum_units=minimum_units)
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,13 +66,17 @@ class StabilityReport:
         """The gate `robustness`.
 
         Failed when the model does not answer, when row order or repeated rows move a score, or when a perturbation that should matter
-        little moves certainly more than a share `limit` of the rows beyond the tolerance; insufficient when the sample cannot tell, or
-        when no perturbation asks for stability. The estimate is the largest share moved among those."""
+        little moves certainly more than a share `limit` of the rows beyond the tolerance (`gate.share_status`); insufficient when the
+        sample cannot tell, or when no perturbation asks for stability. The estimate is the largest share moved among those; the evidence
+        warns of every share whose interval reaches the limit."""
         sizes = {"rows": self.n_rows, "units": self.n_units}
         if self.fault:
             return Verdict("robustness", Status.FAILED, None, limit, sizes, f"On the unchanged rows the model {self.fault}.")
         outcome = {r.name: r.status(limit=limit, minimum_units=minimum_units, scale=self.scale) for r in self.results}
-        evidence = {"tolerance": self.tolerance, "outcome": {name: status.value for name, status in outcome.items()}}
+        evidence: dict[str, Any] = {"tolerance": self.tolerance, "outcome": {name: status.value for name, status in outcome.items()}}
+        close = [r.name for r in self.results if outcome[r.name] is Status.PASSED and reaches(r.share_beyond, limit, r.expectation)]
+        if close:
+            evidence["warning"] = f"the interval reaches {limit:g} for {', '.join(close)}"
         shares = [r.share_beyond for r in self.results if r.expectation is Expectation.STABLE and r.share_beyond is not None]
         worst = max(shares, key=lambda share: share.value, default=None)
         failed = [r for r in self.results if outcome[r.name] is Status.FAILED]
@@ -111,6 +113,11 @@ class StabilityReport:
         return pl.DataFrame(
             rows, schema={"name": pl.String, "expectation": pl.String, "fault": pl.String} | dict.fromkeys(numbers, pl.Float64)
         )
+
+
+def reaches(share: Estimate | None, limit: float, expectation: Expectation) -> bool:
+    """Whether the interval of a share that is judged reaches the limit."""
+    return expectation is Expectation.STABLE and share is not None and share.high > limit
 
 
 def _ranks(values: NDArray[np.float64]) -> NDArray[np.float64]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Sequence
 
 import numpy as np
@@ -14,6 +15,20 @@ from within_pipelines.robustness.perturbation import Expectation, Perturbation, 
 LOOK_ALIKE = str.maketrans("aceopxyABCEHKMOPTX", "асеорхуАВСЕНКМОРТХ")
 TYPO_RATE = 0.03
 HOMOGLYPH_RATE = 0.2
+INVISIBLE_RATE = 0.1
+_WORDS = re.compile(r"[^\W\d_]+")
+# Words of ads that mean the same in a headline, each way.
+_SAME_MEANING = (
+    ("buy", "purchase"), ("cheap", "inexpensive"), ("kids", "children"), ("mom", "mother"), ("moms", "mothers"), ("quick", "fast"),
+    ("easy", "simple"), ("great", "excellent"), ("big", "large"), ("begin", "start"), ("help", "assist"), ("shop", "store"),
+    ("amazing", "incredible"), ("secret", "hidden"), ("tips", "advice"), ("trick", "hack"), ("tricks", "hacks"), ("job", "position"),
+    ("deal", "bargain"), ("deals", "bargains"), ("gift", "present"), ("gifts", "presents"), ("picture", "photo"), ("pictures", "photos"),
+    ("people", "folks"), ("reason", "cause"), ("reasons", "causes"), ("home", "house"), ("film", "movie"), ("doctor", "physician"),
+)  # fmt: skip
+SYNONYMS: dict[str, tuple[str, ...]] = {}
+for _one, _other in _SAME_MEANING:
+    SYNONYMS[_one] = (*SYNONYMS.get(_one, ()), _other)
+    SYNONYMS[_other] = (*SYNONYMS.get(_other, ()), _one)
 
 Edit = Callable[[str, np.random.Generator], str]
 
@@ -49,10 +64,39 @@ def _look_alike(text: str, rng: np.random.Generator, rate: float) -> str:
     )
 
 
-def _other_ending(text: str, rng: np.random.Generator) -> str:
-    bare = text.rstrip(".! ")
-    # A question stays one: dropping its mark would change what is said.
-    return text if not bare or bare.endswith("?") else bare + str(rng.choice(["", ".", "!"]))
+def _other_punctuation(text: str, rng: np.random.Generator) -> str:
+    """Marks that say the same: a final full stop more or less, a question or exclamation mark repeated."""
+    bare = text.rstrip(". ")
+    if not bare or text.endswith("..."):
+        return text
+    if bare[-1] in "?!":
+        return bare + bare[-1] * int(rng.integers(0, 3))
+    return bare + ("" if text.endswith(".") else ".") if rng.random() < 0.7 else text
+
+
+def _invisible(text: str, rng: np.random.Generator, rate: float) -> str:
+    """Zero-width characters between letters, wider spaces, curly quotes, full-width letters."""
+    out = []
+    for letter, chance in zip(text, rng.random(len(text)), strict=True):
+        if letter == " ":
+            out.append("\u00a0" if chance < rate else "  " if chance < 2 * rate else " ")
+        elif letter in "'\"" and chance < 0.5:
+            out.append({"'": "\u2019", '"': "\u201d"}[letter])
+        elif letter.isascii() and letter.isalpha() and chance < rate:
+            out.append(letter + "\u200b" if chance < rate / 2 else chr(ord(letter) + 0xFEE0))
+        else:
+            out.append(letter)
+    return "".join(out)
+
+
+def _synonym(text: str, rng: np.random.Generator) -> str:
+    found = [match for match in _WORDS.finditer(text) if match.group().lower() in SYNONYMS]
+    if not found:
+        return text
+    match = found[int(rng.integers(len(found)))]
+    other = str(rng.choice(SYNONYMS[match.group().lower()]))
+    other = other.capitalize() if match.group()[0].isupper() else other
+    return text[: match.start()] + other + text[match.end() :]
 
 
 def typos(columns: Sequence[str], *, rate: float = TYPO_RATE) -> Perturbation:
@@ -61,8 +105,8 @@ def typos(columns: Sequence[str], *, rate: float = TYPO_RATE) -> Perturbation:
 
 
 def upper_case(columns: Sequence[str]) -> Perturbation:
-    """Everything in capitals. Capitals may rightly count against an ad, so only an answer is asked."""
-    return _edited("upper case", columns, lambda text, rng: text.upper(), Expectation.ANSWERED)
+    """Everything in capitals."""
+    return _edited("upper case", columns, lambda text, rng: text.upper(), Expectation.STABLE)
 
 
 def lower_case(columns: Sequence[str]) -> Perturbation:
@@ -71,15 +115,31 @@ def lower_case(columns: Sequence[str]) -> Perturbation:
 
 
 def punctuation(columns: Sequence[str]) -> Perturbation:
-    """Another ending: none, a full stop or an exclamation mark; questions stay questions."""
-    return _edited("punctuation", columns, _other_ending, Expectation.STABLE)
+    """Marks that say the same: a final full stop more or less, a question or exclamation mark repeated; none is added or lost."""
+    return _edited("punctuation", columns, _other_punctuation, Expectation.STABLE)
+
+
+def exclamation(columns: Sequence[str]) -> Perturbation:
+    """An exclamation mark at the end. In real headline tests it costs clicks, so a score may move: only an answer is asked."""
+    return _edited("exclamation", columns, lambda text, rng: text.rstrip(".! ") + "!" if text.strip() else text, Expectation.ANSWERED)
+
+
+def invisible(columns: Sequence[str], *, rate: float = INVISIBLE_RATE) -> Perturbation:
+    """Zero-width characters, wide spaces, curly quotes and full-width letters: a reader sees the same text."""
+    return _edited("invisible characters", columns, lambda text, rng: _invisible(text, rng, rate), Expectation.STABLE)
+
+
+def synonyms(columns: Sequence[str]) -> Perturbation:
+    """One word replaced by another that means the same. Words of one meaning win differently in real tests: only an answer is asked."""
+    return _edited("synonyms", columns, _synonym, Expectation.ANSWERED)
 
 
 def homoglyphs(columns: Sequence[str], *, rate: float = HOMOGLYPH_RATE) -> Perturbation:
     """Letters replaced by Cyrillic ones that look the same, as hostile advertisers do to pass word filters."""
-    return _edited("homoglyphs", columns, lambda text, rng: _look_alike(text, rng, rate), Expectation.ANSWERED)
+    return _edited("homoglyphs", columns, lambda text, rng: _look_alike(text, rng, rate), Expectation.STABLE)
 
 
 def text_perturbations(columns: Sequence[str] = ("headline", "description")) -> tuple[Perturbation, ...]:
     """All perturbations of text."""
-    return (typos(columns), lower_case(columns), upper_case(columns), punctuation(columns), homoglyphs(columns))
+    make = (typos, lower_case, upper_case, punctuation, homoglyphs, invisible, exclamation, synonyms)
+    return tuple(one(columns) for one in make)

@@ -8,14 +8,18 @@ from within_pipelines.defs.metadata import frame_table
 from within_pipelines.defs.models import model_assets, model_checks
 from within_pipelines.defs.release.assets import DAYS
 from within_pipelines.defs.resource import WithinResource, pin_of
+from within_pipelines.defs.robustness import robustness_checks, robustness_report_asset
 
-ASSETS = model_assets(
-    "anomaly",
-    feature_table="metric_series",
-    learns="anomaly detector (which metric of which account misbehaves now?)",
-    kinds={"numpy"},
-)
-CHECKS = model_checks("anomaly")
+ASSETS = [
+    *model_assets(
+        "anomaly",
+        feature_table="metric_series",
+        learns="anomaly detector (which metric of which account misbehaves now?)",
+        kinds={"numpy"},
+    ),
+    robustness_report_asset("anomaly"),
+]
+CHECKS = [*model_checks("anomaly"), *robustness_checks("anomaly")]
 
 
 @dg.asset(

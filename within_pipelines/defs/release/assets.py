@@ -93,7 +93,7 @@ def ad_scores_are_sane(context: dg.AssetCheckExecutionContext, within: WithinRes
 
 @dg.asset_check(
     asset="account_health",
-    description="Every answer is a score between 0 and 100 or the state insufficient_data, and not all of them are the latter.",
+    description="Every answer is a score between 0 and 100 or a state that says why there is none, and not all of them are the latter.",
 )
 def account_health_is_sane(context: dg.AssetCheckExecutionContext, within: WithinResource) -> dg.AssetCheckResult:
     import polars as pl

@@ -2,14 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 import numpy as np
 from numpy.typing import NDArray
 
 from within_pipelines.prediction.ad_score.contrasts import MOST_COMPARED, pairs_within
 from within_pipelines.prediction.ad_score.model import Sample, standardiser
+from within_pipelines.prediction.objective import TrainingObjective
+
+if TYPE_CHECKING:
+    import torch
 
 Floats = NDArray[np.float64]
 HIDDEN = 64
@@ -80,12 +85,15 @@ def soft_labels(sample: Sample, spread: float) -> tuple[NDArray[np.intp], NDArra
     return first, second, better, reliability / (sizes - 1)
 
 
-def fit_network(sample: Sample, *, spread: float, seed: int, members: int = 2) -> Network:
+def fit_network(
+    sample: Sample, *, spread: float, seed: int, members: int = 2, objective: TrainingObjective | None = None, epochs: int = EPOCHS
+) -> Network:
     """Networks trained with the Bradley-Terry loss (1952) on soft labels; `spread` is the spread of true contrasts between siblings.
 
     Cross-entropy between P(first is better | results) and sigmoid(score of the first - score of the second), groups in random order,
     dropout (Srivastava et al. 2014), AdamW with one cycle of the learning rate (Smith 2018). Each member starts from another seed. Runs on
-    one thread, so that a seed gives the same numbers on any number of cores; uses a GPU when torch finds one."""
+    one thread, so that a seed gives the same numbers on any number of cores; uses a GPU when torch finds one. `objective` hardens the
+    training (`prediction.objective`)."""
     import torch
 
     mean, scale = standardiser(sample.x, sample.weight)
@@ -95,7 +103,9 @@ def fit_network(sample: Sample, *, spread: float, seed: int, members: int = 2) -
     torch.set_num_threads(1)
     try:
         with torch.random.fork_rng():
-            trained = [_trained(z, sample.group, pairs, np.random.default_rng([seed, member])) for member in range(members)]
+            trained = [
+                _trained(z, sample.group, pairs, np.random.default_rng([seed, member]), objective, epochs) for member in range(members)
+            ]
     finally:
         torch.set_num_threads(threads)
     inner, bias, outer, losses = (np.stack(part).astype(np.float64) for part in zip(*trained, strict=True))
@@ -109,7 +119,12 @@ def _steps(group: NDArray[np.intp], rng: np.random.Generator) -> Iterator[NDArra
 
 
 def _trained(
-    z: Floats, group: NDArray[np.intp], pairs: tuple[NDArray[np.intp], NDArray[np.intp], Floats, Floats], rng: np.random.Generator
+    z: Floats,
+    group: NDArray[np.intp],
+    pairs: tuple[NDArray[np.intp], NDArray[np.intp], Floats, Floats],
+    rng: np.random.Generator,
+    objective: TrainingObjective | None,
+    epochs: int,
 ) -> tuple[NDArray[np.float32], ...]:
     import torch
     from torch.nn import functional
@@ -124,12 +139,17 @@ def _trained(
     outer = ((torch.rand(HIDDEN) * 2 - 1) / HIDDEN**0.5).to(device).requires_grad_()
     optimiser = torch.optim.AdamW([inner, bias, outer], lr=_MOST_RATE, weight_decay=_DECAY)
     n_groups = np.unique(group).size
-    steps = EPOCHS * -(-n_groups // _GROUPS_PER_STEP)
+    steps = epochs * -(-n_groups // _GROUPS_PER_STEP)
     schedule = torch.optim.lr_scheduler.OneCycleLR(optimiser, _MOST_RATE, total_steps=max(steps, 2))
     by_group = np.argsort(group[first], kind="stable")
     ends = np.cumsum(np.bincount(group[first], minlength=int(group.max()) + 1))
     losses = []
-    for _ in range(EPOCHS):
+
+    def score_of(x: torch.Tensor) -> torch.Tensor:
+        score: torch.Tensor = torch.relu(x @ inner + bias) @ outer
+        return score
+
+    for _ in range(epochs):
         total, count = 0.0, 0
         for chosen in _steps(group, rng):
             spans = [by_group[ends[g - 1] if g else 0 : ends[g]] for g in chosen]
@@ -138,12 +158,25 @@ def _trained(
             if pair.size == 0:
                 continue
             rows, place = np.unique(np.concatenate([first[pair], second[pair]]), return_inverse=True)
-            x = functional.dropout(inputs[torch.from_numpy(rows)], _DROPPED_INPUTS)
-            score = functional.dropout(torch.relu(x @ inner + bias), _DROPPED_UNITS) @ outer
+            shown = inputs[torch.from_numpy(rows)]
             a, b = torch.from_numpy(place[: pair.size]), torch.from_numpy(place[pair.size :])
             aim = torch.tensor(better[pair], dtype=torch.float32, device=device)
             counts = torch.tensor(weight[pair], dtype=torch.float32, device=device)
-            loss = functional.binary_cross_entropy_with_logits(score[a] - score[b], aim, weight=counts, reduction="sum") / len(rows)
+
+            def pairs_of(
+                score: torch.Tensor, a: torch.Tensor = a, b: torch.Tensor = b, aim: torch.Tensor = aim, counts: torch.Tensor = counts
+            ) -> torch.Tensor:
+                found = functional.binary_cross_entropy_with_logits(score[a] - score[b], aim, weight=counts, reduction="sum")
+                return found / len(score)
+
+            def loss_of(x: torch.Tensor, pairs_of: Callable[[torch.Tensor], torch.Tensor] = pairs_of) -> torch.Tensor:
+                dropped = functional.dropout(x, _DROPPED_INPUTS)
+                return pairs_of(functional.dropout(torch.relu(dropped @ inner + bias), _DROPPED_UNITS) @ outer)
+
+            def steady(x: torch.Tensor, pairs_of: Callable[[torch.Tensor], torch.Tensor] = pairs_of) -> torch.Tensor:
+                return pairs_of(score_of(x))
+
+            loss = loss_of(shown) if objective is None else objective(shown, loss_of, steady, score_of)
             optimiser.zero_grad()
             loss.backward()  # type: ignore[no-untyped-call]
             optimiser.step()

@@ -14,6 +14,7 @@ import polars as pl
 from numpy.typing import NDArray
 
 from within_pipelines.exceptions import ArtifactError, NotFittedError, SampleError, SettingsError
+from within_pipelines.features import Speller
 from within_pipelines.prediction.ad_score.contrasts import (
     HIDDEN,
     Observed,
@@ -257,6 +258,17 @@ class AdScorePredictor:
         chunks = [state.stack(state.inputs, state.inputs.matrix(_with_features(part))) for part in frame.iter_slices(_CHUNK)]
         return (np.concatenate(chunks) if chunks else np.zeros(0)) - state.centre
 
+    def scores(self, data: Any) -> Floats:
+        """The scores of `predict` alone, without reasons, intervals and similar ads, at a tenth of the cost."""
+        frame, state = self._prepared(data), self._state
+        contrast = self.contrasts(frame)
+        group = _siblings(frame)
+        if group is not None:
+            alone = np.bincount(group)[group] == 1
+            contrast = np.where(alone, contrast, within_group(contrast, np.ones(len(contrast)), group, int(group.max()) + 1))
+        width = sqrt(state.residual**2 + state.spread**2)
+        return np.array([100 * _normal(state.sharpness * value / width) for value in contrast])
+
     def predict(self, data: Any, *, suggestions: int = 0) -> AdScores:
         """Score each row. With `group_id` in the table the siblings are the rows of the same group, else past ads.
 
@@ -361,6 +373,7 @@ class AdScorePredictor:
             "centre": state.centre,
             "spread": [state.spread, state.residual, state.quantile, state.sharpness],
             "edit_interval": asdict(state.edit_interval),
+            "spelling": [] if inputs.speller is None else sorted(inputs.speller.words),
             "choices": state.choices,
             "support": state.support.to_dict(),
             "levels": None if state.levels is None else state.levels.to_dict(),
@@ -412,6 +425,7 @@ class AdScorePredictor:
                 tuple(values["meanings"]),
                 encoder if wanted is not None else None,
                 values["image_width"],
+                Speller(frozenset(values["spelling"])) if values["vocabulary"] or values["spelling"] else None,
             ),
             stack=Stack.restored(values["weights"], values["penalties"], arrays, trees),
             centre=values["centre"],

@@ -15,12 +15,14 @@ TEXT_COLUMNS: tuple[str, ...] = ("headline", "description", "call_to_action")
 
 
 def words_of(text: str | None) -> list[str]:
-    """Lower-case words; every number counts as the same word "0".
+    """Lower-case words of the text as a reader reads it (`features.plain_text`); every number counts as the same word "0".
 
     >>> words_of("Why 5 Moms can't stop")
     ['why', '0', 'moms', "can't", 'stop']
     """
-    found = _WORD.findall((text or "").lower().replace("’", "'"))
+    from within_pipelines.features import plain_text
+
+    found = _WORD.findall(plain_text(text or "").lower())
     return ["0" if word.isdigit() else word for word in found]
 
 

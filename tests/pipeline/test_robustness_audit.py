@@ -1,0 +1,131 @@
+"""Robustness is a gate: what breaks under a feed's faults cannot serve, whatever else it passed."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import polars as pl
+import pytest
+
+from tests.conftest import NOW, Agency
+from within_pipelines.exceptions import PromotionRefusedError
+from within_pipelines.pipeline import (
+    KINDS,
+    Workspace,
+    audit_robustness,
+    find_anomalies,
+    load_version,
+    robustness_report,
+    score_accounts,
+    trained_version,
+)
+from within_pipelines.prediction import AdScorePredictor
+from within_pipelines.prediction.ad_score.model import Ridge
+from within_pipelines.prediction.ad_score.stack import Stack
+from within_pipelines.registry import POLICY_VERSION, REQUIRED_GATES, ModelVersion
+from within_pipelines.robustness import fact_faults
+from within_pipelines.stats import Status, Verdict
+
+pytestmark = pytest.mark.slow
+
+
+def loves_capitals(predictor: AdScorePredictor) -> AdScorePredictor:
+    """A model that is nothing but the share of capitals: an artifact like any other, and fragile."""
+    state: Any = predictor._fitted
+    features = (*state.inputs.features, "headline_capital_share")
+    inputs = replace(state.inputs, features=features, meanings=(), encoder=None)
+    columns = inputs.n_explained
+    coefficients = np.zeros(columns)
+    coefficients[len(features) - 1] = 3.0
+    ridge = Ridge(np.zeros(columns), np.ones(columns), coefficients)
+    fragile = AdScorePredictor(kind="stack", encoder="none")
+    fragile._fitted = replace(state, inputs=inputs, stack=Stack({"words": 1.0}, ridge, penalties={}), centre=0.5)
+    return fragile
+
+
+def test_a_fragile_model_cannot_become_champion(agency: Agency, tmp_path: Path) -> None:
+    with Workspace.open(agency.copy(tmp_path / "home")) as ws:
+        pin = ws.pin()
+        sound = trained_version(ws, pin, "ad_score", KINDS["ad_score"][0])
+        predictor = load_version(ws, sound)
+        assert isinstance(predictor, AdScorePredictor)
+        sha = loves_capitals(predictor).save(tmp_path / "fragile")
+        fragile = ws.registry.register(
+            replace(
+                sound, version=0, model_sha256=sha, artifact=ws.artifacts.put("ad_score", tmp_path / "fragile"), training_fingerprint="f"
+            )
+        )
+        verdict = robustness_report(ws, pin, fragile).verdict()
+        assert verdict.status is Status.FAILED
+        assert "upper case" in verdict.reason
+        others = [Verdict(gate, Status.PASSED, None, None, {}, "as if") for gate in REQUIRED_GATES["ad_score"] if gate != "robustness"]
+        ws.registry.record_verdicts(
+            v.bind(model_sha256=sha, data_version=fragile.data_version, policy_version=POLICY_VERSION) for v in (*others, verdict)
+        )
+        champion = ws.registry.alias("ad_score", "champion")
+        with pytest.raises(PromotionRefusedError, match=r"robustness: failed: .*upper case"):
+            ws.registry.promote("ad_score", fragile.version, who="t", why="t", now=NOW, expected_current=champion and champion.version)
+        assert ws.registry.alias("ad_score", "champion") == champion
+
+
+@pytest.mark.parametrize("model", ["ad_score", "account_health", "anomaly"])
+def test_every_challenger_is_audited_and_its_report_is_kept_by_hash(agency: Agency, model: str, tmp_path: Path) -> None:
+    with Workspace.open(agency.copy(tmp_path / "home")) as ws:
+        pin = ws.pin()
+        version = trained_version(ws, pin, model, KINDS[model][0])
+        kept = [path for path in ws.reports.glob(f"robustness-{model}-*.json") if version.model_sha256[:16] in path.name]
+        assert len(kept) == 1
+        before = kept[0].stat().st_mtime_ns
+        report, verdict = audit_robustness(ws, pin, model)
+        assert kept[0].stat().st_mtime_ns == before
+        recorded = [v for v in ws.registry.verdicts(version.model_sha256, version.data_version) if v.gate == "robustness"]
+        assert recorded[-1].status is verdict.status is Status.PASSED, verdict.reason
+        assert verdict.estimate is not None
+        assert report.model == model
+        if model != "ad_score":
+            noticed = {r.name: r.noticed for r in report.results}
+            assert min(noticed[name] for name in ("money x100", "money in micros", "doubled day", "no conversions")) > 0.9
+            assert noticed["untouched feeds"] == 0
+        champion = ws.registry.alias(model, "champion")
+        assert champion is not None
+
+
+def test_a_feed_in_micros_is_reported_and_neither_scored_nor_alarmed(
+    agency: Agency, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from within_pipelines.lake import Lake, knowledge_time
+
+    with Workspace.open(agency.copy(tmp_path / "home")) as ws:
+        pin = ws.pin()
+        day = ws.lake.last_event_date(pin.commit_seq)
+        assert day is not None
+        spoiled_account = ws.lake.accounts()[0]
+        micros = next(fault for fault in fact_faults() if fault.name == "money in micros")
+        honest = Lake.history
+
+        def spoiled(self: Lake, **options: Any) -> pl.DataFrame:
+            told = honest(self, **options)
+            one = (pl.col("platform") == spoiled_account[0]) & (pl.col("account_id") == spoiled_account[1])
+            return pl.concat([told.filter(~one), micros.apply(told.filter(one), day, np.random.default_rng(1))])
+
+        monkeypatch.setattr(Lake, "history", spoiled)
+        scored = score_accounts(ws, pin, day, knowledge_time(day))
+        mine = scored.filter((pl.col("platform") == spoiled_account[0]) & (pl.col("account_id") == spoiled_account[1]))
+        assert mine.height > 0
+        assert mine["state"].unique().to_list() == ["feed_problem"]
+        assert mine["overall_score"].null_count() == mine.height
+        assert "scored" in scored["state"].to_list()
+        alarms = find_anomalies(ws, pin, day, knowledge_time(day))
+        assert spoiled_account[1] not in alarms["account_id"].to_list()
+
+
+def test_verdicts_bind_to_versions(agency: Agency, tmp_path: Path) -> None:
+    with Workspace.open(agency.copy(tmp_path / "home")) as ws:
+        for model in KINDS:
+            champion: ModelVersion | None = ws.registry.alias(model, "champion")
+            assert champion is not None
+            gates = {v.gate: v.status for v in ws.registry.verdicts(champion.model_sha256, champion.data_version)}
+            assert gates["robustness"] is Status.PASSED

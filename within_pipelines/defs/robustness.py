@@ -1,0 +1,92 @@
+"""The robustness report of each model, and its checks.
+
+Promotion reads the recorded verdict itself; the blocking check stops a run in which nothing robust could serve."""
+
+import dagster as dg
+
+from within_pipelines.defs.metadata import frame_table, png
+from within_pipelines.defs.resource import WithinResource, pin_of
+
+_OWNERS = ["team:ml"]
+_ASKED = {
+    "ad_score": "How far typos, case, punctuation, look-alike letters, missing fields and row order move the scores of unseen ads.",
+    "account_health": "What wrong units, copied, doubled and missing days and noise do to health scores, and whether the door notices.",
+    "anomaly": "Which faults of a feed raise false alarms, and whether they are reported as problems of the feed instead.",
+}
+
+
+def robustness_report_asset(model: str) -> dg.AssetsDefinition:
+    """The asset `<model>_robustness_report`."""
+
+    @dg.asset(
+        name=f"{model}_robustness_report",
+        group_name=model,
+        kinds={"numpy"},
+        owners=_OWNERS,
+        deps=[f"{model}_model"],
+        description=f"{_ASKED[model]} Its verdict is a gate of promotion.",
+    )
+    def report_asset(context: dg.AssetExecutionContext, within: WithinResource) -> dg.MaterializeResult:
+        from within_pipelines.pipeline import audit_robustness
+        from within_pipelines.reporting import robustness_plot, verdict_table
+
+        with within.open() as workspace:
+            report, verdict = audit_robustness(workspace, pin_of(context, workspace), model, progress=context.log.info)
+        return dg.MaterializeResult(
+            metadata={
+                "status": verdict.status.value,
+                "reason": verdict.reason,
+                "warnings": ", ".join(report.warnings()) or "none",
+                "faults": frame_table(report.to_frame(), most=30),
+                "verdict": frame_table(verdict_table([verdict])),
+                "faults_plot": png(robustness_plot(report.to_frame(), limit=report.limit, title=f"{model}: {report.model}")),
+            },
+            data_version=dg.DataVersion(verdict.model_sha256[:32]),
+        )
+
+    return report_asset
+
+
+def robustness_checks(model: str) -> list[dg.AssetChecksDefinition]:
+    """Whether the newest challenger is robust (shown), and whether anything that may serve is (blocking)."""
+
+    @dg.asset_check(
+        asset=f"{model}_robustness_report",
+        name=f"{model}_robustness",
+        description="The newest challenger passed its robustness gate. Insufficient evidence is not a pass.",
+    )
+    def challenger(context: dg.AssetCheckExecutionContext, within: WithinResource) -> dg.AssetCheckResult:
+        from within_pipelines.pipeline import KINDS, trained_version
+
+        with within.open() as workspace:
+            version = trained_version(workspace, pin_of(context, workspace), model, KINDS[model][0])
+            found = [v for v in workspace.registry.verdicts(version.model_sha256, version.data_version) if v.gate == "robustness"]
+        return dg.AssetCheckResult(
+            passed=bool(found) and found[-1].passed,
+            severity=dg.AssetCheckSeverity.WARN,
+            metadata={
+                "reason": found[-1].reason if found else "not audited",
+                "warning": str(found[-1].evidence.get("warning", "")) if found else "",
+            },
+        )
+
+    @dg.asset_check(
+        asset=f"{model}_robustness_report",
+        name=f"{model}_robust_candidate",
+        blocking=True,
+        description="Something robust may serve: the challenger, a champion that already serves, or, on a cold start, the simple rival.",
+    )
+    def candidate(context: dg.AssetCheckExecutionContext, within: WithinResource) -> dg.AssetCheckResult:
+        from within_pipelines.pipeline import KINDS, robustness_report, trained_version
+
+        with within.open() as workspace:
+            pin = pin_of(context, workspace)
+            champion = workspace.registry.alias(model, "champion")
+            statuses = {}
+            for kind in KINDS[model][: 1 if champion is not None else 2]:
+                statuses[kind] = robustness_report(workspace, pin, trained_version(workspace, pin, model, kind)).verdict().status.value
+        robust = [kind for kind, status in statuses.items() if status == "passed"]
+        serving = "none" if champion is None else f"{champion.kind} v{champion.version}"
+        return dg.AssetCheckResult(passed=bool(robust) or champion is not None, metadata={"champion": serving, **statuses})
+
+    return [challenger, candidate]

@@ -1,0 +1,214 @@
+"""Attacks that only ask: Square for tables, threshold search for trees, Boundary and HopSkipJump, and all of them together."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+from numpy.typing import NDArray
+
+from within_pipelines.robustness.attack import AttackResult, Best, auto_pgd, carlini_wagner, deepfool, fgsm, pgd
+from within_pipelines.robustness.feasible import FeasibleSet
+from within_pipelines.robustness.victim import Floats, Victim
+
+
+def square(
+    victim: Victim, x: Floats, feasible: FeasibleSet, *, rng: np.random.Generator, queries: int = 300, share: float = 0.5
+) -> AttackResult:
+    """Square attack (Andriushchenko et al. 2020) for tables: random features jump to an end of their budget, and stay where that lowers the
+    margin. Features have no neighbours here, so a square is any set of them; its size falls from `share` of them as queries are spent."""
+    before, best = victim.queries, Best(victim, x)
+    rows = best.open()
+    free_columns = np.flatnonzero(feasible.mutable)
+    if not free_columns.size or not rows.size:
+        return best.result("square", before)
+    corner = feasible.project(x[rows] + feasible.budget * rng.choice([-1.0, 1.0], size=(len(rows), x.shape[1])), x[rows])
+    best.offer(corner, victim.margin(corner, rows), rows)
+    # A random corner may be safer than the row itself; the better of the two is where the search goes on.
+    for query in range(queries - 1):
+        rows = best.open()
+        if not rows.size:
+            break
+        decay = next(d for limit, d in ((0.02, 1), (0.1, 2), (0.2, 4), (0.4, 8), (0.6, 16), (1.1, 32)) if query / queries < limit)
+        count = max(1, round(share / decay * free_columns.size))
+        chosen = np.argsort(rng.random((len(rows), free_columns.size)), axis=1)[:, :count]
+        z, origin = best.x[rows].copy(), x[rows]
+        columns = free_columns[chosen]
+        at = np.arange(len(rows))[:, None]
+        # Ends of the budget, and now and then a value in between: a tree's leaf may lie inside.
+        ends = rng.choice([-1.0, 1.0], size=columns.shape) * np.where(rng.random((len(rows), 1)) < 0.7, 1.0, rng.random(columns.shape))
+        z[at, columns] = origin[at, columns] + ends * feasible.budget[columns]
+        for block in feasible.blocks:
+            picked = np.isin(columns, block).any(axis=1)
+            z[np.ix_(picked, list(block))] = rng.random((int(picked.sum()), len(block)))
+        z = feasible.project(z, origin)
+        best.offer(z, victim.margin(z, rows), rows)
+    return best.result("square", before)
+
+
+def threshold_search(
+    victim: Victim, x: Floats, feasible: FeasibleSet, *, thresholds: Sequence[Floats] | None = None, rng: np.random.Generator,
+    passes: int = 2, candidates: int = 8,
+) -> AttackResult:  # fmt: skip
+    """Attack on trees, for ensembles of any size (after Papernot et al. 2016, who follow one tree's path): feature by feature in random
+    order, the value that lowers the margin most among both sides of each of the model's `thresholds` within the budget, its two ends and
+    the row's own; then once more. Without thresholds, an even grid."""
+    before, best = victim.queries, Best(victim, x)
+    low, high = feasible.bounds(x)
+    in_block = {column: block for block in feasible.blocks for column in block}
+    for _ in range(passes):
+        for column in rng.permutation(np.flatnonzero(feasible.mutable)):
+            rows = best.open()
+            if not rows.size:
+                return best.result("threshold_search", before)
+            if column in in_block:
+                block = list(in_block[column])
+                z = best.x[rows].copy()
+                z[:, block] = 0.0
+                z[:, column] = 1.0
+                z = feasible.project(z, x[rows])
+                best.offer(z, victim.margin(z, rows), rows)
+                continue
+            options = _options(low[rows, column], high[rows, column], None if thresholds is None else thresholds[column], candidates, rng)
+            trial = np.repeat(best.x[rows], options.shape[1], axis=0)
+            trial[:, column] = options.ravel()
+            owner = np.repeat(rows, options.shape[1])
+            trial = feasible.project(trial, x[owner])
+            margin = victim.margin(trial, owner).reshape(len(rows), -1)
+            least = margin.argmin(axis=1)
+            chosen = trial.reshape(len(rows), -1, x.shape[1])[np.arange(len(rows)), least]
+            best.offer(chosen, margin[np.arange(len(rows)), least], rows)
+    return best.result("threshold_search", before)
+
+
+def _options(low: Floats, high: Floats, thresholds: Floats | None, count: int, rng: np.random.Generator) -> Floats:
+    """Values to try per row: both ends, and points just beside thresholds (or evenly spread)."""
+    if thresholds is None or not len(thresholds):
+        return low[:, None] + (high - low)[:, None] * np.linspace(0, 1, count + 2)
+    beside = np.unique(np.concatenate([np.nextafter(thresholds, -np.inf), thresholds]))
+    found = np.empty((len(low), count))
+    for i, (a, b) in enumerate(zip(low, high, strict=True)):
+        inside = beside[np.searchsorted(beside, a) : np.searchsorted(beside, b, side="right")]
+        if inside.size > count:
+            inside = rng.choice(inside, count, replace=False)
+        found[i] = np.concatenate([inside, np.full(count - inside.size, a)])
+    return np.column_stack([low, high, found])
+
+
+def _start(victim: Victim, x: Floats, feasible: FeasibleSet, best: Best, rng: np.random.Generator, tries: int) -> NDArray[np.intp]:
+    """Look for any feasible input that breaks each row; the rows for which there was one."""
+    for _ in range(tries):
+        rows = best.open()
+        if not rows.size:
+            break
+        z = feasible.draw(x[rows], rng)
+        corner = rng.random(len(rows)) < 0.5
+        pushed = feasible.project(x[rows] + feasible.budget * np.sign(z - x[rows]), x[rows])
+        z = np.where(corner[:, None], pushed, z)
+        best.offer(z, victim.margin(z, rows), rows)
+    return np.flatnonzero(best.margin <= 0)
+
+
+def _distance(z: Floats, x: Floats, feasible: FeasibleSet) -> Floats:
+    found: Floats = np.sqrt((((z - x) / feasible.scale) ** 2).sum(axis=1))
+    return found
+
+
+def boundary(
+    victim: Victim, x: Floats, feasible: FeasibleSet, *, rng: np.random.Generator, steps: int = 60, tries: int = 100
+) -> AttackResult:
+    """Boundary attack (Brendel et al. 2018): from any feasible broken input a random walk along the boundary towards the row. Only the sign
+    of the margin is looked at. What it adds to its start is a smaller change; where no start is found it fails."""
+    before, best = victim.queries, Best(victim, x)
+    wrong = best.margin <= 0
+    fell = _start(victim, x, feasible, best, rng, tries)
+    rows = fell[~wrong[fell]]
+    z, size = best.x[rows], np.full(len(rows), 0.2)
+    for _ in range(steps if rows.size else 0):
+        away = _distance(z, x[rows], feasible)
+        noise = rng.standard_normal(z.shape) * feasible.mutable
+        noise *= (size * away / np.maximum(np.sqrt((noise**2).sum(axis=1)), 1e-12))[:, None]
+        trial = z + noise * feasible.scale
+        trial = feasible.project(trial + 0.2 * size[:, None] * (x[rows] - trial), x[rows])
+        margin = victim.margin(trial, rows)
+        good = (margin <= 0) & (_distance(trial, x[rows], feasible) < away)
+        z = np.where(good[:, None], trial, z)
+        size = np.clip(np.where(good, size * 1.2, size * 0.9), 1e-3, 1.0)
+    if rows.size:
+        best.x[rows], best.margin[rows] = z, victim.margin(z, rows)
+    return best.result("boundary", before)
+
+
+def hop_skip_jump(
+    victim: Victim, x: Floats, feasible: FeasibleSet, *, rng: np.random.Generator, rounds: int = 8, samples: int = 40, tries: int = 100
+) -> AttackResult:
+    """HopSkipJump (Chen et al. 2020): binary search to the boundary, direction from the signs of random steps there, a jump along it that
+    is halved until it breaks the answer. Only the sign of the margin is looked at; where no broken start is found it fails."""
+    before, best = victim.queries, Best(victim, x)
+    wrong = best.margin <= 0
+    fell = _start(victim, x, feasible, best, rng, tries)
+    rows = fell[~wrong[fell]]
+    z = best.x[rows].copy()
+
+    def nearer(z: Floats) -> Floats:
+        good, far = np.zeros(len(z)), np.ones(len(z))
+        kept = z.copy()
+        for _ in range(10):
+            middle = (good + far) / 2
+            trial = feasible.project(x[rows] + middle[:, None] * (z - x[rows]), x[rows])
+            holds = victim.margin(trial, rows) > 0
+            kept = np.where(holds[:, None], kept, trial)
+            good, far = np.where(holds, middle, good), np.where(holds, far, middle)
+        return kept
+
+    for turn in range(1, rounds + 1 if rows.size else 1):
+        z = nearer(z)
+        away = _distance(z, x[rows], feasible)
+        reach = np.maximum(away, 1e-3) / np.sqrt(x.shape[1])
+        direction = np.zeros_like(z)
+        signs = np.empty((samples, len(rows)))
+        steps = rng.standard_normal((samples, *z.shape)) * feasible.mutable
+        for i in range(samples):
+            trial = feasible.project(z + steps[i] * reach[:, None] * feasible.scale, x[rows])
+            signs[i] = np.where(victim.margin(trial, rows) <= 0, 1.0, -1.0)
+        direction = ((signs - signs.mean(axis=0))[:, :, None] * steps).mean(axis=0)
+        direction /= np.maximum(np.sqrt((direction**2).sum(axis=1)), 1e-12)[:, None]
+        jump = away / np.sqrt(turn)
+        done = np.zeros(len(rows), dtype=np.bool_)
+        for _ in range(8):
+            trial = feasible.project(z + (jump * ~done)[:, None] * direction * feasible.scale, x[rows])
+            broke = ~done & (victim.margin(trial, rows) <= 0)
+            z, done = np.where(broke[:, None], trial, z), done | broke
+            jump = jump / 2
+    if rows.size:
+        z = nearer(z)
+        margin = victim.margin(z, rows)
+        good = margin <= 0
+        best.x[rows[good]], best.margin[rows[good]] = z[good], margin[good]
+    return best.result("hop_skip_jump", before)
+
+
+def strongest(
+    victim: Victim, x: Floats, feasible: FeasibleSet, *, rng: np.random.Generator, thresholds: Sequence[Floats] | None = None,
+    queries: int = 300,
+) -> tuple[AttackResult, dict[str, AttackResult]]:  # fmt: skip
+    """The worst of all attacks per row, in the spirit of AutoAttack (Croce and Hein 2020) for tables; nothing to tune.
+
+    With a gradient: FGSM, Auto-PGD, PGD from random starts, DeepFool and Carlini-Wagner; always Square, threshold search and HopSkipJump.
+    Returns (the worst per row, each attack's own result). Later attacks are asked about all rows, so that they can be compared."""
+    own: dict[str, AttackResult] = {}
+    if victim.gradient_of is not None:
+        own["fgsm"] = fgsm(victim, x, feasible)
+        own["auto_pgd"] = auto_pgd(victim, x, feasible, rng=rng)
+        own["pgd"] = pgd(victim, x, feasible, rng=rng)
+        own["deepfool"] = deepfool(victim, x, feasible)
+        own["carlini_wagner"] = carlini_wagner(victim, x, feasible)
+    own["square"] = square(victim, x, feasible, rng=rng, queries=queries)
+    own["threshold_search"] = threshold_search(victim, x, feasible, thresholds=thresholds, rng=rng)
+    own["hop_skip_jump"] = hop_skip_jump(victim, x, feasible, rng=rng, rounds=3, samples=20)
+    worst = np.argmin([result.margin for result in own.values()], axis=0)
+    stacked = np.stack([result.x for result in own.values()])
+    margins = np.stack([result.margin for result in own.values()])
+    at = np.arange(len(x))
+    asked = sum(result.queries for result in own.values())
+    return AttackResult("strongest", stacked[worst, at], margins[worst, at], asked), own
