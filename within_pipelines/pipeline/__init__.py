@@ -16,6 +16,7 @@ from within_pipelines.pipeline.canary import (
     start_canary,
     step_canary,
 )
+from within_pipelines.pipeline.canary_feed import feed_canary
 from within_pipelines.pipeline.decision import decide, write_decision
 from within_pipelines.pipeline.experiments import (
     analyse_experiment,
@@ -118,6 +119,7 @@ __all__ = [
     "evaluate",
     "false_alarm_verdict",
     "feature_table",
+    "feed_canary",
     "find_anomalies",
     "golden_check",
     "golden_set_folder",
