@@ -363,8 +363,9 @@ def main() -> None:
         if options.soak:
             database = Postgres(Path(tempfile.mkdtemp(prefix="within-pg-")) / "data")
             try:
-                settings = agency(home, seed=options.seed, database_url=database.url)
+                # The job's steps and the server are told by the environment, as in a deployment.
                 os.environ["WITHIN_DATABASE_URL"] = database.url
+                settings = agency(home, seed=options.seed, database_url=database.url)
                 metrics = soak(settings, database, rate=options.rate, seconds=options.soak)
             finally:
                 database.end()

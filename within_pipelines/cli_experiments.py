@@ -474,7 +474,7 @@ def _golden(app: typer.Typer, workspace: Open, now: Clock) -> None:
         """Say which cases came, went or changed between two versions, and why.
 
         \b
-        Example:  within golden diff 1-2dabe951c0e5"""
+        Example:  within golden diff 1-0123456789ab"""
         from within_pipelines.exceptions import ModelNotFoundError
         from within_pipelines.pipeline import golden_set_versions
         from within_pipelines.validation import set_difference

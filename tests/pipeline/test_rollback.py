@@ -258,6 +258,38 @@ def test_every_reason_to_keep_keeps(ws: Workspace) -> None:
     assert "alias champion" not in reasons(first)
 
 
+def test_what_the_server_wrote_down_reaches_the_canary(ws: Workspace) -> None:
+    from within_pipelines.database import CanaryRepository
+    from within_pipelines.pipeline import feed_canary, start_canary
+    from within_pipelines.validation import CanaryMetric
+
+    model = "account_health"
+    champion = ws.registry.alias(model, "champion")
+    assert champion is not None
+    second = next(v for v in ws.registry.versions(model) if v.version != champion.version)
+    pass_gates(ws, second.version, model=model)
+    assert feed_canary(ws, model) is None
+    start_canary(ws, model, second.version, metrics=[CanaryMetric("score", margin=0.05)], key="k", who="ada", now=NOW)
+    assert feed_canary(ws, model) == 0
+    predictions(ws, champion.version, second.version, since=1)  # a shadow's answers are no canary's
+    records = [
+        {
+            "kind": "prediction", "prediction_id": f"c-{i}", "request_id": "r", "role": "canary", "model": model, "version": second.version,
+            "model_sha256": second.model_sha256, "unit": f"other-{i}", "value": 0.9, "answer": {}, "inputs": {}, "latency_ms": 1.0,
+            "error": None, "answered_at": (NOW + timedelta(hours=2)).isoformat(),
+        }
+        for i in range(5)
+    ]  # fmt: skip
+    PredictionRepository(ws.database).load(records)
+    assert feed_canary(ws, model) == 45
+    assert feed_canary(ws, model) == 0
+    canary = CanaryRepository(ws.database).open(model)
+    assert canary is not None
+    kept = CanaryRepository(ws.database).outcomes(canary)
+    assert dict(kept.group_by("arm").len().iter_rows()) == {"control": 40, "canary": 5}
+    assert CanaryRepository(ws.database).known_outcomes(canary) == 40
+
+
 def test_a_card_that_lacks_something_fails_its_gate(ws: Workspace) -> None:
     champion = ws.registry.alias("ad_score", "champion")
     assert champion is not None

@@ -171,6 +171,20 @@ def test_durable_means_on_disk_before_it_is_done(tmp_path: Path, monkeypatch: py
     assert not list(tmp_path.iterdir())
 
 
+def test_a_caller_that_goes_away_does_not_stop_the_writer(tmp_path: Path) -> None:
+    store = Kept()
+    written, _ = log(tmp_path, store, durable=True)
+    gone = written.put([record(1)])
+    assert gone is not None
+    gone.cancel()
+    written.start()
+    after = written.put([record(2)])
+    assert after is not None
+    after.result(timeout=10)
+    written.stop()
+    assert [r["value"] for r in store.records.values()] == [1.0, 2.0]
+
+
 def test_a_disk_that_refuses_costs_nobody_a_wrong_promise(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     store = Kept()
     written, metrics = log(tmp_path, store)

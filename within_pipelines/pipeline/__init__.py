@@ -17,6 +17,7 @@ from within_pipelines.pipeline.canary import (
     start_canary,
     step_canary,
 )
+from within_pipelines.pipeline.canary_feed import feed_canary
 from within_pipelines.pipeline.decision import decide, write_decision
 from within_pipelines.pipeline.drift_reference import DriftReference, keep_reference, read_reference
 from within_pipelines.pipeline.experiments import (
@@ -139,6 +140,7 @@ __all__ = [
     "fairness_verdict",
     "false_alarm_verdict",
     "feature_table",
+    "feed_canary",
     "find_anomalies",
     "golden_check",
     "golden_set_folder",

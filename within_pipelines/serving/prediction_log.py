@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import logging
 import queue
 import threading
 from collections.abc import Sequence
 from concurrent.futures import Future
 from dataclasses import dataclass
 
+from within_pipelines.serving.logs import event
 from within_pipelines.serving.metrics import Metrics
 from within_pipelines.serving.spool import Record, RecordStore, SpoolWriter, load_spool
 
@@ -50,6 +52,9 @@ class PredictionLog:
         """Hand over records. In durable mode the future says when they are on disk, or fails with `LogUnavailableError`."""
         sure = self.durable if durable is None else durable
         written: Future[None] | None = Future() if sure else None
+        if written is not None:
+            # A caller that goes away must not be able to cancel it: the writer would trip over it.
+            written.set_running_or_notify_cancel()
         try:
             self._queue.put_nowait(_Entry(records, written))
         except queue.Full:
@@ -71,7 +76,7 @@ class PredictionLog:
             try:
                 first = self._queue.get(timeout=self._load_seconds)
             except queue.Empty:
-                self._writer.rotate()
+                self._rotate()
                 continue
             entries: list[_Entry] = []
             entry = first
@@ -87,7 +92,14 @@ class PredictionLog:
                 except queue.Empty:
                     break
             self._append(entries)
-        self._writer.rotate()
+        self._rotate()
+
+    def _rotate(self) -> None:
+        try:
+            self._writer.rotate()
+        except OSError as error:
+            # What was written stays under its name, and is found when the next loader looks for files without a writer.
+            event("spool_not_rotated", level=logging.ERROR, error=error)
 
     def _append(self, entries: Sequence[_Entry]) -> None:
         records = [record for entry in entries for record in entry.records]
@@ -110,7 +122,10 @@ class PredictionLog:
 
     def _load(self) -> None:
         while not self._stop.wait(self._load_seconds):
-            self._load_once()
+            try:
+                self._load_once()
+            except Exception as error:  # noqa: BLE001 - a pass that fails must not be the last
+                event("spool_not_loaded", level=logging.ERROR, error=error)
 
     def _load_once(self) -> None:
         loaded = load_spool(self._writer.folder, self._store)

@@ -37,6 +37,7 @@ def cuped_difference(
 
     Raises `SampleError` when lengths differ, an arm has fewer than three units, or values are not finite.
 
+    >>> import numpy as np
     >>> rng = np.random.default_rng(0)
     >>> before = rng.normal(size=200)
     >>> y = before + 0.1 * rng.normal(size=200) + np.repeat([0.2, 0.0], 100)

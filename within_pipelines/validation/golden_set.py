@@ -162,11 +162,19 @@ def _frame_text(frame: pl.DataFrame, case: str) -> dict[str, Any]:
         pl.col(name).dt.strftime("%Y-%m-%dT%H:%M:%SZ") if kind == "utc_time" else pl.col(name).cast(pl.Int64) if kind == "integer"
         else pl.col(name) for name, kind in kinds.items()
     )  # fmt: skip
-    return {"columns": [list(item) for item in kinds.items()], "csv": text.write_csv(quote_style="non_numeric", null_value="")}
+    # What is the same in every row is written once: most columns of daily facts are.
+    constants = {
+        name: text[name].cast(pl.String)[0] for name in text.columns if text[name].n_unique() == 1 and text[name].null_count() == 0
+    }
+    varying = text.drop(constants) if len(constants) < text.width else text.select(text.columns[:1])
+    written = {name: value for name, value in constants.items() if name not in varying.columns}
+    csv = varying.write_csv(quote_style="non_numeric", null_value="")
+    return {"columns": [list(item) for item in kinds.items()], "constants": written, "csv": csv}
 
 
 def _read_frame(values: Mapping[str, Any]) -> pl.DataFrame:
     text = pl.read_csv(io.StringIO(values["csv"]), infer_schema=False)
+    text = text.with_columns(pl.lit(value, dtype=pl.String).alias(name) for name, value in values["constants"].items())
     columns = []
     for name, kind in values["columns"]:
         column = pl.col(name)

@@ -168,7 +168,7 @@ def challenger_comparison(context: dg.AssetExecutionContext, within: WithinResou
 )
 def canary_decision(context: dg.AssetExecutionContext, within: WithinResource) -> dg.MaterializeResult:
     from within_pipelines.database import CanaryRepository
-    from within_pipelines.pipeline import step_canary
+    from within_pipelines.pipeline import feed_canary, step_canary
     from within_pipelines.reporting import canary_frame, canary_plot
     from within_pipelines.validation import ExperimentStateError
 
@@ -177,6 +177,7 @@ def canary_decision(context: dg.AssetExecutionContext, within: WithinResource) -
     with within.open() as workspace:
         repository = CanaryRepository(workspace.database)
         for model in MODELS:
+            feed_canary(workspace, model)
             try:
                 canary = step_canary(workspace, model, on=now.date(), now=now, who=f"run {context.run.run_id}")
             except ExperimentStateError:
