@@ -44,7 +44,7 @@ def test_the_job_answers_for_every_model_and_its_checks_fail_on_drift(agency: Ag
                 f"{name}_is_calm"
                 for name in ("data_drift", "prediction_drift", "concept_drift", "feature_correlation", "estimated_performance")
             ),
-        }  # noqa: E501
+        }
         assert all(checks.values())
         metadata = result.asset_materializations_for_node("data_drift")[0].metadata
         assert metadata["measurement_change"].value is False
