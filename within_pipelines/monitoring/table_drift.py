@@ -349,14 +349,17 @@ def _judge_rows(columns: Sequence[_Column], alpha: float, limits: tuple[float, f
             column.raw = shift.p_value if column.kind == "category" else ks_p_value(shift.effect, shift.n_reference, shift.n_current)
             raw.append(float(column.raw or 0.0))
         n, m = (_total(shift.n_reference, shift.missing_reference), _total(shift.n_current, shift.missing_current))
-        column.raw_missing = two_proportion_z(m - shift.n_current, m, n - shift.n_reference, n).p_value
-        raw.append(column.raw_missing)
+        # Nothing missing before or now is no question, and must not cost the others their level.
+        if shift.missing_reference or shift.missing_current:
+            column.raw_missing = two_proportion_z(m - shift.n_current, m, n - shift.n_reference, n).p_value
+            raw.append(column.raw_missing)
     adjusted = iter(benjamini_hochberg(raw).tolist() if raw else [])
     found = []
     for column in columns:
         shift = column.shift
         value_p = next(adjusted) if shift.effect is not None else None
-        found.append(_judge(column, value_p, next(adjusted), _detectable_rows(column, alpha), 0.0, alpha, limits))
+        missing_p = 1.0 if column.raw_missing is None else next(adjusted)
+        found.append(_judge(column, value_p, missing_p, _detectable_rows(column, alpha), 0.0, alpha, limits))
     return found
 
 
