@@ -344,7 +344,8 @@ def test_every_gate_and_test_of_significance_has_a_law() -> None:
     # Not judges themselves: they prepare, describe, or are built from what is covered.
     exempt = {
         stats: {"paired_difference", "permute_clusters", "resampled_rows", "two_way_rows"},
-        monitoring: DESCRIBERS | {"alert_for_check", "alert_for_drift", "alert_for_run", "alert_for_verdict", "kolmogorov_smirnov_distance"},
+        monitoring: DESCRIBERS
+        | {"alert_for_check", "alert_for_drift", "alert_for_run", "alert_for_verdict", "kolmogorov_smirnov_distance"},
         validation: {"load_golden", "record_golden"},
         fairness: {"demographic_parity_ratio", "group_means"},
         robustness: {"ask", "duplicated_rows", "homoglyphs", "lower_case", "missing_column", "missing_values", "punctuation", "scaled_unit",
