@@ -65,6 +65,11 @@ class Settings(BaseSettings):
         return self.lake_url or str(self.home / "lake")
 
     @cached_property
+    def calendar(self) -> Path:
+        """File of planned changes and holidays (YAML); it need not exist."""
+        return self.home / "calendar.yaml"
+
+    @cached_property
     def artifacts(self) -> Path:
         """Folder of model artifacts and reports."""
         return self.home / "artifacts"

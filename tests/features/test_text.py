@@ -6,7 +6,7 @@ import polars as pl
 import pytest
 from polars.testing import assert_frame_equal
 
-from within_pipelines.features.text import TEXT_FEATURES, text_statistics
+from within_pipelines.features.text import TEXT_FEATURES, text_statistics, text_statistics_of
 
 
 @pytest.mark.parametrize("rows", [1, 3])
@@ -22,3 +22,13 @@ def test_no_texts_make_an_empty_table() -> None:
     empty = text_statistics(pl.Series([], dtype=pl.String), "x")
     assert empty.shape == (0, len(TEXT_FEATURES))
     assert set(empty.dtypes) == {pl.Float64}
+
+
+def test_columns_counted_together_are_counted_as_each_by_itself() -> None:
+    headlines = pl.Series(["Why 3 mothers love this?", None, "  ", "SALE – 50 % off!"])
+    descriptions = pl.Series([None, "You won't believe it…", "Ünïted", "Buy now"])
+    nothing = pl.Series([None] * 4, dtype=pl.String)
+    together = text_statistics_of({"h": headlines, "n": nothing, "d": descriptions})
+    for prefix, texts, counted in zip(("h", "n", "d"), (headlines, nothing, descriptions), together, strict=True):
+        assert counted.equals(text_statistics(texts, prefix))
+        assert counted.columns == [f"{prefix}_{name}" for name in TEXT_FEATURES]

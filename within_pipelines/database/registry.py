@@ -65,7 +65,7 @@ class SqlRegistry:
             row.metrics = {name: estimate.to_dict() for name, estimate in evaluation.metrics.items()}
             row.baseline_metrics = {name: estimate.to_dict() for name, estimate in evaluation.baseline_metrics.items()}
             row.main_metric = evaluation.main_metric
-            importance = evaluation.tables.get("importance")
+            importance, components = (evaluation.tables.get(name) for name in ("importance", "components"))
             row.evaluation = {
                 **{name: value for name, value in row.evaluation.items() if name == "details"},
                 "baseline": evaluation.baseline,
@@ -74,6 +74,7 @@ class SqlRegistry:
                 "first_day": evaluation.first_day.isoformat(),
                 "last_day": evaluation.last_day.isoformat(),
                 "importance": [] if importance is None else importance.head(_FEATURES_KEPT).to_dicts(),
+                **({} if components is None else {"components": components.to_dicts()}),
             }
 
     def versions(self, model: str) -> list[ModelVersion]:

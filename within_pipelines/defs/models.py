@@ -92,6 +92,7 @@ def model_assets(model: str, *, feature_table: str, learns: str, kinds: set[str]
                 "metrics": frame_table(evaluation_table(result)),
                 "verdicts": frame_table(verdict_table(judged.verdicts)),
                 "verdicts_of_the_rival": frame_table(verdict_table(rival.verdicts)),
+                **({"components": frame_table(result.tables["components"])} if "components" in result.tables else {}),
                 **{f"{name}_plot": png(content) for name, content in evaluation_plots(result).items()},
             },
             data_version=dg.DataVersion(f"{judged.version.model_sha256[:16]}-{pin.data_version[:16]}"),

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import re
+from functools import lru_cache
 
 import numpy as np
 import polars as pl
@@ -11,7 +12,7 @@ import polars as pl
 from within_pipelines.exceptions import SchemaError
 from within_pipelines.features.lexicon import COMMON, KINDS, NEGATIVE, POSITIVE
 from within_pipelines.features.spec import FeatureSpec
-from within_pipelines.features.text import TEXT_FEATURES, text_statistics
+from within_pipelines.features.text import TEXT_FEATURES, text_statistics_of
 
 TEXT_COLUMNS: tuple[str, ...] = ("headline", "description", "call_to_action")
 SIBLING_COLUMNS: tuple[str, ...] = (
@@ -49,14 +50,14 @@ _AUDIENCE: tuple[tuple[str, str], ...] = (
     ("retargeting", r"retarget|remarket|visitor|returning|cart"),
     ("lookalike", r"lookalike|similar"),
 )
+_KNOWN = {"format": _FORMATS, "call_to_action": _CALLS, "platform": _PLATFORMS, "audience_segment": _AUDIENCE}
 _BUCKETS = {"format": 4, "call_to_action": 4, "platform": 2, "audience_segment": 8}
 _SIBLING_CLICKS = 50.0  # prior clicks that pull a group's history to its account's
 _SIBLING_FEATURES = ("sibling_count", "sibling_log_ctr_ratio", "sibling_reliability", "account_history_missing")
 
 
 def _category_columns(name: str) -> tuple[str, ...]:
-    known = {"format": _FORMATS, "call_to_action": _CALLS, "platform": _PLATFORMS, "audience_segment": _AUDIENCE}[name]
-    return (*(f"{name}_{label}" for label, _ in known), *(f"{name}_other_{i}" for i in range(_BUCKETS[name])), f"{name}_missing")
+    return (*(f"{name}_{label}" for label, _ in _KNOWN[name]), *(f"{name}_other_{i}" for i in range(_BUCKETS[name])), f"{name}_missing")
 
 
 _COLUMNS: tuple[str, ...] = (
@@ -103,8 +104,8 @@ def creative_features(creatives: pl.DataFrame) -> pl.DataFrame:
     if not given:
         raise SchemaError(f"There is no text column among {creatives.columns}; give at least one of {list(TEXT_COLUMNS)}.")
     texts = {name: _text(creatives, name) for name in ("headline", "description", *_BUCKETS)}
-    parts = [text_statistics(texts["headline"], "headline"), text_statistics(texts["description"], "description")]
-    parts += [_categories(texts[name], name) for name in _BUCKETS]
+    parts = text_statistics_of({name: texts[name] for name in ("headline", "description")})
+    parts.append(_categories({name: texts[name].to_list() for name in _BUCKETS}))
     parts.append(_audience_ages(texts["audience_segment"]))
     parts.append(_overlap(texts["headline"], texts["description"]))
     parts.append(_siblings(creatives))
@@ -123,27 +124,31 @@ def _text(creatives: pl.DataFrame, name: str) -> pl.Series:
     return column.cast(pl.String).str.strip_chars()
 
 
-def _categories(values: pl.Series, name: str) -> pl.DataFrame:
-    columns = _category_columns(name)
-    known = {"format": _FORMATS, "call_to_action": _CALLS, "platform": _PLATFORMS, "audience_segment": _AUDIENCE}[name]
-    distinct = values.unique().to_list()
-    table = np.zeros((len(distinct), len(columns)))
-    for row, value in enumerate(distinct):
-        text = (value or "").lower()
-        if not text:
-            table[row, -1] = 1.0
-            continue
-        hits = [i for i, (_, pattern) in enumerate(known) if re.search(pattern, text)]
-        if hits:
-            # An audience may be female and lookalike at once; a format or a call to action is one thing.
-            for hit in hits if name == "audience_segment" else hits[:1]:
-                table[row, hit] = 1.0
-        else:
-            bucket = int(hashlib.sha256(text.encode()).hexdigest()[:8], 16) % _BUCKETS[name]
-            table[row, len(known) + bucket] = 1.0
-    positions = {value: row for row, value in enumerate(distinct)}
-    rows = np.array([positions[value] for value in values.to_list()], dtype=np.int64)
-    return pl.DataFrame(table[rows], schema=dict.fromkeys(columns, pl.Float64), orient="row")
+def _categories(values: dict[str, list[str | None]]) -> pl.DataFrame:
+    blocks = []
+    for name, column in values.items():
+        positions = {value: row for row, value in enumerate(dict.fromkeys(column))}
+        table = np.array([_category(name, (value or "").lower()) for value in positions]).reshape(-1, len(_category_columns(name)))
+        blocks.append(table[np.array([positions[value] for value in column], dtype=np.int64)])
+    columns = [column for name in values for column in _category_columns(name)]
+    return pl.DataFrame(np.column_stack(blocks), schema=dict.fromkeys(columns, pl.Float64), orient="row")
+
+
+# Categories repeat from ad to ad; a single ad is answered in milliseconds.
+@lru_cache(maxsize=4096)
+def _category(name: str, text: str) -> tuple[float, ...]:
+    """The indicators of one value: what it is known as, else its bucket, else that it is missing."""
+    known = _KNOWN[name]
+    row = [0.0] * (len(known) + _BUCKETS[name] + 1)
+    hits = [i for i, (_, pattern) in enumerate(known) if re.search(pattern, text)] if text else []
+    if not text:
+        row[-1] = 1.0
+    elif not hits:
+        row[len(known) + int(hashlib.sha256(text.encode()).hexdigest()[:8], 16) % _BUCKETS[name]] = 1.0
+    # An audience may be female and lookalike at once; a format or a call to action is one thing.
+    for hit in hits if name == "audience_segment" else hits[:1]:
+        row[hit] = 1.0
+    return tuple(row)
 
 
 def _audience_ages(values: pl.Series) -> pl.DataFrame:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import asdict, dataclass
 from datetime import date, datetime, timedelta
 from typing import TYPE_CHECKING, Any, cast
@@ -11,7 +11,8 @@ import polars as pl
 
 from within_pipelines.exceptions import ModelNotFoundError, SampleError
 from within_pipelines.lake import knowledge_time
-from within_pipelines.pipeline.tables import ACCOUNT_ENTITY, HEALTH_ENTITY, maturity, possible_ads
+from within_pipelines.pipeline.feeds import planned_changes, tell_stopped_feeds
+from within_pipelines.pipeline.tables import ACCOUNT_ENTITY, HEALTH_ENTITY, HEALTH_HORIZON, maturity, possible_ads
 from within_pipelines.pipeline.training import load_version
 from within_pipelines.pipeline.workspace import Pin, Workspace
 
@@ -25,6 +26,8 @@ _SERIES_DAYS = 140
 _LIVE_DAYS = 7
 # The level of click-through rates is set anew from ads that started within this many days, given so many groups of them.
 _RECENT_DAYS, _RECENT_GROUPS = 28, 12
+# The band of account health learns from the outcomes of every third day, as in training, and of at most so many.
+_OUTCOME_STEP, _MOST_OUTCOMES = 3, 30
 # Metrics of this many days are kept with their anomaly flags at each scoring, because restatements change the newest ones.
 _KEPT_DAYS = 14
 
@@ -153,25 +156,44 @@ def _nonzero(values: dict[str, Any]) -> dict[str, float]:
 
 
 def score_accounts(ws: Workspace, pin: Pin, day: date, known_at: datetime) -> pl.DataFrame:
-    """Health of every account and campaign on `day`; accounts carry an empty `campaign_id`."""
+    """Health of every account and campaign on `day`; accounts carry an empty `campaign_id`.
+
+    The band of the log ratio first learns from the outcomes that became known since the model was fitted (adaptive conformal inference);
+    it is learned anew from the artifact each time, so that a day scored again gets the same band."""
     from within_pipelines.database import AccountHealthRepository
-    from within_pipelines.features import account_features, run_by_account
+    from within_pipelines.features import account_features, account_labels, run_by_account
 
     version = champion(ws, "account_health")
     predictor = cast("AccountHealthPredictor", load_version(ws, version))
     curve = maturity(ws, pin)
+    lived = _outcome_origins(predictor.learned_until, day)
 
     def features_of(history: pl.DataFrame) -> pl.DataFrame:
-        campaigns = account_features(history, origins=[day], entity=HEALTH_ENTITY, maturity=curve)
-        accounts = account_features(history, origins=[day], entity=ACCOUNT_ENTITY, maturity=curve)
+        campaigns = account_features(history, origins=[*lived, day], entity=HEALTH_ENTITY, maturity=curve)
+        accounts = account_features(history, origins=[*lived, day], entity=ACCOUNT_ENTITY, maturity=curve)
         return pl.concat([accounts.with_columns(campaign_id=pl.lit("")).select(campaigns.columns), campaigns])
 
-    batches = ws.lake.account_batches(commit_seq=pin.commit_seq, as_of=known_at, end=day)
-    rows = run_by_account(batches, features_of).sort(*HEALTH_ENTITY)
+    def outcomes_of(history: pl.DataFrame) -> pl.DataFrame:
+        known: dict[str, Any] = {"origins": lived, "horizon": HEALTH_HORIZON, "as_of": known_at, "maturity": curve}
+        campaigns = account_labels(history, entity=HEALTH_ENTITY, **known)
+        accounts = account_labels(history, entity=ACCOUNT_ENTITY, **known)
+        return pl.concat([accounts.with_columns(campaign_id=pl.lit("")).select(campaigns.columns), campaigns])
+
+    def batches() -> Iterator[pl.DataFrame]:
+        return ws.lake.account_batches(commit_seq=pin.commit_seq, as_of=known_at, end=day)
+
+    features = run_by_account(batches(), features_of)
+    if features.is_empty():
+        return pl.DataFrame()
+    if lived:
+        outcomes = run_by_account(batches(), outcomes_of).filter("mature").select(*HEALTH_ENTITY, "origin", "log_ratio")
+        predictor.update(features.join(outcomes, on=[*HEALTH_ENTITY, "origin"]).sort("origin", *HEALTH_ENTITY))
+    rows = features.filter(pl.col("origin") == day).sort(*HEALTH_ENTITY)
     if rows.is_empty():
         return pl.DataFrame()
     reports = predictor.predict(rows)
     earlier = _earlier_scores(ws, day)
+    learned_until = None if predictor.learned_until is None else predictor.learned_until.isoformat()
     stored = pl.DataFrame(
         [
             {
@@ -189,7 +211,7 @@ def score_accounts(ws: Workspace, pin: Pin, day: date, known_at: datetime) -> pl
                 "risk_factors": [asdict(factor) for factor in report.risk_factors],
                 "optimization_suggestions": list(report.recommendations),
                 "historical_performance": {"scores": earlier.get((report.platform, report.account_id, report.campaign_id), [])},
-                "spend_efficiency": report.evidence | _outlook(report),
+                "spend_efficiency": report.evidence | _outlook(report) | {"outcomes_until": learned_until},
             }
             for report, row in zip(reports, rows.iter_rows(named=True), strict=True)
         ],
@@ -198,6 +220,14 @@ def score_accounts(ws: Workspace, pin: Pin, day: date, known_at: datetime) -> pl
     ).with_columns(_stamp(version, pin))
     AccountHealthRepository(ws.database).save(stored)
     return stored.drop(_HEALTH_JSON).sort("overall_score", nulls_last=True)
+
+
+def _outcome_origins(learned_until: date | None, day: date) -> list[date]:
+    """Origins since the last outcome that the model learned from whose horizon is over on `day`: every third day, the newest 30."""
+    if learned_until is None:
+        return []
+    newest = day - timedelta(days=HEALTH_HORIZON)
+    return [newest - timedelta(days=back) for back in range(0, (newest - learned_until).days, _OUTCOME_STEP)][:_MOST_OUTCOMES][::-1]
 
 
 _HEALTH_JSON = ("engagement_trends", "risk_factors", "optimization_suggestions", "historical_performance", "spend_efficiency")
@@ -231,7 +261,12 @@ def _earlier_scores(ws: Workspace, day: date) -> dict[tuple[str, str, str], list
 
 
 def find_anomalies(ws: Workspace, pin: Pin, day: date, known_at: datetime) -> pl.DataFrame:
-    """Alarms on `day`, and the metrics of the newest two weeks with their flags."""
+    """What is wrong on `day`: stopped feeds, then alarms; `kind` is "missing", "stalled" or "anomaly" as `AnomalyDetector.detect` says it.
+
+    Kept beside it: the metrics of the newest two weeks with their flags. What HOME/calendar.yaml plans is no alarm; it is kept with its
+    reason. An account whose feed stopped has an alert until it goes on.
+
+    Raises `SchemaError` when the calendar does not fit its schema."""
     from within_pipelines.database import PerformanceMetricRepository
     from within_pipelines.features import metric_series
 
@@ -243,8 +278,10 @@ def find_anomalies(ws: Workspace, pin: Pin, day: date, known_at: datetime) -> pl
         return pl.DataFrame()
     scored = detector.score_series(series).filter(pl.col("timestamp") > day - timedelta(days=_KEPT_DAYS))
     kept = scored.filter(pl.col("value").is_finite())
+    judged = detector.judge(series, calendar=planned_changes(ws))
     place = ("platform", "account_id", "metric", "timestamp")
-    causes = {tuple(finding[name] for name in place): finding.get("cause") for finding in detector.judge(series).findings}
+    alarmed = {tuple(finding[name] for name in place): finding for finding in judged.findings}
+    planned = {tuple(finding[name] for name in place): str(finding["reason"]) for finding in judged.suppressed}
     number: Callable[[Any], float | None] = lambda x: None if x is None or x != x else float(x)
     stored = pl.DataFrame(
         [
@@ -256,7 +293,7 @@ def find_anomalies(ws: Workspace, pin: Pin, day: date, known_at: datetime) -> pl
                 "period_start": row["timestamp"],
                 "period_end": row["timestamp"],
                 "expected_value": number(row["expected"]),
-                "is_anomaly": bool(row["alarm"]),
+                "is_anomaly": where in alarmed,
                 "anomaly_score": number(row["score"]),
                 "metadata": {
                     "state": row["state"],
@@ -264,32 +301,34 @@ def find_anomalies(ws: Workspace, pin: Pin, day: date, known_at: datetime) -> pl
                     "high": number(row["high"]),
                     "direction": row["direction"],
                     "severity": number(row["severity"]),
-                    "cause": causes.get(tuple(row[name] for name in place)),
+                    "cause": alarmed.get(where, {}).get("cause"),
+                    "planned": planned.get(where),
                     "currency": row["currency"],
                     "model_sha256": version.model_sha256,
                     "model_version": version.version,
                 },
             }
             for row in kept.iter_rows(named=True)
+            for where in [tuple(row[name] for name in place)]
         ],
         schema_overrides={"metadata": pl.Object, "expected_value": pl.Float64, "anomaly_score": pl.Float64},
         infer_schema_length=None,
     )
     if stored.height:
         PerformanceMetricRepository(ws.database).save(stored)
-    alarms = kept.filter(pl.col("alarm") & (pl.col("timestamp") == day))
-    shown = (
-        "platform",
-        "account_id",
-        "metric",
-        "timestamp",
-        "value",
-        "expected",
-        "low",
-        "high",
-        "direction",
-        "score",
-        "p_value",
-        "currency",
-    )
-    return alarms.select(shown).sort("score", "account_id", "metric", descending=[True, False, False])
+    tell_stopped_feeds(ws, judged.feeds, series, now=known_at)
+    return _wrong(judged.feeds, [finding for finding in judged.findings if finding["timestamp"] == day], series)
+
+
+_SHOWN = ("kind", *ACCOUNT_ENTITY, "metric", "timestamp", "value", "points", "expected", "low", "high", "direction", "score", "p_value")
+
+
+def _wrong(feeds: Sequence[dict[str, Any]], alarms: Sequence[dict[str, Any]], series: pl.DataFrame) -> pl.DataFrame:
+    """Stopped feeds and alarms as one table, each sorted so that the worst comes first."""
+    feeds = sorted(feeds, key=lambda feed: (feed["account_id"], feed["metric"]))
+    alarms = sorted(alarms, key=lambda alarm: (-alarm["score"], alarm["account_id"], alarm["metric"]))
+    types: dict[str, Any] = dict.fromkeys(_SHOWN, pl.String) | dict.fromkeys(_SHOWN[5:], pl.Float64)
+    types |= {"timestamp": pl.Date, "points": pl.Int64, "direction": pl.String}
+    table = pl.DataFrame([{name: row.get(name) for name in _SHOWN} for row in (*feeds, *alarms)], schema=types)
+    money = series.group_by(ACCOUNT_ENTITY).agg(pl.col("currency").drop_nulls().first())
+    return table.join(money, on=ACCOUNT_ENTITY, how="left", maintain_order="left")

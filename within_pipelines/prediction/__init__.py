@@ -19,7 +19,7 @@ from within_pipelines.prediction.ad_score import (
     split_ad_score,
     train_ad_score,
 )
-from within_pipelines.prediction.anomaly import AnomalyDetector, evaluate_anomaly, split_anomaly, train_anomaly
+from within_pipelines.prediction.anomaly import AnomalyDetector, Calendar, evaluate_anomaly, split_anomaly, train_anomaly
 from within_pipelines.prediction.artifact import Artifact, read_artifact, write_artifact
 from within_pipelines.prediction.champion import ChampionSource, champion_folder, set_champion_source
 from within_pipelines.prediction.evaluation import Evaluation
@@ -33,6 +33,7 @@ __all__ = [
     "AdScores",
     "AnomalyDetector",
     "Artifact",
+    "Calendar",
     "ChampionSource",
     "Evaluation",
     "RiskFactor",

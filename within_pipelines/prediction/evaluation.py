@@ -17,7 +17,8 @@ class Evaluation:
     """One model's numbers beside its rival's.
 
     `difference` is the paired difference of the main metric, candidate minus baseline, signed so that positive is better. `n` counts
-    rows and independent units. `tables` holds what plots are drawn from (`reliability`, `importance`)."""
+    rows and independent units. `tables` holds what plots are drawn from (`reliability`, `importance`) and what a model's parts are worth
+    (`components` of the ad score)."""
 
     model: str
     model_kind: str

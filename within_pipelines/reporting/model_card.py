@@ -66,7 +66,7 @@ def model_card(version: ModelVersion, verdicts: Sequence[Verdict]) -> str:
     lines += ["", "## Metrics", "", *_metrics(version), "", "## Verdicts", ""]
     newest = {verdict.gate: verdict for verdict in verdicts}
     lines.append(frame_markdown(verdict_table(list(newest.values()))) if verdicts else "No verdict has been recorded.")
-    lines += _importance(version)
+    lines += [*_components(version), *_importance(version)]
     lines += ["", "## Limits", ""]
     limits = _LIMITS.get(version.model, ("None are declared for this model.",))
     lines += [f"- {limit}" for limit in limits]
@@ -96,6 +96,17 @@ def _importance(version: ModelVersion) -> list[str]:
     listed = [(row["feature"], float(row["importance"])) for row in rows]
     table = frame_markdown(pl.DataFrame(listed, schema=["feature", "mean |contribution|"], orient="row"))
     return ["", "## What it looks at", "", "Mean size of each feature's contribution to the log-odds of unseen rows.", "", table]
+
+
+def _components(version: ModelVersion) -> list[str]:
+    rows = version.evaluation.get("components") or []
+    if not rows:
+        return []
+    shares = ["" if row["share"] is None else interval_text(row | {"value": row["share"]}) for row in rows]
+    listed = [(row["component"], share, row["pairs"], row["says"]) for row, share in zip(rows, shares, strict=True)]
+    table = frame_markdown(pl.DataFrame(listed, schema=["component", "share of pairs", "pairs", "says"], orient="row"))
+    said = "Of unseen sibling pairs in which it differs, the share where the ad with more of it had the higher rate; .5 tells nothing."
+    return ["", "## What the component scores are worth", "", said, "", table]
 
 
 def _interval(numbers: Mapping[str, float] | None) -> str:

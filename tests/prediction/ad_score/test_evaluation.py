@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from types import SimpleNamespace
+
 import numpy as np
 import polars as pl
 import pytest
@@ -23,6 +25,16 @@ def test_the_split_is_by_time_and_test_ads_have_siblings(ads: pl.DataFrame) -> N
     assert newer.height == pytest.approx(0.3 * ads.height, rel=0.05)
     late = pl.concat([ads, ads[0].with_columns(first_day=ads["first_day"].max())])
     assert "g0000" not in split_ad_score(late)[1]["group_id"].to_list()
+
+
+def test_a_newer_ad_with_the_headline_of_an_older_one_is_no_test(ads: pl.DataFrame) -> None:
+    older, newer = split_ad_score(ads)
+    told, told_group = newer["headline"][0], newer["group_id"][0]
+    known = older.with_columns(headline=pl.when(pl.int_range(pl.len()) == 0).then(pl.lit(f" {told.upper()}")).otherwise("headline"))
+    _, kept = split_ad_score(pl.concat([known, newer]))
+    assert told not in kept.filter(pl.col("group_id") == told_group)["headline"].to_list()
+    assert kept.columns == newer.columns
+    assert newer.height - kept.height >= 1
 
 
 @pytest.mark.parametrize("rows", [0, 12])
@@ -84,6 +96,9 @@ class Told:
 
     def contrasts(self, rows: pl.DataFrame) -> np.ndarray:
         return rows["told"].to_numpy()
+
+    def predict(self, rows: pl.DataFrame) -> list[SimpleNamespace]:
+        return [SimpleNamespace(engagement=t, sentiment=50.0, complexity=1.0, audience_match=50.0, topic=None) for t in rows["told"]]
 
     def explain(self, rows: pl.DataFrame) -> pl.DataFrame:
         return rows.select(told="told", intercept=0.0, log_odds_contrast="told")

@@ -11,6 +11,7 @@ import polars as pl
 from numpy.typing import NDArray
 
 from within_pipelines.exceptions import SampleError
+from within_pipelines.prediction.ad_score.components import component_validation
 from within_pipelines.prediction.ad_score.contrasts import Observed, group_mean, observe, pairs_within, within_group
 from within_pipelines.prediction.ad_score.predictor import AdScorePredictor
 from within_pipelines.prediction.ad_score.winning import beside_share, sampling_noise, win_probability
@@ -28,10 +29,15 @@ _SIGNIFICANT = 1.959964
 def split_ad_score(training_set: pl.DataFrame) -> tuple[pl.DataFrame, pl.DataFrame]:
     """(ads to fit on, ads to test on): the newest 30 % of ads by their first day test, beside siblings that are new as well.
 
+    A newer ad whose headline an older one had (case and blanks aside) is left out: its result would be known. Results of older ads run to
+    the newest export, so those that are fitted on are riper than they would have been on the day of the cut.
+
     Raises `SampleError` when fewer than ten ads are left on a side."""
     days = training_set["first_day"].sort()
     cut: date = days[int(len(days) * (1 - TEST_SHARE))] if len(days) else date.min
     older, newer = training_set.filter(pl.col("first_day") < cut), training_set.filter(pl.col("first_day") >= cut)
+    plain = pl.col("headline").str.strip_chars().str.to_lowercase()
+    newer = newer.join(older.select(plain.alias("_plain")).unique(), left_on=plain, right_on="_plain", how="anti", maintain_order="left")
     newer = newer.filter(pl.len().over("group_id") > 1)
     if older.height < 10 or newer.height < 10:
         raise SampleError(f"{older.height} older and {newer.height} newer ads are too few to hold some back; give a longer history.")
@@ -152,7 +158,8 @@ def evaluate_ad_score(
 
     A pair's outcome is which of the two had the higher click-through rate; its predicted probability allows for the sampling noise of
     both. `lift` is the mean click-through rate of the chosen ad over the mean of its group, less 1; `ndcg_at_1` its rate over the best
-    rate of the group. Ads that share the highest score count by their mean, and groups without a click say nothing.
+    rate of the group. Ads that share the highest score count by their mean, and groups without a click say nothing. The table `components`
+    holds each component score against the results (`component_validation`).
 
     Raises `SampleError` when the test ads hold no pair, or none that differs by more than chance."""
     pairs = Pairs.of(test, rng=rng)
@@ -178,7 +185,13 @@ def evaluate_ad_score(
         },
         first_day=days[0],
         last_day=days[-1],
-        tables={"reliability": reliability_table(pairs.won, pairs.chance(candidate)), "importance": _importance(predictor, test)},
+        tables={
+            "reliability": reliability_table(pairs.won, pairs.chance(candidate)),
+            "importance": _importance(predictor, test),
+            "components": component_validation(
+                predictor.predict(test), pairs.seen, pairs.first, pairs.second, pairs.won, pairs.clusters, rng=rng
+            ),
+        },
     )
 
 

@@ -75,7 +75,7 @@ class AdLibrary:
         least = LEAST_SIMILAR[self.basis]
         # Nothing to compare: an empty text or one without a known word.
         blank = ~np.any(vectors, axis=1)
-        similar = _units(vectors - self.centre) @ self.vectors.T
+        similar = _units(vectors - self.centre).astype(np.float32) @ self.vectors.T
         similar[blank] = 0.0
         if accounts is not None and any(accounts):
             owners = np.array([ad.account or "" for ad in self.ads])
@@ -83,7 +83,10 @@ class AdLibrary:
             similar[(asking[:, None] != "") & (owners[None, :] != asking[:, None])] = 0.0
         answers = []
         for row in similar:
-            best = np.argsort(-row, kind="stable")[:most]
+            # Only what ties with the `most`-th or beats it needs an order.
+            least_of_best = np.partition(row, -most)[-most] if row.size > most else -np.inf
+            leading = np.flatnonzero(row >= least_of_best)
+            best = leading[np.argsort(-row[leading], kind="stable")][:most]
             answers.append(tuple(self._shown(int(i), float(row[i])) for i in best if row[i] > least))
         return answers
 

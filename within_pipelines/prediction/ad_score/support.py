@@ -112,8 +112,7 @@ class Support:
 def _values(frame: pl.DataFrame, name: str) -> list[str]:
     if name not in frame.columns:
         return [""] * frame.height
-    found: list[str] = frame[name].cast(pl.String).fill_null("").str.strip_chars().str.to_lowercase().to_list()
-    return found
+    return [(value or "").strip().lower() for value in frame[name].cast(pl.String).to_list()]
 
 
 def _range(values: Floats) -> tuple[float, float]:

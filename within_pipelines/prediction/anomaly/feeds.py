@@ -7,6 +7,7 @@ from dataclasses import dataclass
 import numpy as np
 import polars as pl
 
+from within_pipelines.prediction.anomaly.cause import PARTS
 from within_pipelines.prediction.anomaly.series import KEY, Bools, Observations, rhythm
 
 # So many equal values in a row are suspicious, if the series hardly ever repeated one before.
@@ -31,17 +32,19 @@ def feed_problems(observed: Observations, quiet: int | None = None) -> tuple[lis
 
     *missing*: the newest `quiet` points or more (default: 36 hours, at least 3 points) have no value, while another series of the same
     account, or without accounts any series, has one. *stalled*: the last 4 or more values are equal and not zero, and of at least 20
-    steps before hardly any (2 %) repeated a value."""
+    steps before hardly any (2 %) repeated a value. A ratio whose totals the account's table holds is never missing by itself: a cost per
+    conversion has no value on days without a conversion."""
     repeats = np.zeros(len(observed.value), dtype=bool)
     if not len(repeats):
         return [], repeats
     numbered = observed.keys.with_row_index("row").with_columns(t=pl.Series(observed.time), value=pl.Series(observed.value))
     account = ["platform", "account_id"]
     latest = numbered.filter(pl.col("value").is_not_nan()).group_by(account).agg(newest=pl.col("t").max())
+    held = numbered.group_by(account).agg(held=pl.col("metric").unique())
     series = numbered.sort(*KEY, "t").group_by(KEY, maintain_order=True).agg("row", "t", "value")
-    series = series.join(latest, on=account, how="left", maintain_order="left")
+    series = series.join(latest, on=account, how="left", maintain_order="left").join(held, on=account, how="left", maintain_order="left")
     problems = []
-    for rows, times, values, newest in series.select("row", "t", "value", "newest").iter_rows():
+    for metric, rows, times, values, newest, metrics in series.select("metric", "row", "t", "value", "newest", "held").iter_rows():
         value, time = np.array(values), np.array(times, dtype=np.int64)
         there = np.nonzero(np.isfinite(value))[0]
         if not len(there) or newest is None:
@@ -49,7 +52,8 @@ def feed_problems(observed: Observations, quiet: int | None = None) -> tuple[lis
         last = int(there[-1])
         rate = rhythm(time, None)
         absent = round((newest - int(time[last])) / rate.step)
-        if len(there) > 1 and absent >= (quiet or rate.refractory):
+        derived = len(PARTS.get(metric, ())) > 1 and set(PARTS[metric]) <= set(metrics)
+        if len(there) > 1 and absent >= (quiet or rate.refractory) and not derived:
             problems.append(FeedProblem("missing", rows[last], absent))
         known = value[there]
         same = np.concatenate([[False], known[1:] == known[:-1]])
