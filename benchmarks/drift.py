@@ -1,7 +1,8 @@
 """Drift detectors: rows x features per CPU second beside alibi-detect, evidently and scipy loops; false alarms and power by simulation.
 
 All libraries get the same numbers in the same process in the layout that they ask for (ours a polars frame, theirs a matrix or pandas
-frame), and CPU seconds count all threads. `table_drift` measures Kolmogorov-Smirnov, Wasserstein, Jensen-Shannon, stability index and missing shares of every feature;
+frame), and CPU seconds count all threads. `table_drift` measures Kolmogorov-Smirnov, Wasserstein, Jensen-Shannon, stability index and
+missing shares of every feature;
 the rivals measure Kolmogorov-Smirnov. `binned_drift` compares with a stored profile and states its error."""
 
 from __future__ import annotations

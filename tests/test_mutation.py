@@ -389,7 +389,8 @@ def test_every_gate_and_test_of_significance_has_a_law() -> None:
     # Not judges themselves: they prepare, describe, or are built from what is covered.
     exempt = {
         stats: {"paired_difference", "permute_clusters", "resampled_rows", "two_way_rows"},
-        monitoring: {"alert_for_check", "alert_for_drift", "alert_for_run", "alert_for_verdict", "kolmogorov_smirnov_distance"} | DESCRIBERS
+        monitoring: DESCRIBERS
+        | {"alert_for_check", "alert_for_drift", "alert_for_run", "alert_for_verdict", "kolmogorov_smirnov_distance"}
         | {"account_evidence", "accumulate", "alert_for_finding", "alert_for_silent_sensor", "read_alert_settings", "sign"},
         validation: {"load_golden", "record_golden"},
         fairness: {"demographic_parity_ratio", "group_means"},

@@ -43,7 +43,10 @@ def test_the_maximum_mean_discrepancy_agrees_for_one_bandwidth() -> None:
     assert theirs.state is ours.state is DriftState.DRIFTED
 
 
-@pytest.mark.parametrize(("name", "options"), [("lsdd", {"n_permutations": 50}), ("classifier", {}), ("spot_the_diff", {"epochs": 1, "n_diffs": 1})])  # fmt: skip
+OPTIONS = {"lsdd": {"n_permutations": 50}, "classifier": {}, "spot_the_diff": {"epochs": 1, "n_diffs": 1}}
+
+
+@pytest.mark.parametrize(("name", "options"), OPTIONS.items())
 def test_the_other_detectors_answer(name: str, options: dict[str, int]) -> None:
     assert alibi_drift(name, OLD, OLD + 5, **options).state is DriftState.DRIFTED
 

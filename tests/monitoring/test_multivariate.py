@@ -61,7 +61,7 @@ def test_the_classifier_keeps_its_rate_and_sees_what_one_feature_cannot_show() -
 def test_the_feature_that_moved_has_the_largest_share(detect) -> None:
     rng = np.random.default_rng(3)
     x, y = rng.normal(size=(2, 300, 3))
-    found = detect(x, y + [0, 1.0, 0], rng=rng, names=["a", "b", "c"], n_permutations=99)
+    found = detect(x, y + np.array([0, 1.0, 0]), rng=rng, names=["a", "b", "c"], n_permutations=99)
     assert found.drifted
     assert found.attribution[0][0] == "b"
     assert sum(share for _, share in found.attribution) == pytest.approx(1.0)

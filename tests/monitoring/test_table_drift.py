@@ -1,4 +1,5 @@
-"""Whole tables: false alarms stay at their stated rate on clustered rows, verdicts do not depend on size, and whatever arrives has a state."""
+"""Whole tables: false alarms stay at their stated rate on clustered rows, verdicts do not depend on size, and whatever arrives has a
+state."""
 
 from __future__ import annotations
 

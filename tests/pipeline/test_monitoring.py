@@ -1,4 +1,5 @@
-"""A day's monitoring on a small real deployment: calm is calm, planted shifts are found, calendars explain, and the budget is spent day by day."""
+"""A day's monitoring on a small real deployment: calm is calm, planted shifts are found, calendars explain, and the budget is spent day
+by day."""
 
 from __future__ import annotations
 

@@ -59,7 +59,7 @@ def test_rates_and_p_values_that_cannot_be_are_refused() -> None:
         lord_level([], alpha=1.5)
     with pytest.raises(SampleError, match="between 0 and 1, oldest first"):
         saffron_level([0.1, 1.2])
-    with pytest.raises(SampleError, match="candidate is 0.6 and discard 0.5"):
+    with pytest.raises(SampleError, match=r"candidate is 0\.6 and discard 0\.5"):
         addis_level([], candidate=0.6, discard=0.5)
     with pytest.raises(SampleError, match="horizon is 0"):
         lord_level([], horizon=0)

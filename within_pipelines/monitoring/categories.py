@@ -83,7 +83,8 @@ def fisher_exact_p_value(a: int, b: int, c: int, d: int) -> float:
 
 
 def compare_counts(reference: Mapping[str, int], current: Mapping[str, int]) -> CategoryShift:
-    """Compare counts per category. Chi-square without correction for three or more categories, with Yates' for two (as scipy), Fisher's exact
+    """Compare counts per category. Chi-square without correction for three or more categories, with Yates' for two (as scipy), Fisher's
+    exact
     test for two with an expected count below 5.
 
     Raises `SampleError` when a sample holds no row.

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -54,7 +55,7 @@ class Question:
     current_size: NDArray[np.float64]
     halved: bool
 
-    def size(self, difference: NDArray[np.floating]) -> NDArray[np.float64]:
+    def size(self, difference: NDArray[np.floating[Any]]) -> NDArray[np.float64]:
         """The effect of differences of shares, over the last axis."""
         absolute = np.abs(difference)
         result: NDArray[np.float64] = absolute.sum(axis=-1) / 2 if self.halved else absolute.max(axis=-1)
@@ -81,7 +82,13 @@ class Question:
 
 
 def question(
-    cells: NDArray[np.integer], groups: NDArray[np.int64], is_current: NDArray[np.bool_], *, n_groups: int, n_points: int, cumulative: bool
+    cells: NDArray[np.integer[Any]],
+    groups: NDArray[np.int64],
+    is_current: NDArray[np.bool_],
+    *,
+    n_groups: int,
+    n_points: int,
+    cumulative: bool,
 ) -> Question:
     """The question of rows whose value falls into cell 0 .. n_points - 1; `cumulative` counts cells at or below (for numbers)."""
 

@@ -1,4 +1,5 @@
-"""Have many features together moved? Maximum mean discrepancy, least-squares density difference, and a classifier that tells windows apart."""
+"""Have many features together moved? Maximum mean discrepancy, least-squares density difference, and a classifier that tells windows
+apart."""
 
 from __future__ import annotations
 
@@ -23,7 +24,8 @@ SEPARATION = 0.6
 class MultivariateShift:
     """How two windows of several features differ.
 
-    `method` is "mmd", "lsdd" or "classifier". `statistic` is the squared MMD (unbiased), the LSDD, or the classifier's AUC; each estimates an
+    `method` is "mmd", "lsdd" or "classifier". `statistic` is the squared MMD (unbiased), the LSDD, or the classifier's AUC; each
+    estimates an
     effect that does not grow with the sample, and `threshold` is the smallest one that matters. `attribution` names features with their
     share of the shift, largest first. `n_reference` and `n_current` are the rows used, of the `rows_*` given."""
 
@@ -93,7 +95,8 @@ def _squared(x: Floats, y: Floats) -> Floats:
 
 
 def median_bandwidth(x: Floats) -> float:
-    """sigma with 2 sigma^2 = the median squared distance between different rows, over 2 (Gretton et al., 2012); 1 when all rows are equal."""
+    """sigma with 2 sigma^2 = the median squared distance between different rows, over 2 (Gretton et al., 2012); 1 when all rows are
+    equal."""
     distances = _squared(x, x)[np.triu_indices(len(x), 1)]
     middle = float(np.median(distances)) if distances.size else 0.0
     return float(np.sqrt(0.5 * middle)) if middle > 0 else 1.0
@@ -128,7 +131,8 @@ def maximum_mean_discrepancy(
     """Gaussian-kernel MMD between two windows of rows of features. `sigma` defaults to the reference's median heuristic.
 
     Rows count as independent and exchange their window, or, with clusters, each cluster's part of the difference of mean embeddings gets
-    a random sign: with a_c that part, the null is the squared length of sum of +-a_c, whose Gram matrix is summed once. The statistic is the
+    a random sign: with a_c that part, the null is the squared length of sum of +-a_c, whose Gram matrix is summed once. The statistic is
+    the
     unbiased one in both cases. `attribution` is each feature's share of the summed one-feature MMDs. Drifted needs p <= alpha and a
     statistic of `minimum_effect` (0.01 is about a shift of .25 standard deviations in one standardised feature).
 
@@ -161,7 +165,8 @@ def maximum_mean_discrepancy(
 
 
 def _weights(n: int, m: int) -> Floats:
-    return np.r_[np.full(n, -1 / n), np.full(m, 1 / m)]
+    weights: Floats = np.r_[np.full(n, -1 / n), np.full(m, 1 / m)]
+    return weights
 
 
 def _exchange(kernel: Floats, n: int, m: int, statistic: float, rng: np.random.Generator, n_permutations: int) -> float:
@@ -235,7 +240,8 @@ def least_squares_density_difference(
 ) -> MultivariateShift:
     """Squared L2 distance of the two densities, estimated directly: LSDD (Sugiyama et al., 2013).
 
-    The difference is modelled by Gaussians at `n_centres` reference rows: with H_ij = exp(-|c_i - c_j|^2 / (4 sigma^2)) and h the difference of
+    The difference is modelled by Gaussians at `n_centres` reference rows: with H_ij = exp(-|c_i - c_j|^2 / (4 sigma^2)) and h the
+    difference of
     mean kernel values, theta = (H + ridge I)^-1 h and LSDD = 2 theta'h - theta'H theta, in units of (pi sigma^2)^(d/2). Nulls as in
     `maximum_mean_discrepancy`; centres are drawn with `rng` and take no part as rows.
 
@@ -290,9 +296,11 @@ def classifier_two_sample(
     n_permutations: int = 1999,
     most_rows: int = 5 * MOST_ROWS,
 ) -> MultivariateShift:
-    """Can a classifier tell the windows apart on rows of accounts that it has not seen? AUC .5 is no, 1 is always (Lopez-Paz and Oquab, 2017).
+    """Can a classifier tell the windows apart on rows of accounts that it has not seen? AUC .5 is no, 1 is always (Lopez-Paz and Oquab,
+    2017).
 
-    Whole clusters go to one fold. A ridge logistic regression on standardised features (or shallow boosted trees) scores the fold that it was
+    Whole clusters go to one fold. A ridge logistic regression on standardised features (or shallow boosted trees) scores the fold that
+    it was
     not fitted on; scores become ranks within their fold, and the change of the mean rank, which is AUC - .5, is tested with random signs of
     clusters. Drifted needs p <= alpha (one-sided) and an AUC of `minimum_effect`; it is stable when the interval's upper end lies below it.
     `attribution` are shares of absolute standardised coefficients, of boosted trees of the loss of AUC when a feature is shuffled.
@@ -309,7 +317,7 @@ def classifier_two_sample(
     n, m = len(w.ref), len(w.cur)
     rows, label = np.concatenate([w.ref, w.cur]), np.r_[np.zeros(n), np.ones(m)]
     clustered = w.ref_clusters is not None and w.cur_clusters is not None
-    units = np.concatenate([w.ref_clusters, w.cur_clusters]) if clustered else np.arange(n + m)  # type: ignore[list-item]
+    units = np.concatenate([w.ref_clusters, w.cur_clusters]) if clustered else np.arange(n + m)
     unique, codes = np.unique(units, return_inverse=True)
     if len(unique) < n_folds:
         raise SampleError(f"{len(unique)} clusters cannot be dealt into {n_folds} folds.")

@@ -190,7 +190,8 @@ def performance_table(
     """Estimated beside realised loss, a row per day.
 
     `rows` has `day`, `cluster`, `estimated` (loss expected of the row) and `realised` (null until the label is mature). Columns of the
-    answer: `day`, `rows`, `estimated`, `estimated_low`, `estimated_high`, `mature_rows`, `realised`, `realised_low`, `realised_high` (all in
+    answer: `day`, `rows`, `estimated`, `estimated_low`, `estimated_high`, `mature_rows`, `realised`, `realised_low`, `realised_high`
+    (all in
     units of the loss; null where nothing is known).
     With `weekly_spend` by currency also `misjudged_<currency>`: spend times twice the loss, which for a Brier score is the spend of units
     judged wrongly by someone who acts on the probability (E|y - p| = 2 p (1 - p)). Currencies are never summed.

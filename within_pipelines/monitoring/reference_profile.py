@@ -15,9 +15,10 @@ from within_pipelines.monitoring.categories import compare_counts, jensen_shanno
 from within_pipelines.monitoring.state import DriftState
 from within_pipelines.monitoring.two_sample import ks_detectable, ks_p_value
 
-Numbers = NDArray[np.floating]
+Numbers = NDArray[np.floating[Any]]
 FORMAT = 1
-# Bins of equal width, or cut by the leading bits of a float, are counted ten times as fast as bins at any edges; they serve where none holds
+# Bins of equal width, or cut by the leading bits of a float, are counted ten times as fast as bins at any edges; they serve where none
+# holds
 # more than this share.
 _MOST_IN_BIN = 0.025
 EVEN, BITS, EDGES = "even", "bits", "edges"
@@ -105,9 +106,9 @@ def _profile(series: pl.Series, n_bins: int, most_categories: int) -> FeaturePro
     if not series.dtype.is_numeric():
         known = series.drop_nulls().cast(pl.String)
         counted = known.value_counts(sort=True).head(most_categories)
-        names, counts = counted[counted.columns[0]].to_list(), counted[counted.columns[1]].to_list()
+        names, tallies = counted[counted.columns[0]].to_list(), counted[counted.columns[1]].to_list()
         missing = series.null_count() / len(series)
-        return FeatureProfile(series.name, "category", len(known), missing, "", (), tuple(counts), tuple(names))
+        return FeatureProfile(series.name, "category", len(known), missing, "", (), tuple(tallies), tuple(names))
     values = _finite(series)
     missing = 1 - len(values) / len(series)
     if not len(values):
@@ -122,7 +123,8 @@ def _profile(series: pl.Series, n_bins: int, most_categories: int) -> FeaturePro
 
 def _edges(values: Numbers, n_bins: int, binning: str) -> NDArray[np.float64]:
     if binning == EVEN:
-        return np.linspace(float(values.min()), float(values.max()), n_bins + 1)[1:-1]
+        even: NDArray[np.float64] = np.linspace(float(values.min()), float(values.max()), n_bins + 1)[1:-1]
+        return even
     if binning == BITS:
         counts = np.bincount(_prefixes(values), minlength=_PREFIXES)
         wanted = np.arange(1, n_bins) / n_bins * len(values)

@@ -84,7 +84,8 @@ class PageHinkley(_Stream):
 class DDM(_Stream):
     """Signals when the error rate has risen: p + s >= p_min + `drift` s_min, with s = sqrt(p (1 - p) / n) (Gama et al., 2004).
 
-    Numbers are errors, 0 or 1. `warning` tells that p + s >= p_min + `warn` s_min. After a signal it begins anew. The rule looks at the lowest
+    Numbers are errors, 0 or 1. `warning` tells that p + s >= p_min + `warn` s_min. After a signal it begins anew. The rule looks at the
+    lowest
     point so far, so the rate of false alarms is not alpha: measure it for your stream."""
 
     drift: float = 3.0

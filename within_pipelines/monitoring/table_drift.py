@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass, replace
+from typing import Any
 
 import numpy as np
 import polars as pl
@@ -30,11 +31,13 @@ OTHER = "(all others)"
 
 @dataclass(frozen=True, slots=True)
 class FeatureShift:
-    """One feature. `effect` is the Kolmogorov-Smirnov distance of a number and the total variation of a category (both 0 to 1, over rows that
+    """One feature. `effect` is the Kolmogorov-Smirnov distance of a number and the total variation of a category (both 0 to 1, over rows
+    that
     have a value), `detectable` the smallest effect that would be significant alone, p-values are adjusted over the table.
 
     `cause` says what moved: "values", "missing", "values and missing", "type", "dropped", "renamed to ..."; empty when nothing did.
-    `wasserstein_sd` is in standard deviations of the reference, `jensen_shannon` 0 to 1, `stability_index` in nats; None where undefined."""
+    `wasserstein_sd` is in standard deviations of the reference, `jensen_shannon` 0 to 1, `stability_index` in nats; None where
+    undefined."""
 
     feature: str
     kind: str  # number | category
@@ -149,12 +152,14 @@ def table_drift(
     """Compare every feature of two windows. Nothing that can arrive raises: a window without rows, a column that is gone, renamed or of
     another type, values that are all missing, a reference of another schema version each have a state and a cause.
 
-    Numbers are compared by Kolmogorov and Smirnov's distance, text and booleans by total variation of their categories (the 50 most frequent,
+    Numbers are compared by Kolmogorov and Smirnov's distance, text and booleans by total variation of their categories (the 50 most
+    frequent,
     the others together), missing shares by their difference. A feature drifted when an adjusted p-value is at most `alpha` **and** the
     effect at least `minimum_effect` (`missing_effect`); it is stable when an effect of that size would have been seen; else insufficient.
 
     `clusters` names the column of what is not independent (the account): each account's contribution gets a random sign, the same for all
-    features, which keeps the chance that *any* feature is called drifted without cause at `alpha`. Without clusters rows are independent, and false discoveries over the features are controlled (Benjamini and Hochberg).
+    features, which keeps the chance that *any* feature is called drifted without cause at `alpha`. Without clusters rows are
+    independent, and false discoveries over the features are controlled (Benjamini and Hochberg).
     `identity` names the columns that make a row: a day that was delivered twice counts once.
 
     Raises `SchemaError` only for what the caller names wrongly: features that the reference lacks, or no cluster column.
@@ -177,7 +182,8 @@ def table_drift(
     if reference_version != current_version:
         return replace(
             blank,
-            reason=f"The reference has schema version {reference_version or 'none'} and the window {current_version or 'none'}; train on the new version first.",
+            reason=f"The reference has schema version {reference_version or 'none'} and the window {current_version or 'none'}; "
+            "train on the new version first.",
         )
     for which, frame in (("reference", reference), ("current window", current)):
         if frame.height < 2:
@@ -187,8 +193,8 @@ def table_drift(
         for which, frame in (("reference", reference), ("current window", current)):
             if clusters not in frame.columns:
                 raise SchemaError(f"The {which} has no cluster column {clusters!r}; it has {', '.join(frame.columns)}.")
-            if missing := frame[clusters].null_count():
-                raise SampleError(f"The cluster column {clusters!r} is null in {missing} rows of the {which}; every row needs its cluster.")
+            if unnamed := frame[clusters].null_count():
+                raise SampleError(f"The cluster column {clusters!r} is null in {unnamed} rows of the {which}; every row needs its cluster.")
         groups = group_rows(reference[clusters].cast(pl.String).to_numpy(), current[clusters].cast(pl.String).to_numpy(), rng=rng)
     added = tuple(name for name in current.columns if name not in reference.columns and name not in identity and name != clusters)
     limits = (minimum_effect, missing_effect)
@@ -213,10 +219,10 @@ def _kind(dtype: pl.DataType) -> str:
     return "number" if dtype.is_numeric() else "category"
 
 
-def _numbers(series: pl.Series) -> NDArray[np.floating]:
+def _numbers(series: pl.Series) -> NDArray[np.floating[Any]]:
     """The values with NaN where they are missing or infinite."""
     wide = series if series.dtype in (pl.Float32, pl.Float64) else series.cast(pl.Float64)
-    values: NDArray[np.floating] = (wide.fill_null(float("nan")) if wide.null_count() else wide).to_numpy()
+    values: NDArray[np.floating[Any]] = (wide.fill_null(float("nan")) if wide.null_count() else wide).to_numpy()
     # A sum is finite only when every value is, and costs a tenth of asking each.
     with np.errstate(over="ignore", invalid="ignore"):
         whole = np.isfinite(values.sum())
@@ -237,8 +243,8 @@ def _measure(
         twin = _twin(reference[name], current, added, limits[0])
         return _Column(name, kind, replace(empty, cause=f"renamed to {twin}" if twin else "dropped"), None, None)
     if _kind(current.schema[name]) != kind and current[name].null_count() < m:
-        there = m - current[name].null_count()
-        return _Column(name, kind, replace(empty, cause="type", missing_current=1 - there / m, n_current=there), None, None)
+        left = m - current[name].null_count()
+        return _Column(name, kind, replace(empty, cause="type", missing_current=1 - left / m, n_current=left), None, None)
     gone = np.concatenate([_missing(reference[name]), _missing(current[name])])
     is_current = np.arange(n + m) >= n
     shift = replace(
@@ -270,7 +276,8 @@ def _missing(series: pl.Series) -> NDArray[np.bool_]:
         with np.errstate(over="ignore", invalid="ignore"):
             if np.isfinite(values.sum()):
                 return np.zeros(len(series), dtype=bool)
-        return np.isnan(values)
+        missing: NDArray[np.bool_] = np.isnan(values)
+        return missing
     return series.is_null().to_numpy()
 
 
@@ -285,10 +292,11 @@ def _measure_number(
     edges = np.unique(ref[(np.arange(1, _BINS) * len(ref)) // _BINS])
     shares = [np.diff(np.r_[0, np.searchsorted(s, edges, side="right"), len(s)]) for s in (ref, cur)]
     smooth = [(counts + 0.5) / (counts + 0.5).sum() for counts in shares]
+    index = float(np.sum((smooth[1] - smooth[0]) * np.log(smooth[1] / smooth[0])))
     spread = float(np.std(ref, dtype=np.float64))
     measured = replace(
         shift, effect=ks_of_ordered(ref, cur), wasserstein_sd=_area(ref, cur) / spread if spread > 0 else None,
-        jensen_shannon=jensen_shannon_distance(shares[0], shares[1]), stability_index=float(np.sum((smooth[1] - smooth[0]) * np.log(smooth[1] / smooth[0]))),
+        jensen_shannon=jensen_shannon_distance(shares[0], shares[1]), stability_index=index,
     )  # fmt: skip
     if not clustered:
         return measured, np.empty(0, dtype=np.int64), 0
@@ -297,7 +305,7 @@ def _measure_number(
     return measured, np.searchsorted(points, pooled, side="left"), len(points)
 
 
-def _area(ref: NDArray[np.floating], cur: NDArray[np.floating]) -> float:
+def _area(ref: NDArray[np.floating[Any]], cur: NDArray[np.floating[Any]]) -> float:
     """Wasserstein distance of two sorted samples: exact up to 200,000 rows, else at 4,096 quantiles."""
     n, m = len(ref), len(cur)
     if n + m > _EXACT_ROWS:
@@ -341,14 +349,17 @@ def _judge_rows(columns: Sequence[_Column], alpha: float, limits: tuple[float, f
             column.raw = shift.p_value if column.kind == "category" else ks_p_value(shift.effect, shift.n_reference, shift.n_current)
             raw.append(float(column.raw or 0.0))
         n, m = (_total(shift.n_reference, shift.missing_reference), _total(shift.n_current, shift.missing_current))
-        column.raw_missing = two_proportion_z(m - shift.n_current, m, n - shift.n_reference, n).p_value
-        raw.append(column.raw_missing)
+        # Nothing missing before or now is no question, and must not cost the others their level.
+        if shift.missing_reference or shift.missing_current:
+            column.raw_missing = two_proportion_z(m - shift.n_current, m, n - shift.n_reference, n).p_value
+            raw.append(column.raw_missing)
     adjusted = iter(benjamini_hochberg(raw).tolist() if raw else [])
     found = []
     for column in columns:
         shift = column.shift
         value_p = next(adjusted) if shift.effect is not None else None
-        found.append(_judge(column, value_p, next(adjusted), _detectable_rows(column, alpha), 0.0, alpha, limits))
+        missing_p = 1.0 if column.raw_missing is None else next(adjusted)
+        found.append(_judge(column, value_p, missing_p, _detectable_rows(column, alpha), 0.0, alpha, limits))
     return found
 
 

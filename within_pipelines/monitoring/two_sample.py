@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import polars as pl
@@ -12,7 +13,7 @@ from numpy.typing import ArrayLike, NDArray
 from within_pipelines.exceptions import SampleError
 from within_pipelines.monitoring.state import finite_sample
 
-Numbers = NDArray[np.floating]
+Numbers = NDArray[np.floating[Any]]
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,7 +34,7 @@ class TwoSample:
     n_current: int
 
 
-def in_order(sample: NDArray[np.floating]) -> Numbers:
+def in_order(sample: NDArray[np.floating[Any]]) -> Numbers:
     """A sorted copy; polars' sort of floats takes half of numpy's time."""
     ordered: Numbers = pl.Series(sample).sort().to_numpy()
     return ordered
@@ -59,7 +60,8 @@ def ks_of_ordered(ref: Numbers, cur: Numbers) -> float:
 
 
 def ks_p_value(distance: float, n: int, m: int) -> float:
-    """P(distance or more) for independent rows of one continuous distribution: the one-sample law at n m / (n + m), as scipy's asymptotic form."""
+    """P(distance or more) for independent rows of one continuous distribution: the one-sample law at n m / (n + m), as scipy's
+    asymptotic form."""
     from scipy.stats import kstwo
 
     return float(np.clip(kstwo.sf(distance, max(1, round(n * m / (n + m)))), 0.0, 1.0))

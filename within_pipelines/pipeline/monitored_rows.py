@@ -51,7 +51,8 @@ class Monitored:
 def _sampled(frame: pl.DataFrame, rng: np.random.Generator) -> pl.DataFrame:
     if frame.height <= MOST_ROWS:
         return frame
-    return frame[np.sort(rng.choice(frame.height, MOST_ROWS, replace=False)).tolist()]
+    sample: pl.DataFrame = frame[np.sort(rng.choice(frame.height, MOST_ROWS, replace=False)).tolist()]
+    return sample
 
 
 def _keys(day: str) -> list[pl.Expr]:
@@ -78,8 +79,8 @@ def trained_on(ws: Workspace, pin: Pin, model: str, predictor: Any, rng: np.rand
             "brier",
         )
     scored = predictor.score_series(held, limits=False)
-    newest: date = rows["timestamp"].max()  # type: ignore[assignment]
-    settled = rows.filter(pl.col("timestamp") <= newest - timedelta(days=WINDOW_DAYS["anomaly"]))
+    last_day: date = rows["timestamp"].max()  # type: ignore[assignment]
+    settled = rows.filter(pl.col("timestamp") <= last_day - timedelta(days=WINDOW_DAYS["anomaly"]))
     return Monitored(_sampled(_wide(settled), rng), _sampled(_alarms(scored), rng), pl.DataFrame(), "")
 
 
@@ -208,7 +209,8 @@ def _pairs(predictor: AdScorePredictor, rows: pl.DataFrame, rng: np.random.Gener
     differences = pl.DataFrame(values[pairs.first] - values[pairs.second], schema=watched.columns)
     keys = siblings.select(*_keys("first_day"))[pairs.first.tolist()]
     told = pl.DataFrame({"prediction": p, "outcome": pairs.won, "estimated": p * (1 - p), "realised": (p - pairs.won) ** 2})
-    return pl.concat([keys, told, differences], how="horizontal")
+    made: pl.DataFrame = pl.concat([keys, told, differences], how="horizontal")
+    return made
 
 
 def _creative_window(

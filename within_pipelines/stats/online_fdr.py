@@ -39,7 +39,8 @@ def _checked(p_values: ArrayLike, alpha: float) -> list[float]:
 def lord_level(p_values: ArrayLike, *, alpha: float = 0.05, initial_share: float = 0.5, horizon: int | None = None) -> float:
     """The level at which the next test may reject, given all earlier p-values, oldest first: LORD++.
 
-    alpha_t = gamma_t w0 + (alpha - w0) gamma_{t - tau_1} + alpha sum over later rejections j of gamma_{t - tau_j}, with w0 = `initial_share`
+    alpha_t = gamma_t w0 + (alpha - w0) gamma_{t - tau_1} + alpha sum over later rejections j of gamma_{t - tau_j}, with w0 =
+    `initial_share`
     times alpha and tau_j the time of the j-th rejection (Ramdas, Yang, Wainwright and Jordan, 2017). The false discovery rate of all
     tests so far is at most `alpha` for independent p-values; every rejection earns level for later tests. gamma falls like
     log(t) / (t exp(sqrt(log t))); with a `horizon` it is 1 / horizon for so many tests and 0 after them, which keeps the level from
@@ -72,7 +73,8 @@ def saffron_level(p_values: ArrayLike, *, alpha: float = 0.05, candidate: float 
     """The level of the next test by SAFFRON, which charges only tests with p > `candidate`: their
     number tells how many nulls are true.
 
-    alpha_t = min(candidate, (1 - candidate) (w0 gamma_{t - C_0} + (alpha - w0) gamma_{t - tau_1 - C_1} + alpha sum gamma_{t - tau_j - C_j}))
+    alpha_t = min(candidate, (1 - candidate) (w0 gamma_{t - C_0} + (alpha - w0) gamma_{t - tau_1 - C_1} + alpha sum gamma_{t - tau_j -
+    C_j}))
     where C_j counts candidates after the j-th rejection (Ramdas, Zrnic, Wainwright and Jordan, 2018). It gains most where p-values
     of true nulls are uniform; for conservative ones use `addis_level`.
 

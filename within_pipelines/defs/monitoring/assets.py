@@ -93,7 +93,7 @@ def _check(name: str) -> dg.AssetChecksDefinition:
     @dg.asset_check(
         asset=name,
         name=f"{name}_is_calm",
-        description="Nothing drifted on the newest monitored day. A measurement change is no drift; too little evidence is said, not failed.",
+        description="Nothing drifted on the newest monitored day. A measurement change is no drift; too little evidence fails nothing.",
     )
     def calm(context: dg.AssetCheckExecutionContext, within: WithinResource) -> dg.AssetCheckResult:
         from within_pipelines.pipeline import latest_report
