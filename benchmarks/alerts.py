@@ -196,7 +196,9 @@ def main() -> None:
     ]
     columns = ["rule", "recall, drops to 30 %", "precision", "false a day", "median delay", "recall, conversions", "recall, rises"]
     show(f"{chosen.accounts} accounts, {chosen.days - past} days, {chosen.prevalence:.2%} incidents per account-day", columns, rows)
-    print(f"stated: {budget.expected_false_per_week / 7:.2f} false a day; learned and {recent.shape[2]} days replayed in {seconds:.1f} CPU s")
+    print(
+        f"stated: {budget.expected_false_per_week / 7:.2f} false a day; learned and {recent.shape[2]} days replayed in {seconds:.1f} CPU s"
+    )
     metrics = {f"{name.replace(' ', '_').replace(chr(39), '')}_{key}": value for name, r in results.items() for key, value in r.items()}
     write_json(chosen.json, metrics | {"budget_cpu_seconds": seconds, "stated_false_per_day": budget.expected_false_per_week / 7})
 

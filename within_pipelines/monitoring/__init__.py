@@ -58,6 +58,9 @@ from within_pipelines.monitoring.two_sample import TwoSample, two_sample
 
 __all__ = [
     "ADWIN",
+    "DDM",
+    "EDDM",
+    "MONITORS",
     "AccountJudgement",
     "Action",
     "Alert",
@@ -68,10 +71,8 @@ __all__ = [
     "CalibrationDrift",
     "CategoryShift",
     "CorrelationDrift",
-    "DDM",
     "Divergence",
     "DriftState",
-    "EDDM",
     "EventKind",
     "FeatureDrift",
     "FeatureDriftReport",
@@ -80,7 +81,6 @@ __all__ = [
     "KolmogorovSmirnov",
     "LossChange",
     "LossRegression",
-    "MONITORS",
     "MeanShift",
     "MeasurementCalendar",
     "ModelState",
