@@ -428,6 +428,16 @@ def test_a_retraining_is_asked_for_by_hand(trained: Path) -> None:
     assert "and why" in str(within(trained, "retrain", "ad_score").exception)
 
 
+def test_the_demo_keeps_away_from_real_work(home: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("DAGSTER_HOME", "/nowhere")
+    (home / "demo-drift").mkdir(parents=True)
+    assert "is there already" in str(within(home, "demo", "drift").exception)
+    (home / "demo-drift").rmdir()
+    monkeypatch.setenv("WITHIN_DATABASE_URL", "postgresql://u@h/real")
+    assert "unset both for the demo" in str(within(home, "demo", "drift").exception)
+    assert not (home / "demo-drift").exists()
+
+
 class FakeScoring:
     """Answers with one ad and remembers what it was asked."""
 

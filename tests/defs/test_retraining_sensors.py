@@ -71,6 +71,19 @@ def test_worse_answers_start_one_run_and_a_repeated_tick_none(instance: dg.Dagst
         assert len(RetrainingRepository(ws.database).decisions(action="retrain")) == 1
 
 
+def test_a_run_is_asked_for_by_one_sensor_only(within: WithinResource) -> None:
+    """Dagster keeps run keys per sensor, so the same key from two sensors would be two runs."""
+    monitored(within, finding())
+    with within.open() as ws:
+        serve(ws, "anomaly")
+        request_retraining(ws, "anomaly", who="kim", why="guidelines", now=NOW)
+    with dg.DagsterInstance.ephemeral() as instance:
+        for _ in range(2):
+            asked = {sensor.name: tick(sensor, instance, within)[0].run_requests for sensor in (drift_sensor, performance_sensor)}
+            assert [r.job_name for r in asked["drift_sensor"]] == ["retrain_anomaly"]
+            assert [r.job_name for r in asked["performance_sensor"]] == ["retrain_ad_score"]
+
+
 def test_a_measurement_change_starts_nothing(instance: dg.DagsterInstance, within: WithinResource) -> None:
     monitored(within, *(finding(m, DriftState.MEASUREMENT_CHANGE) for m in ("data_drift", "prediction_drift", "concept_drift")))
     for sensor in (drift_sensor, performance_sensor):

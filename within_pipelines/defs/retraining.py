@@ -35,10 +35,16 @@ def run_in_flight(instance: dg.DagsterInstance, model: str) -> str | None:
     return None
 
 
-def _requests(workspace: "Workspace", within: WithinResource) -> Iterator[dg.RunRequest]:
+# Dagster knows a run key per sensor: the same key from both would start two runs, so each asks for what it decides about.
+_OF_PERFORMANCE = frozenset({"performance_loss", "concept_drift"})
+
+
+def _requests(workspace: "Workspace", within: WithinResource, *, performance_only: bool) -> Iterator[dg.RunRequest]:
     from within_pipelines.pipeline import runs_to_request
 
     for decision in runs_to_request(workspace, now=within.clock()):
+        if (decision.trigger in _OF_PERFORMANCE) is not performance_only:
+            continue
         yield dg.RunRequest(
             run_key=decision.run_key,
             job_name=retrain[decision.model].name,
@@ -70,7 +76,7 @@ def _tick(context: dg.SensorEvaluationContext, within: WithinResource, *, perfor
         report = latest_report(workspace)
         asked = [request.id for model in MODELS for request in RetrainingRepository(workspace.database).requests(model)]
         state = _state_of(report, within, max(asked, default=0) if not performance_only else 0)
-        waiting = list(_requests(workspace, within))
+        waiting = list(_requests(workspace, within, performance_only=performance_only))
         if not performance_only:
             waiting += _unmonitored(workspace, report)
         if state == context.cursor:
@@ -90,7 +96,7 @@ def _tick(context: dg.SensorEvaluationContext, within: WithinResource, *, perfor
         for answer in decided:
             if answer.new:
                 context.log.info(f"{answer.decision.model}: {answer.decision.action}: {answer.decision.reason}")
-        requests = list(_requests(workspace, within))
+        requests = list(_requests(workspace, within, performance_only=performance_only))
         if not performance_only:
             requests += _unmonitored(workspace, report)
     # Something that waits is looked at again at the next tick, also when nothing else is new.

@@ -162,9 +162,12 @@ def _alert(found: AccountSeries, row: int, day: date, p_value: float, run_id: st
     # The day of the three on which it is plainest.
     recent = own.filter((pl.col("timestamp") > day - timedelta(days=3)) & (pl.col("timestamp") <= day) & pl.col("score").is_not_null())
     plainest = recent.group_by("timestamp").agg(pl.col("score").top_k(3).mean()).sort("score", "timestamp")["timestamp"][-1]
-    rows = recent.filter(pl.col("timestamp") == plainest).sort("score", "metric", descending=[True, False]).head(3).to_dicts()
+    rows = recent.filter(pl.col("timestamp") == plainest).sort("score", "metric", descending=[True, False]).to_dicts()
     delivery = [r for r in rows if r["metric"] in ("spend", "impressions") and _share(r) is not None]
     stopped = any((_share(r) or 0.0) < _STOPPED for r in delivery)
+    # A ratio of next to nothing is improbable, too, but that delivery stopped is the news; else what moved farthest of the worst three.
+    rows = [*delivery, *(r for r in rows if r not in delivery)] if stopped else rows
+    rows = sorted(rows[:3], key=lambda r: -_distance(r))
     spend = own.filter((pl.col("metric") == "spend") & (pl.col("timestamp") > day - timedelta(days=7)))
     currency = own["currency"].drop_nulls().first() if "currency" in own.columns else None
     week = float(spend["value"].fill_null(0.0).sum())
@@ -195,6 +198,11 @@ def _alert(found: AccountSeries, row: int, day: date, p_value: float, run_id: st
 def _share(row: dict[str, Any]) -> float | None:
     expected, value = row["expected"], row["value"]
     return None if expected is None or value is None or expected <= 0 else float(value / expected)
+
+
+def _distance(row: dict[str, Any]) -> float:
+    share = _share(row)
+    return abs(float(np.log(max(share, 1e-9)))) if share is not None else 0.0
 
 
 def _moved(row: dict[str, Any]) -> str:
