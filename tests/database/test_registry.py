@@ -77,7 +77,7 @@ def test_all_gates_passed_is_promoted_and_written_down(database: Database) -> No
         (verdicts(sha="e" * 64), "no verdict for this artifact"),
         (verdicts(data="0" * 64), "no verdict for this artifact, data"),
         (verdicts(policy="older"), "no verdict"),
-        (verdicts()[:-1], "golden_sample: no verdict"),
+        (verdicts()[:-1], f"{REQUIRED_GATES['ad_score'][-1]}: no verdict"),
         ([*verdicts(), *verdicts(performance=Status.FAILED)], "performance: failed"),
     ],
 )

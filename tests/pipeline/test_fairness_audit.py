@@ -149,6 +149,8 @@ def test_a_deliberately_unfair_model_cannot_become_champion(
         assert not honest.groups.is_empty()
         with ws.database.writing() as session:
             session.execute(text("DELETE FROM aliases"))
+            # A deployment on which nothing was judged yet; the audit trail itself refuses to forget.
+            session.execute(text("DROP TRIGGER verdicts_refuses_delete"))
             session.execute(text("DELETE FROM verdicts"))
         for kept in (ws.settings.artifacts / "fairness").glob("*.json"):
             kept.unlink()
