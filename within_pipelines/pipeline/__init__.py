@@ -23,6 +23,7 @@ from within_pipelines.pipeline.drift_reference import DriftReference, keep_refer
 from within_pipelines.pipeline.experiments import (
     analyse_experiment,
     draft_experiment,
+    experiment_units,
     read_result,
     start_experiment,
     stop_experiment,
@@ -137,6 +138,7 @@ __all__ = [
     "draft_experiment",
     "due_canaries",
     "evaluate",
+    "experiment_units",
     "fairness_verdict",
     "false_alarm_verdict",
     "feature_table",

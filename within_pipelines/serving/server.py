@@ -13,7 +13,7 @@ from datetime import UTC, date, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from within_pipelines.database import ApiKeyRepository, CanaryRepository, PredictionRepository
+from within_pipelines.database import ApiKeyRepository, CanaryRepository, ExperimentRepository, PredictionRepository
 from within_pipelines.exceptions import DatabaseError
 from within_pipelines.serving.accounts import LakeAccounts, UnknownAccountError
 from within_pipelines.serving.answers import Answer, answerers
@@ -82,7 +82,9 @@ class Server:
         self._answerers = answerers(self.metrics.texts)
         self.holder = ModelHolder(
             MODELS,
-            RegistryTraffic(ws.registry, canaries=CanaryRepository(ws.database)) if traffic is None else traffic,
+            RegistryTraffic(ws.registry, canaries=CanaryRepository(ws.database), experiments=ExperimentRepository(ws.database))
+            if traffic is None
+            else traffic,
             self._load,
             self.metrics,
         )
@@ -216,6 +218,7 @@ class Server:
                     answer=answer,
                     inputs=_inputs(job[place]) if self.settings.log_inputs else None,
                     latency_ms=latency,
+                    experiment=routed.experiment,
                     **items[place],
                 )
                 for place, answer in enumerate(found)
