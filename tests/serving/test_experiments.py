@@ -120,7 +120,7 @@ def test_units_are_answered_by_their_arms_until_it_is_stopped_and_the_log_is_rea
 def test_a_model_has_a_canary_or_an_experiment(fresh: Workspace) -> None:
     spec = begin(fresh)
     number = max(spec.versions.values())
-    opened = dict(metrics=[CanaryMetric("won", margin=0.1)], key="k", who="ada", now=now())
+    opened = {"metrics": [CanaryMetric("won", margin=0.1)], "key": "k", "who": "ada", "now": now()}
     with pytest.raises(ExperimentStateError, match="The experiment 'newer' about ad_score runs"):
         start_canary(fresh, "ad_score", number, **opened)  # type: ignore[arg-type]
     assert fresh.registry.alias("ad_score", "canary") is None

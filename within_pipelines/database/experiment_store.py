@@ -106,7 +106,8 @@ def _refuse_second(session: Session, spec: ExperimentSpec) -> None:
         return
     if CanaryModel.latest(session, open_model=spec.model) is not None:
         raise ExperimentStateError(
-            f"A canary of {spec.model} is open, and a unit is answered by one version: let it end or `within canary abort {spec.model}` first."
+            f"A canary of {spec.model} is open, and a unit is answered by one version: let it end, or "
+            f"`within canary abort {spec.model}` first."
         )
     other = running_about(session, spec.model)
     if other is not None:

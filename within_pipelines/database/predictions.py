@@ -101,7 +101,8 @@ class PredictionRepository:
         the newest outcome of each (`outcome`, `weight`, `observed_at`; null while there is none)."""
         schema: dict[str, Any] = {
             "prediction_id": pl.String, "role": pl.String, "version": pl.Int64, "model_sha256": pl.String, "unit": pl.String,
-            "value": pl.Float64, "latency_ms": pl.Float64, "error": pl.String, "experiment": pl.String, "answered_at": pl.Datetime("us", "UTC"),
+            "value": pl.Float64, "latency_ms": pl.Float64, "error": pl.String, "experiment": pl.String,
+            "answered_at": pl.Datetime("us", "UTC"),
             "outcome": pl.Float64, "weight": pl.Float64, "observed_at": pl.Datetime("us", "UTC"),
         }  # fmt: skip
         latest = (

@@ -94,8 +94,8 @@ def analyse_experiment(ws: Workspace, name: str, units: pl.DataFrame, *, now: da
 def experiment_units(ws: Workspace, name: str, *, on: date) -> pl.DataFrame:
     """What the prediction log says of an experiment about a model, one row per unit, as `analyse_experiment` reads it.
 
-    Only answers that are at least `maturity_days` old on `on` count, with the outcomes observed by the end of that day. Per unit: `answers`,
-    `latency_ms` (mean), `observed` (sum of value times weight of the outcomes: clicks, drops, right alarms), `trials` (sum of the weights; an
+    Only answers that are at least `maturity_days` old on `on` count, with the outcomes observed by the end of that day. Per unit:
+    `answers`, `latency_ms` (mean), `observed` (outcomes times their weights: clicks, drops, right alarms), `trials` (the weights; an
     answer without an outcome adds nothing to either), so that `observed/trials` is the rate; and where the model's value is a probability
     `score`, the mean of 1 - (value - outcome)^2 over answers with an outcome. Where `score` is there, units without any outcome are left
     out: a measurement that failed is none.

@@ -283,14 +283,15 @@ class Server:
         if request.daily is not None:
             days = [row.model_dump(mode="json") for row in request.daily]
             return {"platform": request.platform, "account_id": request.account_id, "currency": request.currency, "daily": days}
-        return {"features": await self._from_lake(self._accounts.features, request.platform, request.account_id, request.day)}
+        features, feed = await self._from_lake(self._accounts.features, request.platform, request.account_id, request.day)
+        return {"features": features, "feed": feed}
 
     async def anomaly_job(self, request: AnomaliesRequest) -> dict[str, Any]:
         """What the answerer takes: the series given, or the account's from the lake. Raises `ProblemError`."""
         if request.series is None:
-            rows = await self._from_lake(self._accounts.series, request.platform, request.account_id, request.day)
+            rows, feed = await self._from_lake(self._accounts.series, request.platform, request.account_id, request.day)
             names = ("platform", "account_id", "metric", "timestamp", "value", "maturity", "currency")
-            return {"account_id": request.account_id, "rows": [{name: row.get(name) for name in names} for row in rows]}
+            return {"account_id": request.account_id, "rows": [{name: row.get(name) for name in names} for row in rows], "feed": feed}
         rows = [
             {
                 "platform": request.platform,
