@@ -44,6 +44,7 @@ from within_pipelines.pipeline.golden import (
 )
 from within_pipelines.pipeline.heartbeats import Silent, silent_sensors
 from within_pipelines.pipeline.landing import check_quality, ingest_landing, ingest_path, landing_is_empty, provide_exports
+from within_pipelines.pipeline.mlflow_mirror import mirror_registry, open_tracker
 from within_pipelines.pipeline.monitoring import calendar_path, latest_report, monitor_day, report_path
 from within_pipelines.pipeline.release import (
     Judged,
@@ -157,9 +158,11 @@ __all__ = [
     "landing_is_empty",
     "latest_report",
     "load_version",
+    "mirror_registry",
     "monitor_day",
     "newest_fairness",
     "open_alert",
+    "open_tracker",
     "outcomes_of_predictions",
     "pause_canary",
     "performance_verdict",
