@@ -18,6 +18,7 @@ from within_pipelines.pipeline import (
     analyse_experiment,
     draft_experiment,
     experiment_units,
+    retention,
     start_canary,
     start_experiment,
     stop_experiment,
@@ -143,6 +144,19 @@ def test_an_arm_that_has_not_passed_its_gates_answers_nobody(fresh: Workspace) -
     with pytest.raises(PromotionRefusedError, match="may not answer as arm 'new'"):
         start_experiment(fresh, "newer", now=now())
     assert ExperimentRepository(fresh.database).running("ad_score") is None
+
+
+def test_the_artifact_of_an_arm_is_not_collected(fresh: Workspace) -> None:
+    later, spec = now() + timedelta(days=900), plan(fresh)
+
+    def reasons() -> dict[int, tuple[str, ...]]:
+        return {kept.version.version: kept.reasons for kept in retention(fresh, "ad_score", now=later, keep_newest=1)}
+
+    before = reasons()
+    draft_experiment(fresh, spec, now=now())
+    after = reasons()
+    for number in spec.versions.values():
+        assert "arm of the experiment newer" in set(after[number]) - set(before[number])
 
 
 def rows(*given: tuple[str, str, int, float, float | None]) -> pl.DataFrame:

@@ -358,6 +358,7 @@ class ModelEntry(Told):
     canary: AnsweredBy | None
     canary_share: float | None
     shadow: AnsweredBy | None
+    shadow_state: Literal["starting", "answering", "failed"] | None
     trained_at: dt.datetime | None
     data_version: str | None
     metrics: dict[str, dict[str, float]]
@@ -385,3 +386,4 @@ class Ready(Told):
     registry: str
     swap_problems: dict[str, str]
     log: str
+    shadows: dict[str, Literal["starting", "answering", "failed"]]

@@ -29,7 +29,7 @@ from within_pipelines.serving.problems import ProblemError
 from within_pipelines.serving.records import prediction_record
 from within_pipelines.serving.schemas import AccountHealthRequest, AnomaliesRequest, Outcome
 from within_pipelines.serving.settings import ServeSettings
-from within_pipelines.serving.shadow import Shadow, ShadowAsk
+from within_pipelines.serving.shadow import Shadow, ShadowAsk, ShadowState
 from within_pipelines.serving.spool import SpoolWriter
 from within_pipelines.serving.traffic import RegistryTraffic, Routed, TrafficSource, route
 
@@ -169,6 +169,10 @@ class Server:
 
     def _refresh(self) -> None:
         self.holder.refresh()
+        if self.shadow is not None:
+            for lane in self.holder.lanes.values():
+                if lane.plan.shadow is not None:
+                    self.shadow.prepare(lane.plan.shadow, self._ws.artifacts.root / lane.plan.shadow.artifact)
         try:
             self.keys = KeyRing(self._key_store.records())
         except DatabaseError:
@@ -329,6 +333,7 @@ class Server:
                     "canary": None if canary is None else answered_by(canary.version, "canary"),
                     "canary_share": None if canary is None else canary.share,
                     "shadow": None if shadow is None else answered_by(shadow, "shadow"),
+                    "shadow_state": self._shadow_state(lane),
                     "trained_at": None if champion is None else champion.trained_at.isoformat(),
                     "data_version": None if champion is None else champion.data_version,
                     "metrics": {} if champion is None else {name: dict(numbers) for name, numbers in champion.metrics.items()},
@@ -336,6 +341,11 @@ class Server:
                 }
             )
         return entries
+
+    def _shadow_state(self, lane: Lane) -> ShadowState | None:
+        """None without a shadow, or when the server runs none."""
+        version = lane.plan.shadow
+        return None if self.shadow is None or version is None else self.shadow.state(version.model_sha256)
 
     def ready(self) -> tuple[bool, dict[str, Any]]:
         """Whether requests can be answered, and the details."""
@@ -349,6 +359,7 @@ class Server:
             "registry": "unreachable" if self.holder.registry_problem else "reachable",
             "swap_problems": dict.fromkeys(self.holder.problems, "a newer version is not taken up; the log says why"),
             "log": "waiting for the database" if self.log.problem else "flowing",
+            "shadows": {model: state for model, lane in self.holder.lanes.items() if (state := self._shadow_state(lane)) is not None},
         }
 
 
