@@ -12,7 +12,7 @@ import pytest
 from typer.testing import CliRunner, Result
 
 from within_pipelines import cli
-from within_pipelines.database import CanaryRepository, ExperimentRepository
+from within_pipelines.database import CanaryRepository, ExperimentRepository, PredictionRepository
 from within_pipelines.pipeline import Workspace
 from within_pipelines.registry import POLICY_VERSION, REQUIRED_GATES, ModelVersion
 from within_pipelines.settings import Settings
@@ -105,6 +105,41 @@ def test_an_experiment_from_draft_to_decision(home: Path, tmp_path: Path) -> Non
     said(home, "experiment", "report", "headline", "--html", str(page))
     assert page.read_text().count("data:image/png") == 3
     assert "decided" in refused(home, "experiment", "analyse", "headline", str(file))
+
+
+def test_versions_as_arms_are_read_from_the_log(home: Path) -> None:
+    create = (
+        "experiment", "create", "newer", "--arm", "new=0.5", "--arm", "old=0.5", "--control", "old", "--metric", "observed/trials",
+        "--effect", "0.05", "--units", "200", "--sd", "0.3", "--model", "ad_score", "--maturity", "1",
+    )  # fmt: skip
+    assert "ARM=VERSION" in refused(home, *create, "--version", "new=two", "--version", "old=1")
+    assert "a version of its own" in refused(home, *create, "--version", "new=2")
+    said(home, *create, "--version", "new=2", "--version", "old=1")
+    said(home, "experiment", "start", "newer")
+    assert "'newer' about ad_score runs" in refused(home, "canary", "start", "ad_score", "2", "--metric", "won:0.1", "--key", "k")
+    assert "none counts" in refused(home, "experiment", "analyse", "newer")
+    with Workspace.open(Settings(home=home)) as ws:
+        spec = ExperimentRepository(ws.database).get("newer").spec
+        moment = (datetime.now(UTC) - timedelta(days=3)).isoformat()
+        arms = {f"u{n}": spec.arm_of(f"u{n}") for n in range(300)}
+        answers = [
+            {
+                "kind": "prediction", "prediction_id": f"p{unit}", "request_id": "r", "role": f"arm:{arm}", "model": "ad_score",
+                "version": spec.versions[arm], "model_sha256": "b" * 64, "unit": unit, "value": 50.0, "answer": {}, "inputs": {},
+                "latency_ms": 1.0, "error": None, "experiment": "newer", "answered_at": moment,
+            }
+            for unit, arm in arms.items()
+        ]  # fmt: skip
+        outcomes = [
+            {
+                "kind": "outcome", "prediction_id": f"p{unit}", "weight": 10.0,
+                "value": (0.5 if arm == "new" else 0.2) + 0.001 * (place % 7),
+                "observed_at": moment, "received_at": moment,
+            }
+            for place, (unit, arm) in enumerate(arms.items())
+        ]  # fmt: skip
+        PredictionRepository(ws.database).load([*answers, *outcomes])
+    assert "# Experiment newer: winner" in said(home, "experiment", "analyse", "newer")
 
 
 def test_a_canary_from_start_to_rollback(home: Path, tmp_path: Path) -> None:

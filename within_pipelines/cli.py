@@ -423,6 +423,22 @@ def registry_gc(
     typer.echo(f"{len(found.removed)} artifact folders with {found.bytes / 1e6:.1f} MB {verb}.")
 
 
+@registry_app.command("mirror")
+def registry_mirror(
+    context: typer.Context, to: Annotated[str, typer.Option(help="Tracking URI of MLflow: http(s)://..., sqlite:///file or a folder.")]
+) -> None:
+    """Copy training runs, metrics and versions into MLflow; what is there is left alone. Needs the extra `mlflow`.
+
+    \b
+    Example:  within registry mirror --to http://127.0.0.1:5000"""
+    from within_pipelines.pipeline import mirror_registry, open_tracker
+
+    tracker = open_tracker(to)
+    with _workspace(context) as ws:
+        found = mirror_registry(ws, tracker)
+    typer.echo(f"{found.runs} runs and {found.versions} versions are new; {found.runs_there} and {found.versions_there} were there.")
+
+
 @app.command("serve")
 def serve_command(
     context: typer.Context,

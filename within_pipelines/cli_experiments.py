@@ -115,12 +115,17 @@ def _experiment(app: typer.Typer, workspace: Open, now: Clock) -> None:
         sequential: Annotated[bool, typer.Option("--sequential", help="Read it at any time instead of once.")] = False,
         looks: Annotated[int, typer.Option(min=1, help="How often a sequential one will be read.")] = 28,
         optimised: Annotated[bool, typer.Option("--optimised", help="A platform's optimiser splits, not chance.")] = False,
+        model: Annotated[str | None, typer.Option(help="The model whose versions are the arms.")] = None,
+        version: Annotated[list[str] | None, typer.Option(help="ARM=VERSION, once for each arm, with --model.")] = None,
+        maturity: Annotated[int, typer.Option(min=0, help="Days until an answer's outcome counts, with --model.")] = 0,
     ) -> None:
         """Keep the plan of an experiment and say what it can find.
 
         \b
         Example:  within experiment create headline --arm new=0.5 --arm old=0.5 --control old --metric clicks/impressions
-                  --effect 0.002 --units 8000 --earlier last_month.csv"""
+                  --effect 0.002 --units 8000 --earlier last_month.csv
+                  within experiment create newer --arm new=0.5 --arm old=0.5 --control old --metric score --effect 0.02 --units 800 --sd 0.1
+                  --model account_health --version new=4 --version old=3 --maturity 7"""
         from within_pipelines.pipeline import draft_experiment
         from within_pipelines.reporting import power_lines
         from within_pipelines.validation import ExperimentSpec, spread
@@ -130,10 +135,17 @@ def _experiment(app: typer.Typer, workspace: Open, now: Clock) -> None:
         for given in arm:
             label, _, share = given.partition("=")
             shares[label] = _number(share, f"--arm {given}")
+        versions = {}
+        for given in version or ():
+            label, _, number = given.partition("=")
+            if not number.isdecimal():
+                raise SettingsError(f"--version {given!r} is not of the form ARM=VERSION, such as new=4.")
+            versions[label] = int(number)
         spec = ExperimentSpec(
             name, shares, control, primary, effect, units, key=secrets.token_hex(16), covariate=covariate, looks=looks,
             guardrails=tuple(_metric(text, guardrail=True) for text in guardrail or ()), segments=tuple(segment or ()),
             analysis="sequential" if sequential else "fixed", randomised=not optimised,
+            model=model, versions=versions, maturity_days=maturity,
         )  # fmt: skip
         if (sd is None) == (earlier is None):
             raise SettingsError("Give either --sd or --earlier: the power of an experiment is told before it starts.")
@@ -191,18 +203,21 @@ def _experiment(app: typer.Typer, workspace: Open, now: Clock) -> None:
     def analyse_(
         context: typer.Context,
         name: Annotated[str, typer.Argument(help="Name of a running or stopped experiment.")],
-        file: Annotated[Path, typer.Argument(help="One row per unit: unit, arm, and the metrics (CSV or Parquet).")],
+        file: Annotated[
+            Path | None, typer.Argument(help="One row per unit: unit, arm, and the metrics (CSV or Parquet); of a model's: the log.")
+        ] = None,
     ) -> None:
         """Look at an experiment and keep the look; one that is stopped is decided by it.
 
         \b
         Example:  within experiment analyse headline units.csv"""
         from within_pipelines.database import ExperimentRepository
-        from within_pipelines.pipeline import analyse_experiment
+        from within_pipelines.pipeline import analyse_experiment, experiment_units
         from within_pipelines.reporting import experiment_report
 
         with workspace(context) as ws:
-            result = analyse_experiment(ws, name, _table(file), now=now())
+            units = experiment_units(ws, name, on=now().date()) if file is None else _table(file)
+            result = analyse_experiment(ws, name, units, now=now())
             repository = ExperimentRepository(ws.database)
             spec, looks = repository.get(name).spec, len(repository.looks(name))
         typer.echo(experiment_report(spec, result, looks=looks))

@@ -113,3 +113,69 @@ def test_with_a_hanging_shadow_answers_come_as_ever_and_the_server_ends(ws: Work
         text = api.client.get("/metrics").text
     asked = [line for line in text.splitlines() if line.startswith("within_shadow_total")]
     assert any('event="dropped"' in line for line in asked), asked
+
+
+def until(shadow: Shadow, sha256: str, state: str, *, within: float = 180.0) -> None:
+    eventually(lambda: shadow.state(sha256) == state, within=within)
+
+
+def test_a_shadow_is_starting_until_it_says_that_it_answers(ws: Workspace, tmp_path: Path) -> None:
+    metrics, (first, second) = Metrics(), two(ws)
+    shadow = Shadow(tmp_path, metrics, most=5, rotate_seconds=1.0)
+    shadow.start()
+    try:
+        assert shadow.state(second.model_sha256) == "starting"
+        shadow.prepare(second, ws.artifacts.folder(second))
+        shadow.prepare(first, tmp_path / "nowhere")
+        until(shadow, second.model_sha256, "answering")
+        until(shadow, first.model_sha256, "failed")
+        assert total(metrics.shadow.labels("asked")) == 0
+        process = shadow._process
+        assert process is not None
+        assert os.getpriority(os.PRIO_PROCESS, process.pid) == 10
+        os.kill(process.pid, signal.SIGKILL)
+        until(shadow, second.model_sha256, "failed")
+        shadow.prepare(second, ws.artifacts.folder(second))
+        until(shadow, second.model_sha256, "answering")
+    finally:
+        shadow.stop()
+    assert total(metrics.shadow.labels("restarted")) == 1
+
+
+def test_what_is_dropped_while_the_shadow_starts_is_counted_apart(ws: Workspace, tmp_path: Path) -> None:
+    metrics = Metrics()
+    says = (
+        "import json, sys, time; one = json.loads(sys.stdin.readline())['version']; "
+        "print('noise'); print(json.dumps({**one, 'state': 'answering', 'why': ''}), flush=True); time.sleep(600)"
+    )
+    for command, apart in ((SLEEPER, True), ([sys.executable, "-c", says], False)):
+        shadow = Shadow(tmp_path, metrics, most=5, rotate_seconds=1.0, command=command)
+        shadow.start()
+        one = ask(ws, 0)
+        shadow.put(one)
+        if not apart:
+            until(shadow, one.version.model_sha256, "answering")
+        before = {name: total(metrics.shadow.labels(name)) for name in ("dropped", "dropped_starting")}
+        refused = [shadow.put(one) for _ in range(500)].count(False)
+        after = {name: total(metrics.shadow.labels(name)) for name in ("dropped", "dropped_starting")}
+        shadow.stop(within=0.5)
+        assert refused > 0
+        assert after["dropped"] - before["dropped"] == refused
+        assert after["dropped_starting"] - before["dropped_starting"] == (refused if apart else 0)
+
+
+def test_models_and_readiness_say_how_the_shadow_stands(ws: Workspace) -> None:
+    first, second = two(ws)
+    traffic = Declared({"ad_score": TrafficPlan(first, shadow=second)})
+
+    def told(api: Running) -> dict[str, object]:
+        return {entry["name"]: entry["shadow_state"] for entry in api.client.get("/v1/models").json()["models"]}
+
+    with running(ws, traffic=traffic, shadow=True) as api:
+        # Nobody has asked anything: the alias alone makes the process load its version.
+        eventually(lambda: told(api)["ad_score"] == "answering", within=180)
+        assert told(api)["anomaly"] is None
+        assert api.client.get("/health/ready").json()["shadows"] == {"ad_score": "answering"}
+    with running(ws, traffic=traffic) as api:
+        assert told(api)["ad_score"] is None
+        assert api.client.get("/health/ready").json()["shadows"] == {}

@@ -10,6 +10,7 @@ import pytest
 
 from tests.database.test_registry import version
 from within_pipelines.serving import Canary, Experiment, RegistryTraffic, TrafficPlan, route
+from within_pipelines.validation import ExperimentSpec, Metric
 
 FIRST, SECOND = version(), version(sha="e" * 64, fingerprint="0" * 64)
 
@@ -72,3 +73,30 @@ def test_plans_come_from_aliases_and_the_canarys_share_from_its_controller() -> 
     source = RegistryTraffic(Aliases(), canaries=Running())  # type: ignore[arg-type]
     assert source.plan("ad_score") == TrafficPlan(FIRST, canary=Canary(SECOND, 0.1), shadow=SECOND)
     assert source.plan("anomaly") == TrafficPlan(FIRST, shadow=SECOND)
+
+
+SPEC = ExperimentSpec(
+    "newer", {"new": 0.5, "old": 0.5}, "old", Metric("observed", denominator="trials"), minimum_effect=0.1, planned_units=100, key="own",
+    model="ad_score", versions={"new": 2, "old": 1},
+)  # fmt: skip
+
+
+class Tests:
+    """An experiment about ad_score runs."""
+
+    __test__ = False
+
+    def running(self, model: str) -> ExperimentSpec | None:
+        return SPEC if model == "ad_score" else None
+
+
+def test_a_running_experiment_splits_as_its_plan_says_whatever_the_deployments_key() -> None:
+    source = RegistryTraffic(Aliases(), experiments=Tests())  # type: ignore[arg-type]
+    plan = source.plan("ad_score")
+    for unit in (f"u{n}" for n in range(200)):
+        ours, theirs = (route(plan, model="ad_score", unit=unit, key=key) for key in ("k", "other"))
+        assert ours == theirs
+        assert ours is not None
+        assert (ours.role, ours.experiment) == (f"arm:{SPEC.arm_of(unit)}", "newer")
+        assert ours.version is (SECOND if ours.role == "arm:new" else FIRST)
+    assert source.plan("anomaly").experiment is None

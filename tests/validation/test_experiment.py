@@ -59,3 +59,33 @@ def test_a_specification_that_cannot_be_read_is_refused(change: dict[str, object
 def test_a_margin_is_a_loss() -> None:
     with pytest.raises(SampleError, match="accepted loss >= 0"):
         Metric("cost", margin=-1)
+
+
+ABOUT = replace(SPEC, model="ad_score", versions={"new": 4, "old": 3}, maturity_days=7)
+
+
+def test_an_experiment_about_versions_survives_json_and_splits_on_its_own() -> None:
+    assert ExperimentSpec.from_dict(json.loads(json.dumps(ABOUT.to_dict()))) == ABOUT
+    # What was kept before experiments had versions is read as before.
+    old = {name: value for name, value in SPEC.to_dict().items() if name not in ("model", "versions", "maturity_days")}
+    assert ExperimentSpec.from_dict(old) == SPEC
+    units = [f"u{n}" for n in range(2000)]
+    same = sum(ABOUT.arm_of(unit) == SPEC.arm_of(unit) for unit in units) / 2000
+    assert same == pytest.approx(0.5, abs=0.05)
+
+
+@pytest.mark.parametrize(
+    ("change", "text"),
+    [
+        ({"versions": {"new": 4}}, "a version of its own"),
+        ({"versions": {"new": 4, "old": 4}}, "a version of its own"),
+        ({"versions": {"new": 4, "old": 3, "third": 2}}, "a version of its own"),
+        ({"model": None}, "give the model too"),
+        ({"maturity_days": -1}, "after which an outcome is complete"),
+        ({"randomised": False}, "split by chance"),
+        ({"shares": {"n" * 29: 0.5, "old": 0.5}, "versions": {"n" * 29: 4, "old": 3}}, "of more than 28 letters"),
+    ],
+)
+def test_versions_that_cannot_answer_are_refused(change: dict[str, object], text: str) -> None:
+    with pytest.raises(SampleError, match=text):
+        replace(ABOUT, **change)  # type: ignore[arg-type]

@@ -13,6 +13,7 @@ from sqlalchemy.exc import IntegrityError
 from sqlalchemy.orm import Session
 
 from within_pipelines.database.engine import Database
+from within_pipelines.database.experiment_store import running_about
 from within_pipelines.database.experiments import CanaryLookModel, CanaryModel, CanaryOutcomeModel
 from within_pipelines.exceptions import ModelNotFoundError
 from within_pipelines.validation import CanaryLook, CanarySpec, CanaryState, ExperimentStateError
@@ -57,19 +58,30 @@ class CanaryRepository:
     def start(self, spec: CanarySpec, *, who: str, why: str, now: datetime) -> CanaryRecord:
         """Open a canary in its first stage.
 
-        Raises `ExperimentStateError` when the model has an open one already; of two at once, one wins."""
+        Raises `ExperimentStateError` when the model has an open one already or an experiment about its versions runs; of two canaries at
+        once, one wins."""
         row = CanaryModel(
             model=spec.model, open_model=spec.model, spec=spec.to_dict(), state=CanaryState.RUNNING.value, stage=0, share=spec.shares[0],
             stage_since=now.date(), revision=0, reason=why, started_at=now,
         )  # fmt: skip
         try:
             with self._database.writing() as session:
+                _refuse_beside_experiment(session, spec.model)
                 session.add(row)
                 session.flush()
                 _note(session, row, who=who, why=why, now=now, found=None)
         except IntegrityError as error:
-            raise ExperimentStateError(f"A canary of {spec.model} is open already; `within canary status` shows it.") from error
+            raise ExperimentStateError(_OPEN.format(model=spec.model)) from error
         return _record(row)
+
+    def check_free(self, model: str) -> None:
+        """Do nothing when a canary of `model` may be opened.
+
+        Raises `ExperimentStateError` when one is open or an experiment about its versions runs."""
+        with self._database.reading() as session:
+            _refuse_beside_experiment(session, model)
+            if CanaryModel.latest(session, open_model=model) is not None:
+                raise ExperimentStateError(_OPEN.format(model=model))
 
     def open(self, model: str) -> CanaryRecord | None:
         """The model's open canary, or None."""
@@ -190,6 +202,18 @@ class CanaryRepository:
             rows = CanaryOutcomeModel.find(session, canary_id=canary.id)
             data = [[row.unit, row.arm, row.day, row.known_on, row.share, *(row.metric_values.get(name) for name in names)] for row in rows]
         return pl.DataFrame(data, schema=schema, orient="row")
+
+
+_OPEN = "A canary of {model} is open already; `within canary status` shows it."
+
+
+def _refuse_beside_experiment(session: Session, model: str) -> None:
+    experiment = running_about(session, model)
+    if experiment is not None:
+        raise ExperimentStateError(
+            f"The experiment {experiment.name!r} about {model} runs, and a unit is answered by one version: "
+            f"`within experiment stop {experiment.name}` first."
+        )
 
 
 def _note(session: Session, row: CanaryModel, *, who: str, why: str, now: datetime, found: CanaryLook | None) -> None:

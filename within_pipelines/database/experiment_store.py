@@ -12,7 +12,7 @@ from sqlalchemy.exc import IntegrityError
 from sqlalchemy.orm import Session
 
 from within_pipelines.database.engine import Database
-from within_pipelines.database.experiments import ExperimentLookModel, ExperimentModel, GoldenResultModel
+from within_pipelines.database.experiments import CanaryModel, ExperimentLookModel, ExperimentModel, GoldenResultModel
 from within_pipelines.exceptions import ModelNotFoundError
 from within_pipelines.validation import Experiment, ExperimentSpec, ExperimentState, ExperimentStateError, next_state
 
@@ -47,17 +47,26 @@ class ExperimentRepository:
         with self._database.reading() as session:
             return [_experiment(row) for row in ExperimentModel.find(session)]
 
+    def running(self, model: str) -> ExperimentSpec | None:
+        """The specification of the experiment about versions of `model` that runs, or None."""
+        with self._database.reading() as session:
+            return running_about(session, model)
+
     def move(
         self, name: str, action: Literal["start", "stop", "decide"], *, now: datetime, decision: Mapping[str, Any] | None = None
     ) -> Experiment:
         """Take one step of the lifecycle.
 
-        Raises `ExperimentStateError` when the state does not allow it; of two at once, one wins and the other is told so."""
+        Raises `ExperimentStateError` when the state does not allow it; of two at once, one wins and the other is told so. An experiment
+        about a model is not started while a canary of the model is open or another experiment about it runs: a unit has one version."""
         with self._database.writing() as session:
             row = session.scalars(select(ExperimentModel).filter_by(name=name).with_for_update()).first()
             if row is None:
                 raise _unknown(name)
-            row.state = next_state(ExperimentState(row.state), action).value
+            after = next_state(ExperimentState(row.state), action)
+            if action == "start":
+                _refuse_second(session, ExperimentSpec.from_dict(row.spec))
+            row.state = after.value
             row.revision += 1
             if action == "start":
                 row.started_at = now
@@ -83,6 +92,26 @@ class ExperimentRepository:
         with self._database.reading() as session:
             rows = ExperimentLookModel.find(session, experiment_id=_row(session, name).id)
             return [(row.looked_at, row.result) for row in rows]
+
+
+def running_about(session: Session, model: str) -> ExperimentSpec | None:
+    """The specification of the experiment about versions of `model` that runs, or None."""
+    rows = session.scalars(select(ExperimentModel).filter_by(state=ExperimentState.RUNNING.value).order_by(ExperimentModel.id))
+    specs = (ExperimentSpec.from_dict(row.spec) for row in rows)
+    return next((spec for spec in specs if spec.model == model), None)
+
+
+def _refuse_second(session: Session, spec: ExperimentSpec) -> None:
+    if spec.model is None:
+        return
+    if CanaryModel.latest(session, open_model=spec.model) is not None:
+        raise ExperimentStateError(
+            f"A canary of {spec.model} is open, and a unit is answered by one version: let it end, or "
+            f"`within canary abort {spec.model}` first."
+        )
+    other = running_about(session, spec.model)
+    if other is not None:
+        raise ExperimentStateError(f"The experiment {other.name!r} about {spec.model} runs; `within experiment stop {other.name}` first.")
 
 
 def _unknown(name: str) -> ModelNotFoundError:

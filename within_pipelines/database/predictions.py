@@ -31,7 +31,7 @@ class PredictionModel(BaseModel):
 
     prediction_id: Mapped[str] = mapped_column(String(64))
     request_id: Mapped[str] = mapped_column(String(64))
-    role: Mapped[str] = mapped_column(String(32))  # champion | canary | shadow | the name of an experiment's arm
+    role: Mapped[str] = mapped_column(String(32))  # champion | canary | shadow | arm:<name>
     model: Mapped[str] = mapped_column(String(64))
     version: Mapped[int] = mapped_column(Integer)
     model_sha256: Mapped[str] = mapped_column(String(64))
@@ -41,6 +41,7 @@ class PredictionModel(BaseModel):
     inputs: Mapped[dict[str, Any]] = mapped_column(JSON, default=dict)
     latency_ms: Mapped[float | None] = mapped_column(Float)
     error: Mapped[str | None] = mapped_column(Text)
+    experiment: Mapped[str | None] = mapped_column(String(128))  # the A/B test whose arm answered
     answered_at: Mapped[datetime] = mapped_column(UTCDateTime)
 
 
@@ -93,12 +94,15 @@ class PredictionRepository:
         with self._database.reading() as session:
             return session.scalar(select(func.count()).select_from(OutcomeModel)) or 0
 
-    def predictions(self, model: str, *, since: datetime | None = None, most: int = 200_000) -> pl.DataFrame:
-        """Predictions of a model since a moment, oldest first, at most the newest `most`, with the newest outcome of each (`outcome`,
-        `weight`, `observed_at`; null while there is none)."""
+    def predictions(
+        self, model: str, *, since: datetime | None = None, most: int | None = 200_000, experiment: str | None = None
+    ) -> pl.DataFrame:
+        """Predictions of a model since a moment, oldest first, at most the newest `most` (None: all), of one `experiment` or of all, with
+        the newest outcome of each (`outcome`, `weight`, `observed_at`; null while there is none)."""
         schema: dict[str, Any] = {
             "prediction_id": pl.String, "role": pl.String, "version": pl.Int64, "model_sha256": pl.String, "unit": pl.String,
-            "value": pl.Float64, "latency_ms": pl.Float64, "error": pl.String, "answered_at": pl.Datetime("us", "UTC"),
+            "value": pl.Float64, "latency_ms": pl.Float64, "error": pl.String, "experiment": pl.String,
+            "answered_at": pl.Datetime("us", "UTC"),
             "outcome": pl.Float64, "weight": pl.Float64, "observed_at": pl.Datetime("us", "UTC"),
         }  # fmt: skip
         latest = (
@@ -120,6 +124,8 @@ class PredictionRepository:
         )
         if since is not None:
             query = query.where(PredictionModel.answered_at >= since)
+        if experiment is not None:
+            query = query.where(PredictionModel.experiment == experiment)
         with self._database.reading() as session:
             rows = [tuple(row) for row in session.execute(query)]
         return pl.DataFrame(rows[::-1], schema=schema, orient="row")
@@ -129,6 +135,9 @@ def _by_kind(records: Iterable[Mapping[str, Any]]) -> dict[str, list[dict[str, A
     found: dict[str, list[dict[str, Any]]] = {}
     for record in records:
         values = {name: datetime.fromisoformat(value) if name in _MOMENTS else value for name, value in record.items() if name != "kind"}
+        if record["kind"] == "prediction":
+            # Files of the spool that were written before experiments were named lack it.
+            values.setdefault("experiment", None)
         found.setdefault(record["kind"], []).append(values)
     return found
 

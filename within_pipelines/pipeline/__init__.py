@@ -23,6 +23,7 @@ from within_pipelines.pipeline.drift_reference import DriftReference, keep_refer
 from within_pipelines.pipeline.experiments import (
     analyse_experiment,
     draft_experiment,
+    experiment_units,
     read_result,
     start_experiment,
     stop_experiment,
@@ -43,6 +44,7 @@ from within_pipelines.pipeline.golden import (
 )
 from within_pipelines.pipeline.heartbeats import Silent, silent_sensors
 from within_pipelines.pipeline.landing import check_quality, ingest_landing, ingest_path, landing_is_empty, provide_exports
+from within_pipelines.pipeline.mlflow_mirror import mirror_registry, open_tracker
 from within_pipelines.pipeline.monitoring import calendar_path, latest_report, monitor_day, report_path
 from within_pipelines.pipeline.release import (
     Judged,
@@ -137,6 +139,7 @@ __all__ = [
     "draft_experiment",
     "due_canaries",
     "evaluate",
+    "experiment_units",
     "fairness_verdict",
     "false_alarm_verdict",
     "feature_table",
@@ -155,9 +158,11 @@ __all__ = [
     "landing_is_empty",
     "latest_report",
     "load_version",
+    "mirror_registry",
     "monitor_day",
     "newest_fairness",
     "open_alert",
+    "open_tracker",
     "outcomes_of_predictions",
     "pause_canary",
     "performance_verdict",

@@ -43,7 +43,7 @@ def start_canary(
     `<model>/canary/<model_sha256>`, `key` the deployment's traffic key.
 
     Raises `PromotionRefusedError` when a required gate has not passed, `ModelNotFoundError` without a champion to stand beside, and
-    `ExperimentStateError` when a canary of the model is open."""
+    `ExperimentStateError` when a canary of the model is open or an experiment about its versions runs."""
     from within_pipelines.database import CanaryRepository
     from within_pipelines.validation import STAGES
 
@@ -56,8 +56,7 @@ def start_canary(
         metrics=tuple(metrics), key=key, shares=tuple(shares or STAGES), alpha=alpha, days_per_stage=days_per_stage,
         maturity_days=maturity_days, missing=missing, minimum_units=minimum_units,
     )  # fmt: skip
-    if repository.open(model) is not None:
-        raise ExperimentStateError(f"A canary of {model} is open already; `within canary status` shows it.")
+    repository.check_free(model)
     current = ws.registry.alias(model, "canary")
     ws.registry.promote(
         model, version, alias="canary", who=who, why=f"canary beside v{champion.version}", now=now,

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
-from datetime import datetime
+from datetime import date, datetime, timedelta
 from typing import TYPE_CHECKING, Any
 
+from within_pipelines.exceptions import PromotionRefusedError, SampleError
+from within_pipelines.pipeline.shadow import SCALES
 from within_pipelines.pipeline.workspace import Workspace
+from within_pipelines.registry import missing_gates
 from within_pipelines.validation import (
     AbResult,
     ArmComparison,
@@ -33,10 +36,29 @@ def draft_experiment(ws: Workspace, spec: ExperimentSpec, *, now: datetime) -> E
 
 
 def start_experiment(ws: Workspace, name: str, *, now: datetime) -> Experiment:
-    """From draft to running."""
+    """From draft to running; from then on an experiment about a model has its units answered by their arms' versions.
+
+    Raises `PromotionRefusedError` when an arm's version has not passed its gates, and `ExperimentStateError` when the state does not allow
+    it, a canary of the model is open or another experiment about it runs."""
     from within_pipelines.database import ExperimentRepository
 
-    return ExperimentRepository(ws.database).move(name, "start", now=now)
+    repository = ExperimentRepository(ws.database)
+    _check_arms(ws, repository.get(name).spec)
+    return repository.move(name, "start", now=now)
+
+
+def _check_arms(ws: Workspace, spec: ExperimentSpec) -> None:
+    if spec.model is None:
+        return
+    champion = ws.registry.alias(spec.model, "champion")
+    for arm, number in spec.versions.items():
+        version = ws.registry.get(spec.model, number)
+        if champion is not None and champion.version == number:
+            continue
+        # An arm answers people as a canary does, so it has to have passed what a canary has.
+        missing = missing_gates(spec.model, ws.registry.verdicts(version.model_sha256, version.data_version), alias="canary")
+        if missing:
+            raise PromotionRefusedError(f"{spec.model} v{number} may not answer as arm {arm!r}. " + "; ".join(missing))
 
 
 def stop_experiment(ws: Workspace, name: str, *, now: datetime) -> Experiment:
@@ -67,6 +89,51 @@ def analyse_experiment(ws: Workspace, name: str, units: pl.DataFrame, *, now: da
     if experiment.state is ExperimentState.STOPPED or was_read:
         repository.move(name, "decide", now=now, decision=result.to_dict())
     return result
+
+
+def experiment_units(ws: Workspace, name: str, *, on: date) -> pl.DataFrame:
+    """What the prediction log says of an experiment about a model, one row per unit, as `analyse_experiment` reads it.
+
+    Only answers that are at least `maturity_days` old on `on` count, with the outcomes observed by the end of that day. Per unit:
+    `answers`, `latency_ms` (mean), `observed` (outcomes times their weights: clicks, drops, right alarms), `trials` (the weights; an
+    answer without an outcome adds nothing to either), so that `observed/trials` is the rate; and where the model's value is a probability
+    `score`, the mean of 1 - (value - outcome)^2 over answers with an outcome. Where `score` is there, units without any outcome are left
+    out: a measurement that failed is none.
+
+    Raises `ExperimentStateError` for an experiment that is about no model, whose units come as a file, and `SampleError` while no answer
+    is old enough."""
+    from within_pipelines.database import ExperimentRepository, PredictionRepository
+
+    spec = ExperimentRepository(ws.database).get(name).spec
+    if spec.model is None:
+        raise ExperimentStateError(f"The experiment {name!r} is about no model, so no log tells its units; give them as a file.")
+    log = PredictionRepository(ws.database).predictions(spec.model, most=None, experiment=name)
+    units = units_of_log(log, on=on, maturity_days=spec.maturity_days, probability=SCALES.get(spec.model) is not None)
+    if units.is_empty():
+        raise SampleError(
+            f"Of the {log.height} answers of {name!r} in the prediction log none counts on {on}: they count when they are "
+            f"{spec.maturity_days} days old" + (" and have an outcome." if SCALES.get(spec.model) is not None else ".")
+        )
+    return units
+
+
+def units_of_log(log: pl.DataFrame, *, on: date, maturity_days: int, probability: bool) -> pl.DataFrame:
+    """Rows of the prediction log as units; see `experiment_units`. `log` has the columns of `PredictionRepository.predictions`."""
+    import polars as pl
+
+    mature = log.filter(pl.col("role").str.starts_with("arm:") & (pl.col("answered_at").dt.date() <= on - timedelta(days=maturity_days)))
+    known = pl.col("observed_at").dt.date() <= on
+    outcome, weight = (pl.when(known).then(pl.col(column)) for column in ("outcome", "weight"))
+    columns = {
+        "answers": pl.len(),
+        "latency_ms": pl.col("latency_ms").mean(),
+        "observed": (outcome * weight).sum(),
+        "trials": weight.sum(),
+    }
+    if probability:
+        columns["score"] = (1 - (pl.col("value") - outcome) ** 2).mean()
+    units = mature.with_columns(arm=pl.col("role").str.strip_prefix("arm:")).group_by("unit", "arm", maintain_order=True).agg(**columns)
+    return units.drop_nulls("score") if probability else units
 
 
 def read_result(values: dict[str, Any] | Any) -> AbResult:

@@ -1,4 +1,4 @@
-"""Which artifacts may go? Never one that an alias, an audit or a running canary needs."""
+"""Which artifacts may go? Never one that an alias, an audit, a running canary or an experiment needs."""
 
 from __future__ import annotations
 
@@ -38,8 +38,9 @@ class Collected:
 
 def retention(ws: Workspace, model: str, *, now: datetime, keep_newest: int = KEEP_NEWEST, keep_days: int = KEEP_DAYS) -> list[Kept]:
     """Every version of a model with the reasons to keep its artifact: an alias points to it; it has served (rollback, audit); a champion
-    was judged against it; it is the canary or control of an open canary; it is among the newest of its kind or younger than `keep_days`."""
-    from within_pipelines.database import CanaryRepository
+    was judged against it; it is the canary or control of an open canary, or an arm of an experiment; it is among the newest of its kind or
+    younger than `keep_days`."""
+    from within_pipelines.database import CanaryRepository, ExperimentRepository
 
     versions = ws.registry.versions(model)
     history = ws.registry.alias_history(model)
@@ -47,6 +48,10 @@ def retention(ws: Workspace, model: str, *, now: datetime, keep_newest: int = KE
     served = {row["to_version"] for row in history.iter_rows(named=True) if row["alias"] in ("champion", "canary")}
     canary = CanaryRepository(ws.database).open(model)
     running = set() if canary is None else {canary.spec.version, canary.spec.control_version}
+    arms: dict[int, str] = {}
+    for experiment in ExperimentRepository(ws.database).experiments():
+        if experiment.spec.model == model:
+            arms |= dict.fromkeys(experiment.spec.versions.values(), experiment.spec.name)
     rivals = {
         verdict.baseline_sha256
         for version in versions
@@ -63,6 +68,7 @@ def retention(ws: Workspace, model: str, *, now: datetime, keep_newest: int = KE
         reasons = [f"alias {alias}" for alias, target in pointed.items() if target is not None and target.version == version.version]
         reasons += ["it has served"] if version.version in served else []
         reasons += ["part of the open canary"] if version.version in running else []
+        reasons += [f"arm of the experiment {arms[version.version]}"] if version.version in arms else []
         reasons += ["a version that served was judged against it"] if version.model_sha256 in rivals else []
         reasons += [f"among the newest {keep_newest} of its kind"] if version.version in newest else []
         reasons += [f"younger than {keep_days} days"] if now - version.trained_at < timedelta(days=keep_days) else []

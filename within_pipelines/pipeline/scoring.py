@@ -236,11 +236,14 @@ def score_accounts(ws: Workspace, pin: Pin, day: date, known_at: datetime) -> pl
     return stored.drop(_HEALTH_JSON).sort("overall_score", nulls_last=True)
 
 
-def feed_faults_on(ws: Workspace, pin: Pin, day: date, known_at: datetime) -> pl.DataFrame:
-    """What the door says of the feeds on `day`; see `quality.faulty_feeds`."""
+def feed_faults_on(
+    ws: Workspace, pin: Pin, day: date, known_at: datetime, *, accounts: Sequence[tuple[str, str]] | None = None
+) -> pl.DataFrame:
+    """What the door says of the feeds on `day`, of every account or of the (platform, account_id) in `accounts`; see
+    `quality.faulty_feeds`."""
     from within_pipelines.quality import faulty_feeds
 
-    facts = ws.lake.facts(commit_seq=pin.commit_seq, as_of=known_at, start=day - timedelta(days=_DOOR_DAYS), end=day)
+    facts = ws.lake.facts(commit_seq=pin.commit_seq, as_of=known_at, start=day - timedelta(days=_DOOR_DAYS), end=day, accounts=accounts)
     return faulty_feeds(facts, day=day)
 
 

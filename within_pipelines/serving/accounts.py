@@ -5,17 +5,30 @@ from __future__ import annotations
 import threading
 from collections import OrderedDict
 from datetime import date
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypedDict
+
+import polars as pl
 
 from within_pipelines.exceptions import SampleError
 from within_pipelines.lake import knowledge_time
 from within_pipelines.pipeline import Pin, Workspace, account_rows, series_rows
+from within_pipelines.pipeline.scoring import feed_faults_on, told_faults
 from within_pipelines.pipeline.tables import maturity
 
 if TYPE_CHECKING:
     from within_pipelines.lake import MaturityCurve
 
 _KEPT = 512
+
+
+class Feed(TypedDict):
+    """What the door says of one account's feed: a sentence per kind of fault, the days that are at fault, whether a fault takes the health
+    score away, and whether the money comes in several currencies. Plain values, because jobs go to the shadow's process."""
+
+    problems: list[str]
+    days: list[str]
+    blocked: bool
+    mixed: bool
 
 
 class UnknownAccountError(LookupError):
@@ -34,37 +47,55 @@ class LakeAccounts:
         self._last: date | None = None
         self._kept: OrderedDict[tuple[str, str, str, date], Any] = OrderedDict()
 
-    def features(self, platform: str, account_id: str, day: date | None) -> dict[str, Any]:
-        """The account's feature row at the end of `day` (default: the newest day), with what was known at noon UTC of the next.
+    def features(self, platform: str, account_id: str, day: date | None) -> tuple[dict[str, Any], Feed]:
+        """The account's feature row at the end of `day` (default: the newest day), with what was known at noon UTC of the next, and what
+        the door says of its feed. Money in several currencies counts in the newest one alone.
 
         Raises `UnknownAccountError` when there are no facts of it."""
         with self._lock:
             pin, curve, origin = self._state(day)
             key = ("features", platform, account_id, origin)
             if key not in self._kept:
+                account = (platform, account_id)
+                feed = self._feed(pin, account, origin)
                 rows = account_rows(
-                    self._ws, pin, origin, knowledge_time(origin), accounts=[(platform, account_id)], campaigns=False, curve=curve
-                )
+                    self._ws, pin, origin, knowledge_time(origin), accounts=[account], campaigns=False, curve=curve,
+                    mixed={account} if feed["mixed"] else (),
+                )  # fmt: skip
                 if rows.is_empty():
                     raise UnknownAccountError
-                self._remember(key, _json_row(rows.to_dicts()[0]))
-            found: dict[str, Any] = self._kept[key]
+                self._remember(key, (_json_row(rows.to_dicts()[0]), feed))
+            found: tuple[dict[str, Any], Feed] = self._kept[key]
             return found
 
-    def series(self, platform: str, account_id: str, day: date | None) -> list[dict[str, Any]]:
-        """The account's daily metrics up to `day`, as the detector reads them.
+    def series(self, platform: str, account_id: str, day: date | None) -> tuple[list[dict[str, Any]], Feed]:
+        """The account's daily metrics up to `day`, as the detector reads them, and what the door says of its feed. An account whose money
+        comes in several currencies has no series: it cannot be added up.
 
         Raises `UnknownAccountError` when there are no facts of it."""
         with self._lock:
             pin, curve, end = self._state(day)
             key = ("series", platform, account_id, end)
             if key not in self._kept:
-                rows = series_rows(self._ws, pin, end, knowledge_time(end), accounts=[(platform, account_id)], curve=curve)
-                if rows.is_empty():
+                account = (platform, account_id)
+                feed = self._feed(pin, account, end)
+                without = [account] if feed["mixed"] else []
+                rows = series_rows(self._ws, pin, end, knowledge_time(end), accounts=[account], curve=curve, without=without)
+                if rows.is_empty() and not feed["mixed"]:
                     raise UnknownAccountError
-                self._remember(key, [_json_row(row) for row in rows.to_dicts()])
-            found: list[dict[str, Any]] = self._kept[key]
+                self._remember(key, ([_json_row(row) for row in rows.to_dicts()], feed))
+            found: tuple[list[dict[str, Any]], Feed] = self._kept[key]
             return found
+
+    def _feed(self, pin: Pin, account: tuple[str, str], day: date) -> Feed:
+        faults = feed_faults_on(self._ws, pin, day, knowledge_time(day), accounts=[account])
+        blocking = faults.filter(pl.col("blocking"))
+        return {
+            "problems": list(told_faults(faults).get(account, {}).values()),
+            "days": sorted({when.isoformat() for when in faults["event_date"].to_list()}),
+            "blocked": not blocking.is_empty(),
+            "mixed": "currency" in blocking["kind"].to_list(),
+        }
 
     def _state(self, day: date | None) -> tuple[Pin, MaturityCurve, date]:
         if self._pin is None or self._pin.commit_seq != self._ws.lake.watermark():

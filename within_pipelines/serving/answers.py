@@ -91,6 +91,11 @@ def _ad_score(score: Any) -> Answer:
     return found
 
 
+_NO_HEALTH = (
+    "score", "probability", "tier", "money_at_risk", "log_ratio", "log_ratio_low", "log_ratio_high", "stop_probability",
+)  # fmt: skip
+
+
 @dataclass(frozen=True, slots=True)
 class AccountHealthAnswers:
     """A job is a list of accounts: {"features": a row of account features} or {"daily": daily rows}."""
@@ -105,6 +110,12 @@ class AccountHealthAnswers:
         found.pop("campaign_id")
         found["origin"] = report.origin.isoformat()
         found["evidence"] = {name: _finite(value) for name, value in report.evidence.items()}
+        feed = account.get("feed")
+        if feed is not None:
+            found["evidence"]["feed_problems"] = feed["problems"]
+            if feed["blocked"]:
+                # As in the daily job: what a fault of the feed has moved is no health.
+                found |= {"state": "feed_problem", **dict.fromkeys(_NO_HEALTH)}
         return found
 
     def explain(self, predictor: AccountHealthPredictor, job: list[dict[str, Any]]) -> list[Answer]:
@@ -134,19 +145,25 @@ def health_frame(account: dict[str, Any]) -> pl.DataFrame:
 
 @dataclass(frozen=True, slots=True)
 class AnomalyAnswers:
-    """A job is a list of accounts: {"account_id", "rows": rows of metric series}."""
+    """A job is a list of accounts: {"account_id", "rows": rows of metric series}, of the lake with what the door says as "feed"."""
 
     def answer(self, predictor: AnomalyDetector, jobs: Sequence[list[dict[str, Any]]]) -> list[list[Answer]]:
         """One call per account."""
         return [[self._one(predictor, account) for account in job] for job in jobs]
 
     def _one(self, predictor: AnomalyDetector, account: dict[str, Any]) -> Answer:
+        feed = account.get("feed") or {"problems": [], "days": [], "mixed": False}
+        told = {"account_id": account["account_id"], "feed_problems": feed["problems"]}
+        if feed["mixed"]:
+            return told | {"state": "feed_problem", "findings": [], "points": 0, "smallest_p_value": None}
         frame = series_frame(account)
         findings = [_plain(finding) for finding in predictor.detect(frame)]
+        # As in the daily job: a day on which the feed itself is at fault raises no alarm about the business.
+        findings = [found for found in findings if found["kind"] != "anomaly" or found["timestamp"] not in feed["days"]]
         scored = predictor.score_series(frame, limits=False)
         smallest = scored["p_value"].min()
-        return {
-            "account_id": account["account_id"],
+        return told | {
+            "state": "judged",
             "findings": findings,
             "points": frame.height,
             "smallest_p_value": None if smallest is None else float(smallest),  # type: ignore[arg-type]
@@ -154,7 +171,7 @@ class AnomalyAnswers:
 
     def explain(self, predictor: AnomalyDetector, job: list[dict[str, Any]]) -> list[Answer]:
         """Each forecaster's expectation and surprise."""
-        return [row for account in job for row in _rows(predictor.explain(series_frame(account)))]
+        return [row for account in job if account["rows"] for row in _rows(predictor.explain(series_frame(account)))]
 
     def value(self, answer: Answer) -> float | None:
         """-log10 of the smallest p-value: how improbable the account's most surprising point is."""

@@ -30,7 +30,7 @@ class Metrics:
         self.log_loaded = self._counter("within_log_loaded", "Records that the database took as new.")
         self.log_torn = self._counter("within_log_torn", "Lines of the spool that a crash cut short.")
         self.spool_files = Gauge("within_spool_files", "Ended spool files that wait for the database.", registry=self.registry)
-        self.shadow = self._counter("within_shadow", "Items for the shadow: asked, dropped, restarted.", "event")
+        self.shadow = self._counter("within_shadow", "Items for the shadow: asked, dropped, of those while it started, restarted.", "event")
 
     def _counter(self, name: str, text: str, *labels: str) -> Counter:
         return Counter(name, text, list(labels), registry=self.registry)

@@ -23,6 +23,7 @@ def prediction_record(
     inputs: Mapping[str, Any] | None = None,
     latency_ms: float | None = None,
     error: str | None = None,
+    experiment: str | None = None,
 ) -> dict[str, Any]:
     """A line of the spool; the columns of the table `prediction_log`."""
     own = version if isinstance(version, Mapping) else {name: getattr(version, name) for name in ("model", "version", "model_sha256")}
@@ -40,5 +41,6 @@ def prediction_record(
         "inputs": dict(inputs or {}),
         "latency_ms": latency_ms,
         "error": error,
+        "experiment": experiment,
         "answered_at": answered_at.isoformat(),
     }

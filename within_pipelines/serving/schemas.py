@@ -264,7 +264,8 @@ class RiskFactorItem(Told):
 
 
 class AccountHealthItem(Told):
-    """Health of one account; `state` "insufficient_data" has no numbers and says why in `evidence`."""
+    """Health of one account; `state` "insufficient_data" has no numbers and says why in `evidence`, and so does "feed_problem": an account
+    of the lake whose feed says what cannot be (`feed_problems`)."""
 
     prediction_id: str
     platform: str
@@ -305,10 +306,14 @@ class AccountHealthBatchAnswer(Told):
 
 
 class AnomaliesItem(Told):
-    """What is wrong with one account: alarms and stopped feeds, as `AnomalyDetector.detect` gives them."""
+    """What is wrong with one account: alarms and stopped feeds, as `AnomalyDetector.detect` gives them. Of an account of the lake
+    `feed_problems` says what its feed tells that cannot be: such days raise no alarm, and with money in several currencies nothing is
+    judged (`state` "feed_problem")."""
 
     prediction_id: str
     account_id: str
+    state: Literal["judged", "feed_problem"]
+    feed_problems: list[str]
     findings: list[dict[str, Any]]
     points: int
     smallest_p_value: float | None
@@ -353,6 +358,7 @@ class ModelEntry(Told):
     canary: AnsweredBy | None
     canary_share: float | None
     shadow: AnsweredBy | None
+    shadow_state: Literal["starting", "answering", "failed"] | None
     trained_at: dt.datetime | None
     data_version: str | None
     metrics: dict[str, dict[str, float]]
@@ -380,3 +386,4 @@ class Ready(Told):
     registry: str
     swap_problems: dict[str, str]
     log: str
+    shadows: dict[str, Literal["starting", "answering", "failed"]]

@@ -13,7 +13,7 @@ from datetime import UTC, date, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from within_pipelines.database import ApiKeyRepository, CanaryRepository, PredictionRepository
+from within_pipelines.database import ApiKeyRepository, CanaryRepository, ExperimentRepository, PredictionRepository
 from within_pipelines.exceptions import DatabaseError
 from within_pipelines.serving.accounts import LakeAccounts, UnknownAccountError
 from within_pipelines.serving.answers import Answer, answerers
@@ -29,7 +29,7 @@ from within_pipelines.serving.problems import ProblemError
 from within_pipelines.serving.records import prediction_record
 from within_pipelines.serving.schemas import AccountHealthRequest, AnomaliesRequest, Outcome
 from within_pipelines.serving.settings import ServeSettings
-from within_pipelines.serving.shadow import Shadow, ShadowAsk
+from within_pipelines.serving.shadow import Shadow, ShadowAsk, ShadowState
 from within_pipelines.serving.spool import SpoolWriter
 from within_pipelines.serving.traffic import RegistryTraffic, Routed, TrafficSource, route
 
@@ -82,7 +82,9 @@ class Server:
         self._answerers = answerers(self.metrics.texts)
         self.holder = ModelHolder(
             MODELS,
-            RegistryTraffic(ws.registry, canaries=CanaryRepository(ws.database)) if traffic is None else traffic,
+            RegistryTraffic(ws.registry, canaries=CanaryRepository(ws.database), experiments=ExperimentRepository(ws.database))
+            if traffic is None
+            else traffic,
             self._load,
             self.metrics,
         )
@@ -167,6 +169,10 @@ class Server:
 
     def _refresh(self) -> None:
         self.holder.refresh()
+        if self.shadow is not None:
+            for lane in self.holder.lanes.values():
+                if lane.plan.shadow is not None:
+                    self.shadow.prepare(lane.plan.shadow, self._ws.artifacts.root / lane.plan.shadow.artifact)
         try:
             self.keys = KeyRing(self._key_store.records())
         except DatabaseError:
@@ -216,6 +222,7 @@ class Server:
                     answer=answer,
                     inputs=_inputs(job[place]) if self.settings.log_inputs else None,
                     latency_ms=latency,
+                    experiment=routed.experiment,
                     **items[place],
                 )
                 for place, answer in enumerate(found)
@@ -280,14 +287,15 @@ class Server:
         if request.daily is not None:
             days = [row.model_dump(mode="json") for row in request.daily]
             return {"platform": request.platform, "account_id": request.account_id, "currency": request.currency, "daily": days}
-        return {"features": await self._from_lake(self._accounts.features, request.platform, request.account_id, request.day)}
+        features, feed = await self._from_lake(self._accounts.features, request.platform, request.account_id, request.day)
+        return {"features": features, "feed": feed}
 
     async def anomaly_job(self, request: AnomaliesRequest) -> dict[str, Any]:
         """What the answerer takes: the series given, or the account's from the lake. Raises `ProblemError`."""
         if request.series is None:
-            rows = await self._from_lake(self._accounts.series, request.platform, request.account_id, request.day)
+            rows, feed = await self._from_lake(self._accounts.series, request.platform, request.account_id, request.day)
             names = ("platform", "account_id", "metric", "timestamp", "value", "maturity", "currency")
-            return {"account_id": request.account_id, "rows": [{name: row.get(name) for name in names} for row in rows]}
+            return {"account_id": request.account_id, "rows": [{name: row.get(name) for name in names} for row in rows], "feed": feed}
         rows = [
             {
                 "platform": request.platform,
@@ -325,6 +333,7 @@ class Server:
                     "canary": None if canary is None else answered_by(canary.version, "canary"),
                     "canary_share": None if canary is None else canary.share,
                     "shadow": None if shadow is None else answered_by(shadow, "shadow"),
+                    "shadow_state": self._shadow_state(lane),
                     "trained_at": None if champion is None else champion.trained_at.isoformat(),
                     "data_version": None if champion is None else champion.data_version,
                     "metrics": {} if champion is None else {name: dict(numbers) for name, numbers in champion.metrics.items()},
@@ -332,6 +341,11 @@ class Server:
                 }
             )
         return entries
+
+    def _shadow_state(self, lane: Lane) -> ShadowState | None:
+        """None without a shadow, or when the server runs none."""
+        version = lane.plan.shadow
+        return None if self.shadow is None or version is None else self.shadow.state(version.model_sha256)
 
     def ready(self) -> tuple[bool, dict[str, Any]]:
         """Whether requests can be answered, and the details."""
@@ -345,6 +359,7 @@ class Server:
             "registry": "unreachable" if self.holder.registry_problem else "reachable",
             "swap_problems": dict.fromkeys(self.holder.problems, "a newer version is not taken up; the log says why"),
             "log": "waiting for the database" if self.log.problem else "flowing",
+            "shadows": {model: state for model, lane in self.holder.lanes.items() if (state := self._shadow_state(lane)) is not None},
         }
 
 

@@ -1,7 +1,9 @@
 """The challenger answers every request beside the champion, in another process, and nobody waits for it.
 
 What it is asked goes through a bounded queue: when it cannot keep up, requests are dropped and counted. It dies alone: it is started again,
-and what it was asked meanwhile counts as dropped. Its answers go to the spool like all others, under the role "shadow"."""
+and what it was asked meanwhile counts as dropped. Its answers go to the spool like all others, under the role "shadow".
+
+It says when it has loaded a version or could not: until then it is starting, and what is dropped meanwhile is counted apart too."""
 
 from __future__ import annotations
 
@@ -16,7 +18,7 @@ import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
 from within_pipelines.serving.logs import event
 from within_pipelines.serving.metrics import Metrics
@@ -24,6 +26,7 @@ from within_pipelines.serving.metrics import Metrics
 if TYPE_CHECKING:
     from within_pipelines.registry import ModelVersion
 
+ShadowState = Literal["starting", "answering", "failed"]
 _MOST_AT_ONCE = 32
 _PAUSE_SECONDS = 1.0
 
@@ -48,20 +51,41 @@ class Shadow:
         self._queue: queue.Queue[ShadowAsk | None] = queue.Queue(most)
         self._thread = threading.Thread(target=self._feed, name="within-shadow")
         self._process: subprocess.Popen[bytes] | None = None
+        self._listener: threading.Thread | None = None
+        self._states: dict[str, ShadowState] = {}
+        self._prepared: set[str] = set()
+        self._fell = False
         self._given_up = threading.Event()
 
     def start(self) -> None:
-        """Start the thread; the process starts with the first request."""
+        """Start the thread; the process starts with the first version that is prepared or asked."""
         self._thread.start()
+
+    def prepare(self, version: ModelVersion, folder: Path) -> None:
+        """Have a version loaded before anybody asks it; once per version and process."""
+        if version.model_sha256 in self._prepared:
+            return
+        if self.put(ShadowAsk(version, folder, [], [])):
+            self._prepared.add(version.model_sha256)
+
+    def state(self, model_sha256: str) -> ShadowState:
+        """Whether a version answers: "starting" until the process has said that it loaded it, "failed" when it could not, or died."""
+        return self._states.get(model_sha256, "failed" if self._fell else "starting")
 
     def put(self, ask: ShadowAsk) -> bool:
         """Hand over a request; False when it was dropped."""
         try:
             self._queue.put_nowait(ask)
         except queue.Full:
-            self._metrics.shadow.labels("dropped").inc(len(ask.items))
+            self._drop(ask)
             return False
         return True
+
+    def _drop(self, *asks: ShadowAsk) -> None:
+        for ask in asks:
+            self._metrics.shadow.labels("dropped").inc(len(ask.items))
+            if self.state(ask.version.model_sha256) == "starting":
+                self._metrics.shadow.labels("dropped_starting").inc(len(ask.items))
 
     @property
     def waiting(self) -> int:
@@ -113,12 +137,12 @@ class Shadow:
                 message = {
                     "version": {name: getattr(version, name) for name in ("model", "version", "model_sha256")},
                     "folder": str(own[0].folder),
-                    "asks": [{"job": ask.job, "items": list(ask.items)} for ask in own],
+                    "asks": [{"job": ask.job, "items": list(ask.items)} for ask in own if ask.items],
                 }
                 process.stdin.write(json.dumps(message, separators=(",", ":")).encode() + b"\n")
             process.stdin.flush()
         except OSError:
-            self._metrics.shadow.labels("dropped").inc(items)
+            self._drop(*asks)
             self._kill()
             # A worker that dies at once must not be started in a tight loop.
             self._given_up.wait(_PAUSE_SECONDS)
@@ -134,10 +158,28 @@ class Shadow:
             self._kill()
             self._metrics.shadow.labels("restarted").inc()
             event("shadow_restarted", exit_code=self._process.returncode)
+        self._fell = False
         self._process = subprocess.Popen(
-            self._command, stdin=subprocess.PIPE, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, env=_gentle_environment()
+            self._command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, env=_gentle_environment()
         )
+        self._listener = threading.Thread(target=self._listen, args=[self._process], name="within-shadow-says")
+        self._listener.start()
         return self._process
+
+    def _listen(self, process: subprocess.Popen[bytes]) -> None:
+        """Take down what the process says of the versions it was given, until it ends."""
+        assert process.stdout is not None
+        with process.stdout as lines:
+            for line in lines:
+                with contextlib.suppress(ValueError, KeyError, TypeError):
+                    said = json.loads(line)
+                    state: ShadowState = "answering" if said["state"] == "answering" else "failed"
+                    if self._states.get(said["model_sha256"]) != state:
+                        event(f"shadow_{state}", model=said["model"], version=said["version"], why=said["why"])
+                    self._states[said["model_sha256"]] = state
+        self._states.clear()
+        self._prepared.clear()
+        self._fell = True
 
     def _end(self) -> None:
         """Close its input: it answers what it has, ends its spool file and exits."""
@@ -149,6 +191,11 @@ class Shadow:
         except OSError:
             process.kill()
         process.wait()
+        self._hear_out()
+
+    def _hear_out(self) -> None:
+        if self._listener is not None:
+            self._listener.join()
 
     def _kill(self) -> None:
         process = self._process
@@ -161,6 +208,7 @@ class Shadow:
             # What its pipe still holds is lost with it.
             with contextlib.suppress(OSError):
                 process.stdin.close()
+        self._hear_out()
 
 
 def _gentle_environment() -> dict[str, str]:

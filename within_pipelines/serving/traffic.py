@@ -10,6 +10,7 @@ from within_pipelines.validation import assign, stable_fraction
 
 if TYPE_CHECKING:
     from within_pipelines.registry import ModelVersion, RegistryStore
+    from within_pipelines.validation import ExperimentSpec
 
 
 @dataclass(frozen=True, slots=True)
@@ -22,10 +23,13 @@ class Canary:
 
 @dataclass(frozen=True, slots=True)
 class Experiment:
-    """A running A/B test: per arm the version that answers, and its share. Shares sum to 1; the champion may be an arm."""
+    """A running A/B test: per arm the version that answers, and its share. Shares sum to 1; the champion may be an arm.
+
+    `key` is the experiment's own key of the hash; without one the deployment's is used."""
 
     name: str
     arms: Mapping[str, tuple[ModelVersion, float]]
+    key: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,26 +64,50 @@ class CanaryShares(Protocol):
         """(version, share) of the canary that runs, or None."""
 
 
-class RegistryTraffic:
-    """Plans from the registry's aliases; the canary and its share from `canaries`, which without a controller are none."""
+class RunningExperiments(Protocol):
+    """Says which A/B test of versions of `model` runs; the table of experiments implements it."""
 
-    def __init__(self, registry: RegistryStore, *, canaries: CanaryShares | None = None) -> None:
+    def running(self, model: str) -> ExperimentSpec | None:
+        """The specification of the experiment that runs, or None."""
+
+
+class RegistryTraffic:
+    """Plans from the registry's aliases; the canary and its share from `canaries`, the arms from `experiments`. Without those tables there
+    are none."""
+
+    def __init__(
+        self, registry: RegistryStore, *, canaries: CanaryShares | None = None, experiments: RunningExperiments | None = None
+    ) -> None:
         self._registry = registry
         self._canaries = canaries
+        self._experiments = experiments
 
     def plan(self, model: str) -> TrafficPlan:
         """The plan in force for `model`."""
         running = None if self._canaries is None else self._canaries.running(model)
         canary = None if running is None else Canary(self._registry.get(model, running[0]), running[1])
-        return TrafficPlan(champion=self._registry.alias(model, "champion"), canary=canary, shadow=self._registry.alias(model, "shadow"))
+        return TrafficPlan(
+            champion=self._registry.alias(model, "champion"),
+            canary=canary,
+            shadow=self._registry.alias(model, "shadow"),
+            experiment=self._experiment(model),
+        )
+
+    def _experiment(self, model: str) -> Experiment | None:
+        spec = None if self._experiments is None else self._experiments.running(model)
+        if spec is None:
+            return None
+        arms = {arm: (self._registry.get(model, spec.versions[arm]), share) for arm, share in spec.shares.items()}
+        return Experiment(spec.name, arms, spec.key)
 
 
 @dataclass(frozen=True, slots=True)
 class Routed:
-    """Who answers, and in which role: "champion", "canary" or "arm:<name>"."""
+    """Who answers, in which role ("champion", "canary" or "arm:<name>"), and for an arm in which experiment."""
 
     version: ModelVersion
     role: str
+    experiment: str | None = None
 
 
 def route(plan: TrafficPlan, *, model: str, unit: str, key: str) -> Routed | None:
@@ -88,8 +116,8 @@ def route(plan: TrafficPlan, *, model: str, unit: str, key: str) -> Routed | Non
     An experiment comes first, because its arms must not depend on a canary; then the canary; then the champion."""
     if plan.experiment is not None:
         shares = {arm: share for arm, (_, share) in plan.experiment.arms.items()}
-        arm = assign(unit, experiment=f"{model}/{plan.experiment.name}", shares=shares, key=key)
-        return Routed(plan.experiment.arms[arm][0], f"arm:{arm}")
+        arm = assign(unit, experiment=f"{model}/{plan.experiment.name}", shares=shares, key=plan.experiment.key or key)
+        return Routed(plan.experiment.arms[arm][0], f"arm:{arm}", plan.experiment.name)
     if plan.canary is not None and plan.champion is not None:
         place = stable_fraction(unit, experiment=f"{model}/canary/{plan.canary.version.model_sha256}", key=key)
         if place < plan.canary.share:

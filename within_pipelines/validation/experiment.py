@@ -13,6 +13,8 @@ from within_pipelines.stats import power_of_means, sample_size_means, sequential
 from within_pipelines.validation.assignment import assign
 
 Analysis = Literal["fixed", "sequential"]
+# The log's column for the role holds 32 letters, and "arm:" is in front.
+_LONGEST_ARM = 28
 
 
 class ExperimentStateError(WithinError, RuntimeError):
@@ -72,7 +74,10 @@ class ExperimentSpec:
     `shares` names the arms (sum 1); `control` is one of them. `minimum_effect` is the absolute change of the primary metric that should
     be found, `planned_units` the units of all arms together at which a fixed-horizon test is read, `looks` how often a sequential one
     will be. `randomised` is False when a platform's own optimiser decided who saw what: then differences of arms are not caused by the
-    arms alone (divergent delivery; Braun and Schwartz, 2024), and no winner is named."""
+    arms alone (divergent delivery; Braun and Schwartz, 2024), and no winner is named.
+
+    An experiment about versions of a model names the `model` and in `versions` the registered version of each arm; while it runs, the HTTP
+    API answers each unit with its arm's version. Of what was logged, answers count once they are `maturity_days` old."""
 
     name: str
     shares: Mapping[str, float]
@@ -88,6 +93,9 @@ class ExperimentSpec:
     alpha: float = 0.05
     looks: int = 28
     randomised: bool = True
+    model: str | None = None
+    versions: Mapping[str, int] = field(default_factory=dict)
+    maturity_days: int = 0
 
     def __post_init__(self) -> None:
         if self.analysis not in ("fixed", "sequential"):
@@ -101,11 +109,31 @@ class ExperimentSpec:
             )
         if len({self.metric.name, *(guardrail.name for guardrail in self.guardrails)}) != 1 + len(self.guardrails):
             raise SampleError("Two metrics have the same name; name each once, as primary metric or as guardrail.")
+        self._check_versions()
         self.arm_of("any unit")  # the shares' sum and the key are checked where they are used
+
+    def _check_versions(self) -> None:
+        if self.maturity_days < 0:
+            raise SampleError(f"maturity_days is {self.maturity_days}; give the days >= 0 after which an outcome is complete.")
+        if self.model is None:
+            if self.versions or self.maturity_days:
+                raise SampleError("Versions and a maturity belong to an experiment about a model; give the model too.")
+            return
+        if set(self.versions) != set(self.shares) or len(set(self.versions.values())) != len(self.versions):
+            raise SampleError(f"versions are {dict(self.versions)}; give each of the arms {sorted(self.shares)} a version of its own.")
+        if not self.randomised:
+            raise SampleError("Arms that are versions of a model are split by chance; leave out that an optimiser splits.")
+        if long := [arm for arm in self.shares if not 0 < len(arm) <= _LONGEST_ARM]:
+            raise SampleError(f"The arms {long} have no name or one of more than {_LONGEST_ARM} letters; the prediction log keeps so many.")
+
+    @property
+    def split(self) -> str:
+        """The name that units are assigned by; of an experiment about a model it carries the model."""
+        return self.name if self.model is None else f"{self.model}/{self.name}"
 
     def arm_of(self, unit: str) -> str:
         """The unit's arm: stable, keyed, independent of other experiments."""
-        return assign(unit, experiment=self.name, shares=self.shares, key=self.key)
+        return assign(unit, experiment=self.split, shares=self.shares, key=self.key)
 
     @property
     def treatments(self) -> tuple[str, ...]:
