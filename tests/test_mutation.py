@@ -855,6 +855,10 @@ def idle_attack(victim, x, within):
     return robustness.AttackResult("idle", x, victim.margin(x, np.arange(len(x))), 0)
 
 
+def noise_of(change: float, rank: float) -> robustness.LabelNoise:
+    return robustness.LabelNoise(0.25, 10, *(Estimate(value, value, value, n=10) for value in (change, rank)))
+
+
 def idle_text_attack(score, texts, *, budget, rng, tries=8):
     return robustness.TextAttack(tuple(texts), np.zeros(len(texts)), np.zeros(len(texts), dtype=np.int64), 0)
 

@@ -48,7 +48,8 @@ def noised(labels: ArrayLike, share: float, *, rng: np.random.Generator) -> Floa
 
 
 def label_noise(
-    learn: Learn, labels: ArrayLike, *, rng: np.random.Generator, shares: Sequence[float] = (0.05, 0.1, 0.2), repeats: int = 10, level: float = 0.95
+    learn: Learn, labels: ArrayLike, *, rng: np.random.Generator, shares: Sequence[float] = (0.05, 0.1, 0.2), repeats: int = 10,
+    level: float = 0.95,
 ) -> tuple[LabelNoise, ...]:  # fmt: skip
     """Refit with a stated share of wrong labels and compare the scores of the same rows (Frenay and Verleysen 2014: noise completely at
     random).

@@ -147,7 +147,7 @@ def synonyms(columns: Sequence[str]) -> Perturbation:
 
 
 def emoji(columns: Sequence[str]) -> Perturbation:
-    """One emoji before, after or inside the text. A reader sees it, and ads carry it in order to be clicked more: only an answer is asked."""
+    """One emoji before, after or inside the text. A reader sees it, and ads carry it to be clicked more: only an answer is asked."""
     return _edited("emoji", columns, _with_emoji, Expectation.ANSWERED)
 
 
