@@ -387,6 +387,19 @@ def law_delivery(audit) -> None:
     assert status_of(audit({"w": 90, "m": 110})) is Status.INSUFFICIENT
 
 
+def law_frontier(frontier) -> None:
+    """Shows a planted gap and closes it, and shows none where groups are alike."""
+    rng = np.random.default_rng(1)
+    group = np.tile(["a", "b"], 300)
+    for shift, least, most in ((0.3, 0.2, 1.0), (0.0, 0.0, 0.15)):
+        p = np.clip(rng.beta(2, 2, 600) + shift * (group == "a"), 0.01, 0.99)
+        y = (rng.random(600) < p).astype(float)
+        plain, closed = frontier(p, y, group, clusters=range(600), rng=rng, gaps=(0.0,), strengths=(), n_resamples=100)
+        assert least <= plain.gap.value <= most
+        assert closed.gap.value <= 0.12
+        assert plain.accuracy.value == pytest.approx(np.mean((p >= 0.5) == y))
+
+
 def law_parity_difference(difference) -> None:
     assert difference([1, 0, 1, 1], ["a", "a", "b", "b"]) == 0.5
     assert difference([1, 1], ["a", "b"]) == 0.0
@@ -938,6 +951,11 @@ CASES: dict[str, tuple[Callable[..., None], Callable[..., Any], list[Callable[..
     "proxy_strength": (law_proxy, fairness.proxy_strength, [always(0.0), always(1.0)]),
     "delivery": (law_delivery, fairness.delivery_parity, verdicts()),
     "demographic_parity_difference": (law_parity_difference, fairness.demographic_parity_difference, [always(0.0), always(0.5)]),
+    "accuracy_gap_frontier": (
+        law_frontier,
+        fairness.accuracy_gap_frontier,
+        [always([SimpleNamespace(accuracy=Estimate(0.6, 0, 1, n=9), gap=Estimate(g, 0, 1, n=9))] * 2) for g in (0.0, 0.1, 0.5)],
+    ),
     "robustness": (law_robustness, robustness.stability_report, verdicts()),
     "share_status": (law_share_status, robustness.share_status, [always(status) for status in Status]),
     "faulty_feeds": (

@@ -12,6 +12,7 @@ from within_pipelines.fairness.counterfactual import Categorical, Counterfactual
 from within_pipelines.fairness.decorrelation import Decorrelation
 from within_pipelines.fairness.delivery import delivery_parity
 from within_pipelines.fairness.flip import ATTRIBUTES, FlipEffect, declared, flip_effect, flipped
+from within_pipelines.fairness.frontier import FrontierPoint, accuracy_gap_frontier
 from within_pipelines.fairness.gap_change import gap_change
 from within_pipelines.fairness.group_gap import GroupGap, group_gap
 from within_pipelines.fairness.measures import Measure, Role, classification_measures, mean_measure
@@ -49,6 +50,7 @@ __all__ = [
     "FairLogistic",
     "FairnessAudit",
     "FlipEffect",
+    "FrontierPoint",
     "GapPenalty",
     "GapRow",
     "GroupGap",
@@ -57,6 +59,7 @@ __all__ = [
     "Numeric",
     "ProxyWorld",
     "Role",
+    "accuracy_gap_frontier",
     "audit_fairness",
     "calibration_gap",
     "classification_measures",

@@ -55,8 +55,9 @@ def certified_accuracy(
     predictor: AdScorePredictor, rows: pl.DataFrame, *, rng: np.random.Generator
 ) -> dict[str, tuple[list[float], list[float]]]:
     """Certified accuracy against radius of the smoothed network (the line on words where a version has none) on unseen pairs of siblings
-    whose results differ by more than chance: the share for which a majority vote under noise names the better ad and no change of
-    the inputs of both within the radius (Euclidean, in standard deviations) can turn it, each with confidence .999. Empty without such a pair."""
+    whose results differ by more than chance: the share for which a majority vote under noise names the better ad and
+    no change of the inputs of both within the radius (Euclidean, in standard deviations) can turn it, each with confidence .999. Empty
+    without such a pair."""
     from within_pipelines.exceptions import SampleError
     from within_pipelines.prediction.ad_score.evaluation import Pairs
     from within_pipelines.robustness import certify
