@@ -26,9 +26,9 @@ PIN = Pin(commit_seq=1, as_of=datetime(2026, 6, 30, tzinfo=UTC), data_version="d
 def crown(settings: Settings) -> None:
     """Make a version the champion, by the rules."""
     version = ModelVersion(
-        model=MODEL, version=0, kind="stack", model_sha256="a" * 64, artifact="x", data_version=PIN.data_version, as_of=PIN.as_of, commit_seq=1,
-        spec_sha256="c" * 64, training_fingerprint="f" * 64, seed=7, trained_at=NOW, metrics={}, baseline_metrics={}, code_version="v",
-        evaluation={},
+        model=MODEL, version=0, kind="stack", model_sha256="a" * 64, artifact="x", data_version=PIN.data_version, as_of=PIN.as_of,
+        commit_seq=1, spec_sha256="c" * 64, training_fingerprint="f" * 64, seed=7, trained_at=NOW, metrics={}, baseline_metrics={},
+        code_version="v", evaluation={},
     )  # fmt: skip
     with Workspace.open(settings) as ws:
         registered = ws.registry.register(version)

@@ -11,6 +11,7 @@ from within_pipelines.fairness.budget import DeliveryPlan, fair_budget
 from within_pipelines.fairness.counterfactual import Categorical, Counterfactual, CounterfactualQuality, CounterfactualSearch, Numeric
 from within_pipelines.fairness.decorrelation import Decorrelation
 from within_pipelines.fairness.delivery import delivery_parity
+from within_pipelines.fairness.fair_ranking import FairRanking
 from within_pipelines.fairness.flip import ATTRIBUTES, FlipEffect, declared, flip_effect, flipped
 from within_pipelines.fairness.frontier import FrontierPoint, accuracy_gap_frontier
 from within_pipelines.fairness.gap_change import gap_change
@@ -48,6 +49,7 @@ __all__ = [
     "Decorrelation",
     "DeliveryPlan",
     "FairLogistic",
+    "FairRanking",
     "FairnessAudit",
     "FlipEffect",
     "FrontierPoint",
