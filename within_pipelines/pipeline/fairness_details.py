@@ -34,7 +34,7 @@ _BECOMES: Mapping[str, Mapping[str, str]] = {
 # What an advertiser can move within a week, in the model's own terms.
 _MOVABLE: tuple[str, ...] = ("log_efficiency_7", "log_ctr_7", "log_cvr_7", "log_cpc_7", "log_spend_7", "slope_efficiency_28")
 WARNED_SHARE = 0.2
-_MOST_CASES, _MOST_BACKGROUND, _STARTS, _HALVINGS = 6, 150, 3, 5
+_MOST_CASES, _MOST_BACKGROUND, _STARTS, _HALVINGS = 6, 150, 15, 5
 _NO_LIMIT = 1.0
 
 
