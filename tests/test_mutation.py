@@ -387,6 +387,19 @@ def law_delivery(audit) -> None:
     assert status_of(audit({"w": 90, "m": 110})) is Status.INSUFFICIENT
 
 
+def law_frontier(frontier) -> None:
+    """Shows a planted gap and closes it, and shows none where groups are alike."""
+    rng = np.random.default_rng(1)
+    group = np.tile(["a", "b"], 300)
+    for shift, least, most in ((0.3, 0.2, 1.0), (0.0, 0.0, 0.15)):
+        p = np.clip(rng.beta(2, 2, 600) + shift * (group == "a"), 0.01, 0.99)
+        y = (rng.random(600) < p).astype(float)
+        plain, closed = frontier(p, y, group, clusters=range(600), rng=rng, gaps=(0.0,), strengths=(), n_resamples=100)
+        assert least <= plain.gap.value <= most
+        assert closed.gap.value <= 0.12
+        assert plain.accuracy.value == pytest.approx(np.mean((p >= 0.5) == y))
+
+
 def law_parity_difference(difference) -> None:
     assert difference([1, 0, 1, 1], ["a", "a", "b", "b"]) == 0.5
     assert difference([1, 1], ["a", "b"]) == 0.0
@@ -455,6 +468,32 @@ def attacked(attack) -> None:
     np.testing.assert_allclose(found.margin, sign * (found.x @ weights), atol=1e-9)
     constant = robustness.classifier_victim(lambda z: np.ones(len(z)), np.ones(60), np.zeros_like)
     assert attack(constant, x, within).success == 0
+
+
+def law_text_attack(attack) -> None:
+    """Finds what can be found, claims what the text scores, and nothing of a constant."""
+    texts = ["Warm winter coats", "Seven secret reasons"]
+    capitals = lambda texts, rows: [float(sum(letter.isupper() for letter in text)) for text in texts]
+    rows = np.arange(2)
+    for budget in (0, 1, 2):
+        found = attack(capitals, texts, budget=budget, rng=np.random.default_rng(1), tries=30)
+        np.testing.assert_allclose(np.subtract(capitals(found.texts, rows), capitals(texts, rows)), found.change)
+        assert found.success(3.0) == (budget > 0)
+    assert attack(lambda texts, rows: np.ones(len(texts)), texts, budget=3, rng=np.random.default_rng(1)).success(0.0) == 0
+
+
+def law_label_noise(judge) -> None:
+    y = np.tile([0.0, 1.0], 20)
+    (copied,) = judge(lambda labels: labels, y, rng=np.random.default_rng(1), shares=(0.25,))
+    assert copied.score_change.value == pytest.approx(0.25)
+    assert 0 < copied.rank_stability.value < 0.9
+    (deaf,) = judge(lambda labels: np.ones(3), y, rng=np.random.default_rng(1), shares=(0.25,))
+    assert (deaf.score_change.value, deaf.rank_stability.value) == (0, 1)
+
+
+def law_noised(spoil) -> None:
+    y = np.tile([0.0, 1.0], 20)
+    assert np.sum(spoil(y, 0.25, rng=np.random.default_rng(1)) != y) == 10
 
 
 def law_masking(detect) -> None:
@@ -829,6 +868,18 @@ def idle_attack(victim, x, within):
     return robustness.AttackResult("idle", x, victim.margin(x, np.arange(len(x))), 0)
 
 
+def noise_of(change: float, rank: float) -> robustness.LabelNoise:
+    return robustness.LabelNoise(0.25, 10, *(Estimate(value, value, value, n=10) for value in (change, rank)))
+
+
+def idle_text_attack(score, texts, *, budget, rng, tries=8):
+    return robustness.TextAttack(tuple(texts), np.zeros(len(texts)), np.zeros(len(texts), dtype=np.int64), 0)
+
+
+def lying_text_attack(score, texts, *, budget, rng, tries=8):
+    return robustness.TextAttack(tuple(texts), np.full(len(texts), 9.0), np.zeros(len(texts), dtype=np.int64), 0)
+
+
 def lying_attack(victim, x, within):
     return robustness.AttackResult("lying", x, np.full(len(x), -1.0), 0)
 
@@ -900,6 +951,11 @@ CASES: dict[str, tuple[Callable[..., None], Callable[..., Any], list[Callable[..
     "proxy_strength": (law_proxy, fairness.proxy_strength, [always(0.0), always(1.0)]),
     "delivery": (law_delivery, fairness.delivery_parity, verdicts()),
     "demographic_parity_difference": (law_parity_difference, fairness.demographic_parity_difference, [always(0.0), always(0.5)]),
+    "accuracy_gap_frontier": (
+        law_frontier,
+        fairness.accuracy_gap_frontier,
+        [always([SimpleNamespace(accuracy=Estimate(0.6, 0, 1, n=9), gap=Estimate(g, 0, 1, n=9))] * 2) for g in (0.0, 0.1, 0.5)],
+    ),
     "robustness": (law_robustness, robustness.stability_report, verdicts()),
     "share_status": (law_share_status, robustness.share_status, [always(status) for status in Status]),
     "faulty_feeds": (
@@ -912,6 +968,16 @@ CASES: dict[str, tuple[Callable[..., None], Callable[..., Any], list[Callable[..
     ),
     "feed_audit": (law_feed_audit, robustness.feed_audit, verdicts()),
     **{name: (attacked, attack, [idle_attack, lying_attack]) for name, attack in ATTACKS.items()},
+    "text_attack": (law_text_attack, robustness.text_attack, [idle_text_attack, lying_text_attack]),
+    "label_noise": (
+        law_label_noise,
+        robustness.label_noise,
+        [
+            always((robustness.LabelNoise(0.25, 10, Estimate(c, c, c, n=10), Estimate(r, r, r, n=10)),))
+            for c, r in ((0.0, 1.0), (0.25, 0.5))
+        ],
+    ),
+    "noised": (law_noised, robustness.noised, [lambda y, *_, **__: y, lambda y, *_, **__: 1 - y]),
     "gradient_masking": (
         law_masking,
         robustness.gradient_masking,
@@ -1019,9 +1085,13 @@ def test_every_gate_and_test_of_significance_has_a_law() -> None:
                    "reweighing_weights"},
         robustness: {"ask", "duplicated_rows", "homoglyphs", "lower_case", "missing_column", "missing_values", "punctuation", "scaled_unit",
                      "shuffled_columns",
-                     "shuffled_rows", "typos", "upper_case", "exclamation", "invisible", "synonyms", "fact_faults", "weeks_apart",
+                     "shuffled_rows", "typos", "upper_case", "emoji", "exclamation", "invisible", "synonyms", "fact_faults", "weeks_apart",
                      "classifier_victim", "score_victim", "ensemble", "monotone_constraints", "smoothed"},
     }  # fmt: skip
     for room, names in exempt.items():
-        functions = {n for n in room.__all__ if callable(getattr(room, n)) and not isinstance(getattr(room, n), type)} - {"Predict", "Door"}
+        functions = {n for n in room.__all__ if callable(getattr(room, n)) and not isinstance(getattr(room, n), type)} - {
+            "Predict",
+            "Door",
+            "ScoreTexts",
+        }
         assert {n for n in functions if getattr(room, n) not in covered} == names, room.__name__

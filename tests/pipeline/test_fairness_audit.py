@@ -24,7 +24,8 @@ from within_pipelines.pipeline import (
     trained_version,
     write_fairness_page,
 )
-from within_pipelines.pipeline.fairness_audit import COMPARISONS, FLIP_LIMIT, MINIMUM_UNITS, FairnessReport, gate_verdict, size_tiers
+from within_pipelines.pipeline.fairness_audit import COMPARISONS, FLIP_LIMIT, MINIMUM_UNITS, FairnessReport, gate_verdict
+from within_pipelines.pipeline.fairness_groups import size_tiers
 from within_pipelines.stats import Estimate, Status
 
 
@@ -77,7 +78,8 @@ def test_tiers_halve_the_accounts() -> None:
 
 def test_a_report_survives_being_kept() -> None:
     report = FairnessReport("m", 1, "k", gate_verdict(FAIR, BLIND, first=True, changes={}), FAIR.to_frame(), FAIR.groups(),
-                            dict(BLIND.effects), pl.DataFrame({"kind": ["label"]}), ("note",), 1.5)  # fmt: skip
+                            dict(BLIND.effects), pl.DataFrame({"kind": ["label"]}), ("note",), 1.5,
+                            details={"frontier": pl.DataFrame({"gap": [0.1]})})  # fmt: skip
     back = FairnessReport.from_dict(report.to_dict())
     assert back.cached
     assert replace(back, cached=False).to_dict() == report.to_dict()
@@ -168,6 +170,23 @@ def test_a_deliberately_unfair_model_cannot_become_champion(
         assert "fairness: failed" in released.reasons[0]
         page = write_fairness_page(ws, report_fairness(ws, pin, challenger)).read_text()
         assert "do not serve this version" in page or "Flipping the declared attribute" in page
+
+
+@pytest.mark.slow
+def test_a_challenger_s_report_tells_more_than_the_gate_asks(agency: Agency, tmp_path: Path) -> None:
+    with Workspace.open(agency.copy(tmp_path / "home")) as ws:
+        pin = ws.pin()
+        for model in ("ad_score", "account_health"):
+            report, rival = (report_fairness(ws, pin, trained_version(ws, pin, model, kind)) for kind in KINDS[model])
+            assert rival.details == {}
+            # A table that this small agency cannot fill is named in a note.
+            wanted = {"proxy world"} if model == "ad_score" else {"proxy world", "counterfactuals", "frontier"}
+            missing = {note.split(":")[0].removeprefix("No ") for note in report.notes if note.startswith("No ")}
+            assert {name.replace("_", " ") for name in report.details} == wanted - missing
+            assert report.details, report.notes
+            assert report.cpu_seconds <= 60
+            page = write_fairness_page(ws, report).read_text()
+            assert ("direct discrimination" in page) == ("frontier" in report.details)
 
 
 @pytest.mark.slow

@@ -26,7 +26,7 @@ from within_pipelines.prediction import AdScorePredictor
 from within_pipelines.prediction.ad_score.model import Ridge
 from within_pipelines.prediction.ad_score.stack import Stack
 from within_pipelines.registry import POLICY_VERSION, REQUIRED_GATES, ModelVersion
-from within_pipelines.robustness import fact_faults
+from within_pipelines.robustness import Expectation, fact_faults
 from within_pipelines.stats import Status, Verdict
 
 pytestmark = pytest.mark.slow
@@ -85,7 +85,12 @@ def test_every_challenger_is_audited_and_its_report_is_kept_by_hash(agency: Agen
         assert recorded[-1].status is verdict.status is Status.PASSED, verdict.reason
         assert verdict.estimate is not None
         assert report.model == model
-        if model != "ad_score":
+        if model == "ad_score":
+            told = {r.name: r for r in report.results}
+            assert told["emoji"].expectation is told["worst of 3 edits"].expectation is Expectation.ANSWERED
+            ((radii, accuracy),) = report.certified.values()
+            assert len(radii) == len(accuracy) > 1
+        else:
             noticed = {r.name: r.noticed for r in report.results}
             assert min(noticed[name] for name in ("money x100", "money in micros", "doubled day", "no conversions")) > 0.9
             assert noticed["untouched feeds"] == 0

@@ -15,6 +15,7 @@ from within_pipelines.robustness import (
     Expectation,
     Perturbation,
     duplicated_rows,
+    emoji,
     feed_faults,
     homoglyphs,
     lower_case,
@@ -28,6 +29,7 @@ from within_pipelines.robustness import (
     typos,
     upper_case,
 )
+from within_pipelines.robustness.text import EMOJI
 
 ADS = pl.DataFrame(
     {
@@ -83,6 +85,28 @@ def test_look_alikes_are_other_letters_and_questions_stay_questions() -> None:
     assert ended[1].endswith("?")
     # An exclamation mark is a change of what is said, so none comes and none goes.
     assert ["!" in (text or "") for text in ended] == ["!" in (text or "") for text in ADS["headline"]]
+
+
+@settings(max_examples=40, deadline=None)
+@given(st.text(max_size=16), st.integers(0, 1000))
+def test_an_emoji_is_one_more_word_and_takes_none_away(text: str, seed: int) -> None:
+    frame = pl.DataFrame({"headline": [text]}, schema={"headline": pl.String})
+    shown = emoji(["headline"]).apply(frame, np.random.default_rng(seed)).rows["headline"][0]
+    if not text.strip():
+        assert shown == text
+        return
+    words, before = shown.split(" "), text.split(" ")
+    added = [i for i, word in enumerate(words) if word in EMOJI and [*words[:i], *words[i + 1 :]] == before]
+    assert added
+
+
+def test_emoji_stand_before_after_and_inside_and_are_told_not_judged() -> None:
+    many = pl.DataFrame({"headline": ["Shoes for winter"] * 60})
+    texts = emoji(["headline"]).apply(many, np.random.default_rng(4)).rows["headline"].to_list()
+    starts, ends = (sum(pick(text) in EMOJI for text in texts) for pick in (lambda t: t.split(" ")[0], lambda t: t.split(" ")[-1]))
+    assert min(starts, ends) >= 10
+    assert starts + ends < 60
+    assert emoji(["headline"]).expectation is Expectation.ANSWERED
 
 
 def test_feed_faults_do_what_they_say() -> None:

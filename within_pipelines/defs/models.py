@@ -107,14 +107,20 @@ def model_assets(model: str, *, feature_table: str, learns: str, kinds: set[str]
         description="Gaps between groups on unseen rows, against what shuffled groups give, and what flipping a declared attribute does.",
     )
     def fairness_report(context: dg.AssetExecutionContext, within: WithinResource) -> dg.MaterializeResult:
+        from within_pipelines.fairness import LEGAL_CAVEAT
         from within_pipelines.pipeline import newest_fairness, write_fairness_page
-        from within_pipelines.reporting import gap_plot, verdict_table
+        from within_pipelines.reporting import frontier_image, gap_plot, verdict_table
 
         with within.open() as workspace:
             reports = newest_fairness(workspace, pin_of(context, workspace), model, progress=context.log.info)
             pages = [write_fairness_page(workspace, report) for report in reports]
         report = reports[0]
-        plots = {} if report.gaps.is_empty() else {"groups_plot": png(gap_plot(report.gaps))}
+        plots: dict[str, dg.MetadataValue] = {} if report.gaps.is_empty() else {"groups_plot": png(gap_plot(report.gaps))}
+        if "frontier" in report.details:
+            plots |= {
+                "frontier_plot": png(frontier_image(report.details["frontier"])),
+                "frontier_caveat": dg.MetadataValue.text(LEGAL_CAVEAT),
+            }
         return dg.MaterializeResult(
             metadata={
                 "status": report.verdict.status.value,
@@ -127,6 +133,7 @@ def model_assets(model: str, *, feature_table: str, learns: str, kinds: set[str]
                 "page": dg.MetadataValue.path(str(pages[0])),
                 "cpu_seconds": report.cpu_seconds,
                 "cached": report.cached,
+                **{name: frame_table(table) for name, table in report.details.items()},
                 **plots,
             }
         )

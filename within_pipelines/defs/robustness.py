@@ -28,10 +28,14 @@ def robustness_report_asset(model: str) -> dg.AssetsDefinition:
     )
     def report_asset(context: dg.AssetExecutionContext, within: WithinResource) -> dg.MaterializeResult:
         from within_pipelines.pipeline import audit_robustness
-        from within_pipelines.reporting import robustness_plot, verdict_table
+        from within_pipelines.reporting import certified_plot, robustness_plot, verdict_table
 
         with within.open() as workspace:
             report, verdict = audit_robustness(workspace, pin_of(context, workspace), model, progress=context.log.info)
+        radius = "Euclidean radius in standard deviations of the inputs"
+        certified = (
+            {} if not report.certified else {"certified_plot": png(certified_plot(dict(report.certified), title=model, unit=radius))}
+        )
         return dg.MaterializeResult(
             metadata={
                 "status": verdict.status.value,
@@ -40,6 +44,7 @@ def robustness_report_asset(model: str) -> dg.AssetsDefinition:
                 "faults": frame_table(report.to_frame(), most=30),
                 "verdict": frame_table(verdict_table([verdict])),
                 "faults_plot": png(robustness_plot(report.to_frame(), limit=report.limit, title=f"{model}: {report.model}")),
+                **certified,
             },
             data_version=dg.DataVersion(verdict.model_sha256[:32]),
         )

@@ -11,7 +11,9 @@ from within_pipelines.fairness.budget import DeliveryPlan, fair_budget
 from within_pipelines.fairness.counterfactual import Categorical, Counterfactual, CounterfactualQuality, CounterfactualSearch, Numeric
 from within_pipelines.fairness.decorrelation import Decorrelation
 from within_pipelines.fairness.delivery import delivery_parity
+from within_pipelines.fairness.fair_ranking import FairRanking
 from within_pipelines.fairness.flip import ATTRIBUTES, FlipEffect, declared, flip_effect, flipped
+from within_pipelines.fairness.frontier import FrontierPoint, accuracy_gap_frontier
 from within_pipelines.fairness.gap_change import gap_change
 from within_pipelines.fairness.group_gap import GroupGap, group_gap
 from within_pipelines.fairness.measures import Measure, Role, classification_measures, mean_measure
@@ -47,8 +49,10 @@ __all__ = [
     "Decorrelation",
     "DeliveryPlan",
     "FairLogistic",
+    "FairRanking",
     "FairnessAudit",
     "FlipEffect",
+    "FrontierPoint",
     "GapPenalty",
     "GapRow",
     "GroupGap",
@@ -57,6 +61,7 @@ __all__ = [
     "Numeric",
     "ProxyWorld",
     "Role",
+    "accuracy_gap_frontier",
     "audit_fairness",
     "calibration_gap",
     "classification_measures",

@@ -15,8 +15,8 @@ from within_pipelines.exceptions import SampleError, SchemaError
 
 Floats = NDArray[np.float64]
 Decide = Callable[[pl.DataFrame], ArrayLike]
-_STARTS = 12
-_HALVINGS = 12
+# Known rows to start from, and halvings of the way back: the decision is asked at most starts x (1 + features x (1 + halvings)) times.
+STARTS, HALVINGS = 12, 12
 
 
 @dataclass(frozen=True, slots=True)
@@ -75,11 +75,14 @@ class CounterfactualSearch:
     and numbers are moved back by halves on their step. So answers are feasible, sparse and near known rows; they are local optima, not
     proven to be the nearest. Deterministic."""
 
-    def __init__(self, decide: Decide, background: pl.DataFrame, space: Mapping[str, Feature]) -> None:
+    def __init__(
+        self, decide: Decide, background: pl.DataFrame, space: Mapping[str, Feature], *, starts: int = STARTS, halvings: int = HALVINGS
+    ) -> None:
         missing = set(space) - set(background.columns)
         if missing or background.height < 2:
             raise SchemaError(f"The background has {background.height} rows and lacks {sorted(missing)}; give two rows with every feature.")
         self._decide = decide
+        self._starts, self._halvings = starts, halvings
         self._background = background
         self._space = dict(space)
         self._names = list(space)
@@ -103,7 +106,7 @@ class CounterfactualSearch:
             (i for i in range(len(self._rows)) if self._decisions[i] == wanted), key=lambda i: self._distance(row, self._rows[i])
         )
         best: dict[str, Any] | None = None
-        for start in starts[:_STARTS]:
+        for start in starts[: self._starts]:
             candidate = {**row, **{n: self._feasible(n, row[n], self._rows[start][n]) for n in self._names}}
             if self._decision([candidate])[0] != wanted:
                 continue
@@ -173,7 +176,7 @@ class CounterfactualSearch:
             if not isinstance(self._space[name], Numeric) or candidate[name] == row[name]:
                 continue
             far, close = float(candidate[name]), float(row[name])
-            for _ in range(_HALVINGS):
+            for _ in range(self._halvings):
                 tried = {**candidate, name: self._feasible(name, row[name], (far + close) / 2)}
                 if self._decision([tried])[0] == wanted:
                     candidate, far = tried, float(tried[name])

@@ -22,7 +22,8 @@ def delivery_parity(
     `delivered` counts people reached per group; `eligible` the people who could have been (any common unit; equal when left out). For
     each pair of groups, given their total, the count of one is binomial, so Wilson's interval of its share gives one of the ratio;
     levels are adjusted for the number of pairs (Bonferroni). The pair with the lowest ratio is reported. Failed when its whole interval
-    lies below `threshold`, passed when every pair's lies at or above it, else insufficient; so is a total below `minimum_people`.
+    lies below `threshold`, passed when every pair's lies at or above it, else insufficient, with a `warning` in the evidence; a total
+    below `minimum_people` is insufficient without one.
 
     Raises `SampleError` with fewer than two groups, negative counts, or eligible numbers that are not positive.
 
@@ -60,4 +61,8 @@ def delivery_parity(
     else:
         status, why = Status.INSUFFICIENT, f"within sampling error of {threshold:g}"
     reason = f"{low} are reached {worst} times as often as {high}: {why}."
-    return Verdict("delivery", status, worst, threshold, dict(delivered), reason, evidence={"lowest": low, "highest": high})
+    evidence = {"lowest": low, "highest": high}
+    if status is Status.INSUFFICIENT:
+        side = "below" if worst.value < threshold else "at or above"
+        evidence["warning"] = f"{worst.value:.2f} is {side} {threshold:g}, but not beyond sampling error"
+    return Verdict("delivery", status, worst, threshold, dict(delivered), reason, evidence=evidence)

@@ -15,8 +15,8 @@ from __future__ import annotations
 import hashlib
 import json
 import time
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field, replace
 from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Self
@@ -25,6 +25,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from within_pipelines.exceptions import ArtifactError, SampleError
+from within_pipelines.pipeline.fairness_details import fairness_details
+from within_pipelines.pipeline.fairness_groups import account_of, tiers_of
 from within_pipelines.pipeline.tables import fingerprint_of, training_set
 from within_pipelines.pipeline.training import KINDS, held_back_rows, load_version, trained_version
 from within_pipelines.pipeline.workspace import Pin, Workspace
@@ -69,7 +71,8 @@ class Compared:
 
 @dataclass(frozen=True, slots=True)
 class FairnessReport:
-    """What was found for one version; kept as JSON per artifact, data and code, and read back."""
+    """What was found for one version; kept as JSON per artifact, data and code, and read back. `details` are tables that are told and not
+    judged (`fairness_details`), of challengers only."""
 
     model: str
     version: int
@@ -82,6 +85,7 @@ class FairnessReport:
     notes: tuple[str, ...]
     cpu_seconds: float
     cached: bool = False
+    details: Mapping[str, pl.DataFrame] = field(default_factory=dict)
 
     def to_dict(self) -> dict[str, Any]:
         """Plain values for JSON."""
@@ -89,6 +93,7 @@ class FairnessReport:
         return {
             "model": self.model, "version": self.version, "kind": self.kind, "cpu_seconds": self.cpu_seconds, "notes": list(self.notes),
             "gaps": self.gaps.to_dicts(), "groups": self.groups.to_dicts(), "bias": self.bias.to_dicts(),
+            "details": {name: table.to_dicts() for name, table in self.details.items()},
             "flip": {k: v.to_dict() for k, v in self.flip.items()},
             "verdict": {
                 "status": verdict.status.value, "estimate": None if verdict.estimate is None else verdict.estimate.to_dict(),
@@ -110,30 +115,8 @@ class FairnessReport:
         return cls(
             values["model"], values["version"], values["kind"], verdict, tables["gaps"], tables["groups"], flip, tables["bias"],
             tuple(values["notes"]), values["cpu_seconds"], cached=True,
+            details={name: pl.DataFrame(table, infer_schema_length=None) for name, table in values["details"].items()},
         )  # fmt: skip
-
-
-def size_tiers(accounts: Sequence[str], volume: Sequence[float]) -> dict[str, str]:
-    """The smaller and the larger half of accounts by volume.
-
-    >>> size_tiers(["a", "b", "c"], [5.0, 1.0, 9.0])
-    {'b': 'smaller', 'a': 'larger', 'c': 'larger'}
-    """
-    order = [account for _, account in sorted(zip(volume, accounts, strict=True))]
-    return {account: "smaller" if i < len(order) // 2 else "larger" for i, account in enumerate(order)}
-
-
-def _account(rows: pl.DataFrame) -> Labels:
-    import polars as pl
-
-    return rows.select(pl.col("platform").cast(pl.String) + "/" + pl.col("account_id").cast(pl.String))[:, 0].to_numpy().astype(str)
-
-
-def _tiers(account: Labels, volume: NDArray[np.float64]) -> Labels:
-    names, codes = np.unique(account, return_inverse=True)
-    mean = np.bincount(codes, weights=volume) / np.bincount(codes)
-    tier = size_tiers(names.tolist(), mean.tolist())
-    return np.array([tier[a] for a in account.tolist()])
 
 
 def _market(rows: pl.DataFrame, account: Labels) -> Labels:
@@ -159,11 +142,11 @@ def compare_ad_score(predictor: Any, test: pl.DataFrame, *, seed: int) -> tuple[
     real: NDArray[np.float64] = pairs.seen.log_odds[first] - pairs.seen.log_odds[second]
     noise: NDArray[np.float64] = pairs.seen.variance[first] + pairs.seen.variance[second]
     chance, right = pairs.chance(answers), pairs.right(answers.contrasts)
-    account = _account(test)
+    account = account_of(test)
     segments = test["audience_segment"].to_list() if "audience_segment" in test.columns else [None] * test.height
     group = {name: np.array([declared(s, name) for s in segments], dtype=str) for name in ATTRIBUTES}
     joint = np.where((group["gender"] != "") & (group["age"] != ""), intersection(group["gender"], group["age"]), "")
-    size = _tiers(account, test["impressions"].cast(pl.Float64).to_numpy())
+    size = tiers_of(account, test["impressions"].cast(pl.Float64).to_numpy())
     groups = {**group, "account size": size, "platform": test["platform"].to_numpy().astype(str), "gender x age": joint}
     known = [name for name in ATTRIBUTES if len(set(group[name][first]) - {""}) > 1] or ["account size"]
     roles = {name: Role.REQUIRED if name in known else Role.WATCHED for name in groups}
@@ -214,12 +197,12 @@ def compare_account_health(predictor: Any, test: pl.DataFrame, *, seed: int) -> 
     rows = test.filter((pl.col("clicks_28").fill_null(0) >= predictor.minimum_clicks) & pl.col("degraded").is_not_null())
     if rows.height < 20:
         raise SampleError(f"{rows.height} test rows are too few to compare groups of accounts.")
-    risk, account = predictor.probability(rows), _account(rows)
+    risk, account = predictor.probability(rows), account_of(rows)
     dropped = rows["degraded"].cast(pl.Float64).to_numpy()
     warned = (risk >= np.quantile(risk, 0.8)).astype(np.float64)
     watched = [replace(m, role=Role.WATCHED) for m in classification_measures(dropped, warned, thresholds=0.3) if "rate" in m.name]
     groups = {
-        "account size": _tiers(account, rows["clicks_28"].cast(pl.Float64).fill_null(0).to_numpy()),
+        "account size": tiers_of(account, rows["clicks_28"].cast(pl.Float64).fill_null(0).to_numpy()),
         "platform": rows["platform"].to_numpy().astype(str),
         "market": _market(rows, account),
     }
@@ -240,13 +223,13 @@ def compare_anomaly(predictor: Any, test: pl.DataFrame, *, seed: int) -> tuple[l
     scored = predictor.score_series(table, limits=False).filter(pl.col("state") == "scored")
     if scored.height < 20:
         raise SampleError(f"{scored.height} values of the test days can be judged; too few to compare groups of accounts.")
-    account = _account(scored)
+    account = account_of(scored)
     volume = table.filter(pl.col("metric") == "impressions").group_by("platform", "account_id").agg(pl.col("value").mean())
-    of = dict(zip(_account(volume).tolist(), volume["value"].to_list(), strict=True))
+    of = dict(zip(account_of(volume).tolist(), volume["value"].to_list(), strict=True))
     tail = (scored["p_value"].fill_null(1.0).to_numpy() <= TAIL).astype(np.float64) / TAIL
     alarm = scored["alarm"].cast(pl.Float64).to_numpy() / predictor.expected_false_alarms_per_month
     groups = {
-        "account size": _tiers(account, np.array([of.get(a) or 0.0 for a in account.tolist()])),
+        "account size": tiers_of(account, np.array([of.get(a) or 0.0 for a in account.tolist()])),
         "platform": scored["platform"].to_numpy().astype(str),
         "market": _market(scored, account),
         "metric": scored["metric"].to_numpy().astype(str),
@@ -316,7 +299,7 @@ def _changes(new: Compared, old: Compared, *, rng: np.random.Generator) -> dict[
 def fairness_code() -> str:
     """A hash of the code that judges fairness."""
     root = Path(__file__).resolve().parent.parent
-    digest = hashlib.sha256(Path(__file__).read_bytes())
+    digest = hashlib.sha256(Path(__file__).read_bytes() + Path(__file__).with_name("fairness_details.py").read_bytes())
     for source in sorted((root / "fairness").rglob("*.py")):
         digest.update(source.read_bytes())
     return digest.hexdigest()[:16]
@@ -344,7 +327,11 @@ def report_fairness(ws: Workspace, pin: Pin, version: ModelVersion, *, progress:
         say(f"{version.model} v{version.version}: looking for bias in what it was trained on")
         started = time.process_time()
         bias = training_bias(training_set(ws, pin, version.model), version.model, seed=ws.settings.seed)
-        report = replace(report, bias=bias, cpu_seconds=round(report.cpu_seconds + time.process_time() - started, 2))
+        say(f"{version.model} v{version.version}: flipping declared worlds, looking for counterfactuals, trading accuracy for gaps")
+        rows = held_back_rows(ws, pin, version.model)
+        details, notes = fairness_details(load_version(ws, version), version.model, rows, seed=ws.settings.seed)
+        seconds = round(report.cpu_seconds + time.process_time() - started, 2)
+        report = replace(report, bias=bias, details=details, notes=(*report.notes, *notes), cpu_seconds=seconds)
     write_text(path, json.dumps(report.to_dict(), sort_keys=True, indent=1))
     return report
 
@@ -398,7 +385,7 @@ def training_bias(rows: pl.DataFrame, model: str, *, seed: int) -> pl.DataFrame:
 
     if model == "anomaly" or rows.is_empty():
         return pl.DataFrame()
-    account = _account(rows)
+    account = account_of(rows)
     if model == "ad_score":
         odds = ((pl.col("clicks") + 0.5) / (pl.col("impressions") - pl.col("clicks") + 0.5)).log()
         table = rows.with_columns(label=odds - odds.mean().over("platform", "account_id"))
@@ -410,9 +397,9 @@ def training_bias(rows: pl.DataFrame, model: str, *, seed: int) -> pl.DataFrame:
         )  # fmt: skip
     else:
         table = rows.filter(pl.col("degraded").is_not_null()).with_columns(label=pl.col("degraded").cast(pl.Float64))
-        account = _account(table)
+        account = account_of(table)
         groups = {
-            "account size": _tiers(account, table["clicks_28"].cast(pl.Float64).fill_null(0).to_numpy()),
+            "account size": tiers_of(account, table["clicks_28"].cast(pl.Float64).fill_null(0).to_numpy()),
             "platform": table["platform"].to_numpy().astype(str),
         }
         wanted = ("log_efficiency_7", "log_ctr_7", "log_cpc_7", "history_share", "volatility_efficiency_28")

@@ -27,5 +27,8 @@ def write_fairness_page(ws: Workspace, report: FairnessReport) -> Path:
     path = fairness_page_path(ws, version)
     verdict = report.verdict.bind(model_sha256=version.model_sha256, data_version=version.data_version, policy_version=POLICY_VERSION)
     title = f"Fairness of {version.model} v{version.version} ({version.kind})"
-    write_text(path, fairness_html(title, verdict, gaps=report.gaps, groups=report.groups, notes=report.notes, bias=report.bias))
+    write_text(
+        path,
+        fairness_html(title, verdict, gaps=report.gaps, groups=report.groups, notes=report.notes, bias=report.bias, details=report.details),
+    )
     return path

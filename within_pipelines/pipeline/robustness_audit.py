@@ -8,6 +8,7 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Callable
+from dataclasses import replace
 from datetime import date
 from functools import cache
 from pathlib import Path
@@ -16,6 +17,7 @@ from typing import TYPE_CHECKING, Any, cast
 import numpy as np
 
 from within_pipelines.files import write_text
+from within_pipelines.pipeline.ad_score_worst_case import certified_accuracy, worst_edits
 from within_pipelines.pipeline.tables import ACCOUNT_ENTITY, code_version, fingerprint_of, maturity
 from within_pipelines.pipeline.training import KINDS, held_back_rows, load_version, trained_version
 from within_pipelines.pipeline.workspace import Pin, Workspace
@@ -54,7 +56,7 @@ Progress = Callable[[str], None]
 def _audit_code() -> str:
     """A hash of the source of the rooms that judge, beside those that `code_version` covers."""
     root = Path(__file__).resolve().parent.parent
-    digest = hashlib.sha256(Path(__file__).read_bytes())
+    digest = hashlib.sha256(Path(__file__).read_bytes() + Path(__file__).with_name("ad_score_worst_case.py").read_bytes())
     for room in ("robustness", "quality"):
         for source in sorted((root / room).glob("*.py")):
             digest.update(source.read_bytes())
@@ -125,7 +127,14 @@ def _ad_scores(ws: Workspace, pin: Pin, version: ModelVersion, progress: Progres
         predictor.scores, texts, perturbations, rng=rng, tolerance=SCORE_TOLERANCE, clusters="cluster", n_resamples=300
     )
     notes = {"ads": texts.height, "kind": version.kind}
-    return RobustnessReport.of_stability("ad_score", report, limit=MOVED_SHARE, minimum_units=MINIMUM_UNITS, notes=notes)
+    found = RobustnessReport.of_stability("ad_score", report, limit=MOVED_SHARE, minimum_units=MINIMUM_UNITS, notes=notes)
+    if found.fault:
+        return found
+    if progress is not None:
+        progress("looking for the worst edits, and for what no small change can do")
+    worst = worst_edits(predictor, texts, tolerance=SCORE_TOLERANCE, rng=np.random.default_rng([ws.settings.seed, 36]))
+    certified = certified_accuracy(predictor, rows, rng=np.random.default_rng([ws.settings.seed, 37]))
+    return replace(found, results=(*found.results, worst), certified=certified)
 
 
 def _facts(ws: Workspace, pin: Pin, *, seed: int) -> pl.DataFrame:

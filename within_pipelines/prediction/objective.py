@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING, Protocol, runtime_checkable
+
+import numpy as np
+from numpy.typing import NDArray
 
 if TYPE_CHECKING:
     import torch
@@ -24,3 +27,12 @@ class TrainingObjective(Protocol):
         score: Callable[[torch.Tensor], torch.Tensor],
     ) -> torch.Tensor:
         """A scalar to descend, differentiable by the network's parameters."""
+
+
+@runtime_checkable
+class RowObjective(Protocol):
+    """An objective that must know which rows of the training sample a step holds, as one that compares groups of them does
+    (`within_pipelines.fairness.FairRanking`)."""
+
+    def of_rows(self, rows: NDArray[np.intp]) -> TrainingObjective:
+        """The objective of a step on these rows, in the order of its inputs."""

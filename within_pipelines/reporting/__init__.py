@@ -15,7 +15,7 @@ from within_pipelines.reporting.experiments import (
     golden_history_plot,
     power_lines,
 )
-from within_pipelines.reporting.fairness import fairness_html, frontier_plot, gap_plot
+from within_pipelines.reporting.fairness import fairness_html, frontier_image, frontier_plot, gap_plot
 from within_pipelines.reporting.landed import print_ingest
 from within_pipelines.reporting.model_card import card_gaps, model_card
 from within_pipelines.reporting.monitoring import findings_table, monitor_plot
@@ -47,6 +47,7 @@ __all__ = [
     "fairness_html",
     "findings_table",
     "frame_markdown",
+    "frontier_image",
     "frontier_plot",
     "gap_plot",
     "golden_history_plot",

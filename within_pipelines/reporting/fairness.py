@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 import polars as pl
 
 from within_pipelines.exceptions import SchemaError
+from within_pipelines.fairness import LEGAL_CAVEAT
 from within_pipelines.reporting.plots import _BLUE, _GREY, _RED, _figure, _plain, _png
 from within_pipelines.reporting.text import number_text
 
@@ -24,6 +25,23 @@ LIMITS: tuple[str, ...] = (
     "Parity of one measure rules out parity of others when groups differ in their outcomes (Kleinberg et al., 2017).",
     "A group that platforms treated unfairly has unfair outcomes; a model that predicts these well is fair by these measures.",
 )
+# What these tables say, and that none of them is a gate.
+_DETAILS: Mapping[str, tuple[str, str]] = {
+    "proxy_world": (
+        "If the attribute were another, and what follows from it too",
+        "Mean absolute change of the answer. With its proxies: a declared world, not a learned one, in which the attribute moves the named "
+        "columns and a row keeps its rank among its group. Told, not judged.",
+    ),
+    "counterfactuals": (
+        "How good counterfactuals are",
+        "Validity: share of cases with one. Proximity: mean change in units of each input's spread. Sparsity: inputs changed. "
+        "Plausibility: distance to known rows, 1 is usual. Inputs move one by one: this explains the model, not the world.",
+    ),
+    "frontier": (
+        "What a smaller gap would cost",
+        f"Each way decides rows that it was not chosen on. None of them is in use; the regularised one reads the group too. {LEGAL_CAVEAT}",
+    ),
+}
 _STYLE = (
     "body{font:15px/1.5 system-ui,sans-serif;max-width:72rem;margin:2rem auto;padding:0 1rem}table{border-collapse:collapse;margin:1rem 0}"
     "td,th{border:1px solid #ccc;padding:.25rem .5rem;text-align:left;font-size:13px}.failed{color:#c0392b}.passed{color:#1e7d32}"
@@ -65,10 +83,20 @@ def frontier_plot(frontiers: Mapping[str, Sequence[tuple[float, float]]], *, gap
     return _png(figure)
 
 
+def frontier_image(points: pl.DataFrame) -> bytes:
+    """`frontier_plot` of a table with `method`, `gap` and `accuracy`."""
+    lines: dict[str, list[tuple[float, float]]] = {}
+    for method, gap, accuracy in points.select("method", "gap", "accuracy").iter_rows():
+        lines.setdefault(method, []).append((gap, accuracy))
+    return frontier_plot(lines, gap="gap in who is selected")
+
+
 def fairness_html(
-    title: str, verdict: Verdict, *, gaps: pl.DataFrame, groups: pl.DataFrame, notes: Sequence[str], bias: pl.DataFrame | None = None
-) -> str:
-    """The page, complete in one file; all text escaped."""
+    title: str, verdict: Verdict, *, gaps: pl.DataFrame, groups: pl.DataFrame, notes: Sequence[str], bias: pl.DataFrame | None = None,
+    details: Mapping[str, pl.DataFrame] | None = None,
+) -> str:  # fmt: skip
+    """The page, complete in one file; all text escaped. `details` holds tables named `proxy_world`, `counterfactuals` and `frontier`, which
+    are told and not judged; beside the frontier stands the legal caveat of deciding by a group."""
     state = verdict.status.value
     shown = gaps.select([c for c in _GAP_COLUMNS if c in gaps.columns]) if gaps.width else gaps
     parts = [
@@ -82,6 +110,11 @@ def fairness_html(
     ]  # fmt: skip
     if bias is not None and not bias.is_empty():
         parts += ["<h2>Data before training</h2>", _table(bias)]
+    for name, (heading, meaning) in _DETAILS.items():
+        table = (details or {}).get(name)
+        if table is not None and not table.is_empty():
+            plot = _image(frontier_image(table)) if name == "frontier" else ""
+            parts += [f"<h2>{escape(heading)}</h2>", f"<p>{escape(meaning)}</p>", plot, _table(table)]
     parts += ["<h2>Limits</h2>", _items(LIMITS)]
     return "\n".join(part for part in parts if part) + "\n"
 

@@ -28,6 +28,7 @@ from within_pipelines.robustness.feed import (
 )
 from within_pipelines.robustness.feed_audit import Door, Judge, feed_audit, weeks_apart
 from within_pipelines.robustness.gate import share_status
+from within_pipelines.robustness.label_noise import LabelNoise, label_noise, noised
 from within_pipelines.robustness.masking import GradientMasking, gradient_masking
 from within_pipelines.robustness.network_bounds import ReluNetwork
 from within_pipelines.robustness.perturbation import Expectation, Perturbation, Perturbed
@@ -35,6 +36,7 @@ from within_pipelines.robustness.report import FaultResult, RobustnessReport
 from within_pipelines.robustness.smoothing import Certificate, MedianBound, certify, clopper_pearson_lower, median_bounds
 from within_pipelines.robustness.stability import PerturbationResult, StabilityReport, stability_report
 from within_pipelines.robustness.text import (
+    emoji,
     exclamation,
     homoglyphs,
     invisible,
@@ -45,10 +47,12 @@ from within_pipelines.robustness.text import (
     typos,
     upper_case,
 )
+from within_pipelines.robustness.text_attack import READER_EDITS, ScoreTexts, TextAttack, text_attack
 from within_pipelines.robustness.tree_bounds import Extreme, TreeEnsemble
 from within_pipelines.robustness.victim import Victim, classifier_victim, score_victim
 
 __all__ = [
+    "READER_EDITS",
     "AdversarialTraining",
     "Answers",
     "AttackResult",
@@ -63,6 +67,7 @@ __all__ = [
     "GradientMasking",
     "Guard",
     "Judge",
+    "LabelNoise",
     "MedianBound",
     "Perturbation",
     "PerturbationResult",
@@ -70,7 +75,9 @@ __all__ = [
     "Predict",
     "ReluNetwork",
     "RobustnessReport",
+    "ScoreTexts",
     "StabilityReport",
+    "TextAttack",
     "Trades",
     "TreeEnsemble",
     "Victim",
@@ -83,6 +90,7 @@ __all__ = [
     "clopper_pearson_lower",
     "deepfool",
     "duplicated_rows",
+    "emoji",
     "ensemble",
     "exclamation",
     "fact_faults",
@@ -93,11 +101,13 @@ __all__ = [
     "homoglyphs",
     "hop_skip_jump",
     "invisible",
+    "label_noise",
     "lower_case",
     "median_bounds",
     "missing_column",
     "missing_values",
     "monotone_constraints",
+    "noised",
     "pgd",
     "punctuation",
     "scaled_unit",
@@ -110,6 +120,7 @@ __all__ = [
     "stability_report",
     "strongest",
     "synonyms",
+    "text_attack",
     "text_perturbations",
     "threshold_search",
     "typos",

@@ -61,7 +61,8 @@ class FaultResult:
 @dataclass(frozen=True, slots=True)
 class RobustnessReport:
     """All faults of one model: `tolerance` in units of its score, `limit` the largest share of units that may move unnoticed, `scale` the
-    largest clean score, `fault` that the model did not even answer clean input."""
+    largest clean score, `fault` that the model did not even answer clean input. `certified` holds per part of the model radii and the
+    certified accuracy at each; it is shown, not judged."""
 
     model: str
     results: tuple[FaultResult, ...]
@@ -72,6 +73,7 @@ class RobustnessReport:
     scale: float = 0.0
     fault: str = ""
     notes: Mapping[str, Any] = field(default_factory=dict)
+    certified: Mapping[str, tuple[Sequence[float], Sequence[float]]] = field(default_factory=dict)
 
     @classmethod
     def of_stability(cls, model: str, report: StabilityReport, *, limit: float, minimum_units: int, notes: Mapping[str, Any]) -> Self:
@@ -168,10 +170,12 @@ class RobustnessReport:
         """Plain values for JSON."""
         names = ("model", "tolerance", "limit", "minimum_units", "n_units", "scale", "fault")
         plain = {name: getattr(self, name) for name in names}
-        return plain | {"notes": dict(self.notes), "results": [r.to_dict() for r in self.results]}
+        curves = {name: [list(radii), list(accuracy)] for name, (radii, accuracy) in self.certified.items()}
+        return plain | {"notes": dict(self.notes), "results": [r.to_dict() for r in self.results], "certified": curves}
 
     @classmethod
     def from_dict(cls, values: Mapping[str, Any]) -> Self:
         """The report that `to_dict` wrote."""
         results: Sequence[Mapping[str, Any]] = values["results"]
-        return cls(**{**values, "results": tuple(FaultResult.from_dict(r) for r in results)})
+        curves = {name: (radii, accuracy) for name, (radii, accuracy) in values["certified"].items()}
+        return cls(**{**values, "results": tuple(FaultResult.from_dict(r) for r in results), "certified": curves})

@@ -30,6 +30,9 @@ for _one, _other in _SAME_MEANING:
     SYNONYMS[_one] = (*SYNONYMS.get(_one, ()), _other)
     SYNONYMS[_other] = (*SYNONYMS.get(_other, ()), _one)
 
+# Those that ads use most as eye-catchers; none has a meaning that a headline could be about.
+EMOJI: tuple[str, ...] = ("\U0001f525", "\U0001f449", "\u2728", "\U0001f60d", "\u2705", "\U0001f389")
+
 Edit = Callable[[str, np.random.Generator], str]
 
 
@@ -99,6 +102,15 @@ def _synonym(text: str, rng: np.random.Generator) -> str:
     return text[: match.start()] + other + text[match.end() :]
 
 
+def _with_emoji(text: str, rng: np.random.Generator) -> str:
+    """One emoji before, after, or between two words."""
+    words = text.split(" ")
+    if not text.strip():
+        return text
+    at = (0, len(words), int(rng.integers(0, len(words) + 1)))[int(rng.integers(3))]
+    return " ".join([*words[:at], EMOJI[int(rng.integers(len(EMOJI)))], *words[at:]])
+
+
 def typos(columns: Sequence[str], *, rate: float = TYPO_RATE) -> Perturbation:
     """Neighbouring letters swapped, `rate` of them and at least one in each text."""
     return _edited("typos", columns, lambda text, rng: _swap_neighbours(text, rng, rate), Expectation.STABLE)
@@ -134,6 +146,11 @@ def synonyms(columns: Sequence[str]) -> Perturbation:
     return _edited("synonyms", columns, _synonym, Expectation.ANSWERED)
 
 
+def emoji(columns: Sequence[str]) -> Perturbation:
+    """One emoji before, after or inside the text. A reader sees it, and ads carry it to be clicked more: only an answer is asked."""
+    return _edited("emoji", columns, _with_emoji, Expectation.ANSWERED)
+
+
 def homoglyphs(columns: Sequence[str], *, rate: float = HOMOGLYPH_RATE) -> Perturbation:
     """Letters replaced by Cyrillic ones that look the same, as hostile advertisers do to pass word filters."""
     return _edited("homoglyphs", columns, lambda text, rng: _look_alike(text, rng, rate), Expectation.STABLE)
@@ -141,5 +158,5 @@ def homoglyphs(columns: Sequence[str], *, rate: float = HOMOGLYPH_RATE) -> Pertu
 
 def text_perturbations(columns: Sequence[str] = ("headline", "description")) -> tuple[Perturbation, ...]:
     """All perturbations of text."""
-    make = (typos, lower_case, upper_case, punctuation, homoglyphs, invisible, exclamation, synonyms)
+    make = (typos, lower_case, upper_case, punctuation, homoglyphs, invisible, exclamation, synonyms, emoji)
     return tuple(one(columns) for one in make)

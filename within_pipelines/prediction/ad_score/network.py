@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from within_pipelines.prediction.ad_score.contrasts import MOST_COMPARED, pairs_within
 from within_pipelines.prediction.ad_score.model import Sample, standardiser
-from within_pipelines.prediction.objective import TrainingObjective
+from within_pipelines.prediction.objective import RowObjective, TrainingObjective
 
 if TYPE_CHECKING:
     import torch
@@ -86,14 +86,20 @@ def soft_labels(sample: Sample, spread: float) -> tuple[NDArray[np.intp], NDArra
 
 
 def fit_network(
-    sample: Sample, *, spread: float, seed: int, members: int = 2, objective: TrainingObjective | None = None, epochs: int = EPOCHS
+    sample: Sample,
+    *,
+    spread: float,
+    seed: int,
+    members: int = 2,
+    objective: TrainingObjective | RowObjective | None = None,
+    epochs: int = EPOCHS,
 ) -> Network:
     """Networks trained with the Bradley-Terry loss (1952) on soft labels; `spread` is the spread of true contrasts between siblings.
 
     Cross-entropy between P(first is better | results) and sigmoid(score of the first - score of the second), groups in random order,
     dropout (Srivastava et al. 2014), AdamW with one cycle of the learning rate (Smith 2018). Each member starts from another seed. Runs on
-    one thread, so that a seed gives the same numbers on any number of cores; uses a GPU when torch finds one. `objective` hardens the
-    training (`prediction.objective`)."""
+    one thread, so that a seed gives the same numbers on any number of cores; uses a GPU when torch finds one. `objective` changes what is
+    descended: hardened against attacks, or fairer (`prediction.objective`)."""
     import torch
 
     mean, scale = standardiser(sample.x, sample.weight)
@@ -123,7 +129,7 @@ def _trained(
     group: NDArray[np.intp],
     pairs: tuple[NDArray[np.intp], NDArray[np.intp], Floats, Floats],
     rng: np.random.Generator,
-    objective: TrainingObjective | None,
+    objective: TrainingObjective | RowObjective | None,
     epochs: int,
 ) -> tuple[NDArray[np.float32], ...]:
     import torch
@@ -176,7 +182,8 @@ def _trained(
             def steady(x: torch.Tensor, pairs_of: Callable[[torch.Tensor], torch.Tensor] = pairs_of) -> torch.Tensor:
                 return pairs_of(score_of(x))
 
-            loss = loss_of(shown) if objective is None else objective(shown, loss_of, steady, score_of)
+            aims = objective.of_rows(rows) if isinstance(objective, RowObjective) else objective
+            loss = loss_of(shown) if aims is None else aims(shown, loss_of, steady, score_of)
             optimiser.zero_grad()
             loss.backward()  # type: ignore[no-untyped-call]
             optimiser.step()

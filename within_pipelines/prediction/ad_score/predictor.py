@@ -26,7 +26,8 @@ from within_pipelines.prediction.ad_score.folds import clusters_of, folds_of
 from within_pipelines.prediction.ad_score.inputs import BLOCKS, Inputs
 from within_pipelines.prediction.ad_score.levels import LevelModel, check_history, given_levels
 from within_pipelines.prediction.ad_score.library import AdLibrary, PastAd
-from within_pipelines.prediction.ad_score.model import Sample
+from within_pipelines.prediction.ad_score.model import Ridge, Sample
+from within_pipelines.prediction.ad_score.network import Network
 from within_pipelines.prediction.ad_score.scores import AdScore, AdScores
 from within_pipelines.prediction.ad_score.stack import Stack
 from within_pipelines.prediction.ad_score.suggestions import EDITABLE, EditInterval, Suggestion, bag_of, edit_distance, edits, offered
@@ -257,6 +258,13 @@ class AdScorePredictor:
         state, frame = self._state, as_polars(data)
         chunks = [state.stack(state.inputs, state.inputs.matrix(_with_features(part))) for part in frame.iter_slices(_CHUNK)]
         return (np.concatenate(chunks) if chunks else np.zeros(0)) - state.centre
+
+    def smooth_part(self, data: Any) -> tuple[Network | Ridge, Floats, Floats]:
+        """(the network, or the line on words where there is none; what it sees of these ads; the spread of each input in training, 0 for
+        constant ones). For attacks and certificates, which ask about inputs and not about ads."""
+        state, frame = self._state, as_polars(data)
+        part, columns = state.stack.smooth_part(state.inputs, state.inputs.matrix(_with_features(frame)))
+        return part, columns, np.where(np.isfinite(part.scale), part.scale, 0.0)
 
     def scores(self, data: Any) -> Floats:
         """The scores of `predict` alone, without reasons, intervals and similar ads, at a tenth of the cost."""

@@ -94,6 +94,12 @@ class Stack:
             parts["network"] = (self.network, _network_columns(inputs, x.shape[1]))
         return {name: part for name, part in parts.items() if self.weights.get(name, 0.0) > 0}
 
+    def smooth_part(self, inputs: Inputs, x: Floats) -> tuple[Network | Ridge, Floats]:
+        """(the network, or the line on words where there is none; its columns of `x`)."""
+        if self.network is not None:
+            return self.network, np.ascontiguousarray(x[:, _network_columns(inputs, x.shape[1])])
+        return self.words, np.ascontiguousarray(x[:, : inputs.n_explained])
+
     def __call__(self, inputs: Inputs, x: Floats) -> Floats:
         """Predicted log-odds, up to a constant that siblings share."""
         total = np.zeros(len(x))
