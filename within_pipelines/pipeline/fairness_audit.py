@@ -299,8 +299,8 @@ def _changes(new: Compared, old: Compared, *, rng: np.random.Generator) -> dict[
 def fairness_code() -> str:
     """A hash of the code that judges fairness."""
     root = Path(__file__).resolve().parent.parent
-    digest = hashlib.sha256(Path(__file__).read_bytes() + Path(__file__).with_name("fairness_details.py").read_bytes())
-    for source in sorted((root / "fairness").rglob("*.py")):
+    digest = hashlib.sha256()
+    for source in (*sorted((root / "pipeline").glob("fairness_*.py")), *sorted((root / "fairness").rglob("*.py"))):
         digest.update(source.read_bytes())
     return digest.hexdigest()[:16]
 
