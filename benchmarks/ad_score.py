@@ -17,7 +17,7 @@ import numpy as np
 import polars as pl
 from _common import REPOSITORY, arguments, own_cpu, show, write_json
 
-from within_pipelines.features import creative_features
+from within_pipelines.features import creative_features, plain_text
 from within_pipelines.prediction import AdScorePredictor
 from within_pipelines.prediction.ad_score.contrasts import between_ad_variance, observe, within_group
 from within_pipelines.prediction.ad_score.evaluation import Answers, Pairs
@@ -55,6 +55,10 @@ class Lookup:
         return self.encoder.dimension
 
     def encode(self, texts: list[str], *, remember: bool = True) -> np.ndarray:
+        # A fold's speller may make a text that is no headline as it was printed.
+        new = sorted(set(texts) - self.vectors.keys())
+        if new:
+            self.vectors.update(zip(new, self.encoder.encode(new, remember=False), strict=True))
         return np.stack([self.vectors[text] for text in texts])
 
 
@@ -240,7 +244,8 @@ def encoded(names: str, ads: pl.DataFrame) -> tuple[TextEncoder | None, np.ndarr
     encoder = find_encoder(name, cache=CACHE)
     if encoder is None:
         return None, None, {}
-    texts = ads["headline"].str.strip_chars().unique().sort().to_list()
+    # As the model reads them: see `features.plain_text`.
+    texts = sorted({plain_text(text) for text in ads["headline"].to_list()})
     kept = CACHE.parent / "benchmarks" / f"{encoder.sha256[:16]}-{hashlib.sha256(repr(texts).encode()).hexdigest()[:16]}.npy"
     costs = {}
     if kept.is_file():
@@ -260,7 +265,7 @@ def encoded(names: str, ads: pl.DataFrame) -> tuple[TextEncoder | None, np.ndarr
 
         usual = TransformerEncoder.open(_package_folder(MINILM), name="last layer", layers=(6,), expected=MINILM.sha256)
         place = dict(zip(texts, usual.encode(texts, remember=False), strict=True))
-        last = np.stack([place[text] for text in ads["headline"].str.strip_chars().to_list()]).astype(float)
+        last = np.stack([place[plain_text(text)] for text in ads["headline"].to_list()]).astype(float)
     return Lookup(encoder, dict(zip(texts, vectors, strict=True))), last, costs
 
 
