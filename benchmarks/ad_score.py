@@ -245,7 +245,7 @@ def encoded(names: str, ads: pl.DataFrame) -> tuple[TextEncoder | None, np.ndarr
     if encoder is None:
         return None, None, {}
     # As the model reads them: see `features.plain_text`.
-    texts = sorted({plain_text(text) for text in ads["headline"].to_list()})
+    texts = sorted({plain_text(text).lower() for text in ads["headline"].to_list()})
     kept = CACHE.parent / "benchmarks" / f"{encoder.sha256[:16]}-{hashlib.sha256(repr(texts).encode()).hexdigest()[:16]}.npy"
     costs = {}
     if kept.is_file():
@@ -265,7 +265,7 @@ def encoded(names: str, ads: pl.DataFrame) -> tuple[TextEncoder | None, np.ndarr
 
         usual = TransformerEncoder.open(_package_folder(MINILM), name="last layer", layers=(6,), expected=MINILM.sha256)
         place = dict(zip(texts, usual.encode(texts, remember=False), strict=True))
-        last = np.stack([place[plain_text(text)] for text in ads["headline"].to_list()]).astype(float)
+        last = np.stack([place[plain_text(text).lower()] for text in ads["headline"].to_list()]).astype(float)
     return Lookup(encoder, dict(zip(texts, vectors, strict=True))), last, costs
 
 
