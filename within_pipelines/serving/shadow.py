@@ -124,8 +124,9 @@ class Shadow:
                 break
         self._end()
 
-    def _send(self, asks: Sequence[ShadowAsk]) -> None:
+    def _send(self, asks: Sequence[ShadowAsk], *, again: bool = True) -> None:
         items = sum(len(ask.items) for ask in asks)
+        used = self._process
         by_version: dict[str, list[ShadowAsk]] = {}
         for ask in asks:
             by_version.setdefault(ask.version.model_sha256, []).append(ask)
@@ -142,8 +143,15 @@ class Shadow:
                 process.stdin.write(json.dumps(message, separators=(",", ":")).encode() + b"\n")
             process.stdin.flush()
         except OSError:
-            self._drop(*asks)
+            # It had died already and only looked alive: what closes its pipes comes before what tells that it ended.
+            stale = again and used is not None and self._process is used and not self._given_up.is_set()
+            if not stale:
+                self._drop(*asks)
             self._kill()
+            if stale:
+                self._send(asks, again=False)
+                return
+            self._prepared.difference_update(by_version)
             # A worker that dies at once must not be started in a tight loop.
             self._given_up.wait(_PAUSE_SECONDS)
         else:
