@@ -5,6 +5,7 @@ Each answers after every number whether it signals, and its whole state is a pla
 from __future__ import annotations
 
 import math
+from abc import ABC, abstractmethod
 from collections.abc import Iterable, Mapping
 from dataclasses import asdict, dataclass, field
 from typing import Any, Self
@@ -20,12 +21,12 @@ def _number(value: float, name: str, low: float = -math.inf, high: float = math.
 
 
 @dataclass(slots=True)
-class _Stream:
+class _Stream(ABC):
     """What all streams share: feeding many numbers, and a state that goes to JSON and back."""
 
+    @abstractmethod
     def add(self, value: float) -> bool:
         """Read one number; returns whether the detector signals at it."""
-        raise NotImplementedError
 
     def feed(self, values: Iterable[float]) -> list[int]:
         """Read numbers; returns the positions (from 0) at which the detector signalled."""
