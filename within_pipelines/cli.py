@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from within_pipelines.cli_alerts import alerts_app
-from within_pipelines.cli_context import NothingHereError
+from within_pipelines.cli_context import NothingHereError, login_name
 from within_pipelines.cli_context import settings_of as _settings
 from within_pipelines.cli_context import wall_clock as _now
 from within_pipelines.cli_context import workspace_of as _workspace
@@ -545,9 +545,7 @@ def keys_revoke(context: typer.Context, key_id: Annotated[str, typer.Argument(he
 
 
 def _person() -> str:
-    import getpass
-
-    return getpass.getuser()
+    return login_name() or "unknown"
 
 
 def _essential(frame: pl.DataFrame) -> pl.DataFrame:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import getpass
 import secrets
 from collections.abc import Callable
 from contextlib import AbstractContextManager
@@ -12,6 +11,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from within_pipelines.cli_context import login_name
 from within_pipelines.exceptions import SampleError, SchemaError, SettingsError
 
 if TYPE_CHECKING:
@@ -39,10 +39,7 @@ Model = Annotated[str, typer.Argument(help="ad_score, account_health or anomaly.
 
 
 def _who() -> str:
-    try:
-        return getpass.getuser()
-    except (KeyError, OSError):  # a container may run under a number that has no name
-        return "unknown"
+    return login_name() or "unknown"
 
 
 def _table(path: Path) -> pl.DataFrame:
