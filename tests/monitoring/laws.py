@@ -188,6 +188,20 @@ def law_divergence(detect) -> None:
     assert detect(((y - p) ** 2)[few], told[few], ((calm - p) ** 2)[few], told[few], rng=rng).state is DriftState.INSUFFICIENT
 
 
+def law_direct_loss(estimate) -> None:
+    rng = np.random.default_rng(66)
+    labels = np.repeat(np.arange(20), 20)
+    x, moved = rng.normal(size=(400, 1)), 1 + rng.normal(size=(400, 1))
+    loss = np.abs(rng.normal(size=400)) * (0.2 + np.maximum(0, x[:, 0]))
+    found = estimate(x, x[:, 0], loss, moved, moved[:, 0], rng=rng, clusters=labels)
+    assert abs(found.reference.mean() - loss.mean()) < 0.1 * loss.mean()
+    assert found.current.mean() > 1.3 * loss.mean()
+    # Rows whose account was seen would be known better: noise that belongs to accounts must not be learned.
+    own = rng.normal(size=20)[labels] ** 2
+    blind = estimate(labels[:, None].astype(float), labels, own, moved, moved[:, 0], rng=rng, clusters=labels).reference
+    assert np.corrcoef(blind, own)[0, 1] < 0.5
+
+
 def law_stream(make) -> None:
     rng = np.random.default_rng(64)
     calm = (rng.random(3000) < 0.2).astype(float)
@@ -273,6 +287,17 @@ DETECTORS: dict[str, tuple[Callable[..., None], Callable[..., Any], list[Callabl
         [always(stats.Estimate(v, v - 0.01, v + 0.01, n=9)) for v in (0.2, 0.5)],
     ),
     "divergence": (law_divergence, monitoring.divergence, states),
+    "direct_loss": (
+        law_direct_loss,
+        monitoring.direct_loss,
+        [
+            always(SimpleNamespace(reference=np.full(400, 0.45), current=np.full(400, 0.45))),
+            lambda x, said, loss, new, new_said, **_: SimpleNamespace(
+                reference=monitoring.LossRegression(seed=7).fit(x, said, loss).rows(x, said),
+                current=monitoring.LossRegression(seed=7).fit(x, said, loss).rows(new, new_said),
+            ),
+        ],
+    ),
     "ADWIN": (law_stream, monitoring.ADWIN, [_Silent, _Loud]),
     "DDM": (law_stream, monitoring.DDM, [_Silent, _Loud]),
     "EDDM": (law_stream, monitoring.EDDM, [_Silent, _Loud]),
@@ -280,4 +305,4 @@ DETECTORS: dict[str, tuple[Callable[..., None], Callable[..., Any], list[Callabl
     "measurement_calendar": (law_calendar, MeasurementCalendar.explanations, [always(()), always((1,))]),
 }
 # Not judges: they describe, prepare or tabulate.
-DESCRIBERS = {"jensen_shannon_distance", "performance_table", "reference_profile", "standardised"}
+DESCRIBERS = {"hashed_words", "jensen_shannon_distance", "moved_words", "performance_table", "reference_profile", "standardised"}

@@ -93,7 +93,7 @@ def test_a_calm_month_raises_no_alarm_and_spends_the_budget_day_by_day(workspace
     # Labels of anomalies never arrive: said, not guessed.
     assert "Nobody labels" in report.of("concept_drift", "anomaly")[0].reason
     data = report.of("data_drift", "account_health")[0]
-    assert data.evidence["alpha_today"] == pytest.approx(0.05 * 0.9 / 28)
+    assert data.evidence["alpha_today"] == pytest.approx(0.3 / 8 * 0.9 / 28)
     again = monitor_day(workspace, LAST, now=NOW, models=MODELS)
     assert again.findings == report.findings
 

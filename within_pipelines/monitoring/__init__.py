@@ -27,6 +27,7 @@ from within_pipelines.monitoring.concept_drift import (
     loss_change,
     relation_change,
 )
+from within_pipelines.monitoring.direct_loss import DirectLoss, direct_loss
 from within_pipelines.monitoring.feature_correlation import CorrelationDrift, PairChange, correlation_drift
 from within_pipelines.monitoring.feature_drift import FeatureDrift, FeatureDriftReport, feature_drift
 from within_pipelines.monitoring.findings import MONITORS, MonitorFinding, MonitorReport
@@ -54,6 +55,7 @@ from within_pipelines.monitoring.retraining import Action, ModelState, Retrainin
 from within_pipelines.monitoring.state import DriftState
 from within_pipelines.monitoring.streams import ADWIN, DDM, EDDM, PageHinkley
 from within_pipelines.monitoring.table_drift import FeatureShift, TableDrift, table_drift
+from within_pipelines.monitoring.text_vectors import WordChange, hashed_words, moved_words
 from within_pipelines.monitoring.two_sample import TwoSample, two_sample
 
 __all__ = [
@@ -71,6 +73,7 @@ __all__ = [
     "CalibrationDrift",
     "CategoryShift",
     "CorrelationDrift",
+    "DirectLoss",
     "Divergence",
     "DriftState",
     "EventKind",
@@ -100,6 +103,7 @@ __all__ = [
     "TableDrift",
     "Trigger",
     "TwoSample",
+    "WordChange",
     "account_evidence",
     "accumulate",
     "alert_for_check",
@@ -114,10 +118,12 @@ __all__ = [
     "compare_counts",
     "correlation_drift",
     "decide",
+    "direct_loss",
     "divergence",
     "estimate_from_probabilities",
     "feature_drift",
     "fisher_exact_p_value",
+    "hashed_words",
     "jensen_shannon_distance",
     "kolmogorov_smirnov",
     "kolmogorov_smirnov_distance",
@@ -125,6 +131,7 @@ __all__ = [
     "loss_change",
     "maximum_mean_discrepancy",
     "mean_shift",
+    "moved_words",
     "performance_table",
     "population_stability_index",
     "read_alert_settings",

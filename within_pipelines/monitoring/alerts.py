@@ -154,6 +154,10 @@ def alert_for_silent_sensor(sensor: str, *, last_tick_at: datetime) -> Alert:
 _STATES = {DriftState.DRIFTED: "has drifted", DriftState.MEASUREMENT_CHANGE: "changed its measurement"}
 
 
+# Monitors that share the asset of another one.
+_SHOWN_BY = {"calibration_drift": "concept_drift", "multivariate_drift": "data_drift", "text_drift": "data_drift"}
+
+
 def alert_for_finding(found: MonitorFinding) -> Alert | None:
     """A warning when a monitor found that something moved, an information when a measurement change explains it, else None."""
     if found.state not in _STATES:
@@ -169,7 +173,7 @@ def alert_for_finding(found: MonitorFinding) -> Alert | None:
             "model": found.model,
             "monitor": found.monitor,
             "day": found.day.isoformat(),
-            "asset": found.monitor,
+            "asset": _SHOWN_BY.get(found.monitor, found.monitor),
             "model_sha256": str(found.evidence.get("model_sha256", "")),
         },
         group=f"monitor/{found.model}",

@@ -18,6 +18,8 @@ MONITORS: tuple[str, ...] = (
     "feature_correlation",
     "calibration_drift",
     "estimated_performance",
+    "multivariate_drift",
+    "text_drift",
 )
 
 

@@ -165,13 +165,14 @@ def divergence(
     clusters: ArrayLike | None = None,
     alpha: float = 0.05,
     minimum_effect: float | None = None,
+    n_permutations: int = 1999,
 ) -> Divergence:
     """Do estimates still say what comes? Row by row, realised less estimated loss, in two windows.
 
     `minimum_effect` defaults to a tenth of the reference's mean realised loss. Raises `SampleError` like `mean_shift`."""
     old = np.asarray(reference_realised, dtype=np.float64) - np.asarray(reference_estimated, dtype=np.float64)
     new = np.asarray(realised, dtype=np.float64) - np.asarray(estimated, dtype=np.float64)
-    found = mean_shift(old, new, rng=rng, reference_clusters=reference_clusters, current_clusters=clusters)
+    found = mean_shift(old, new, rng=rng, reference_clusters=reference_clusters, current_clusters=clusters, n_permutations=n_permutations)
     threshold = 0.1 * float(np.mean(np.asarray(reference_realised, dtype=np.float64))) if minimum_effect is None else minimum_effect
     change, low, high = (float(x[0]) for x in (found.change, found.low, found.high))
     p_value = float(found.p_value[0])
@@ -191,27 +192,34 @@ def performance_table(
 
     `rows` has `day`, `cluster`, `estimated` (loss expected of the row) and `realised` (null until the label is mature). Columns of the
     answer: `day`, `rows`, `estimated`, `estimated_low`, `estimated_high`, `mature_rows`, `realised`, `realised_low`, `realised_high`
-    (all in
-    units of the loss; null where nothing is known).
+    (all in units of the loss; null where nothing is known). Where the rows also have `error_estimated` and `error_realised` (a forecast's
+    absolute error of a log ratio; null where there is no forecast), the same six columns of it follow.
     With `weekly_spend` by currency also `misjudged_<currency>`: spend times twice the loss, which for a Brier score is the spend of units
-    judged wrongly by someone who acts on the probability (E|y - p| = 2 p (1 - p)). Currencies are never summed.
+    judged wrongly by someone who acts on the probability (E|y - p| = 2 p (1 - p)), and `misplanned_<currency>`: spend times 1 - exp(-e),
+    by which a plan made from a forecast that is off by a factor exp(e) falls short. Realised loss is used where it is known, else the
+    estimate. Currencies are never summed.
 
     Raises `SampleError` when there is no row."""
     if rows.is_empty():
         raise SampleError("There are no rows to tabulate.")
+    measures = ["estimated", "realised", *(name for name in ("error_estimated", "error_realised") if name in rows.columns)]
     made: list[dict[str, Any]] = []
-    for (day,), part in sorted(rows.partition_by("day", as_dict=True).items(), key=lambda entry: str(entry[0])):
-        known = part.filter(pl.col("realised").is_not_null())
-        made.append(
-            {"day": day, "rows": part.height, "mature_rows": known.height}
-            | _with_interval("estimated", part["estimated"], part["cluster"], rng, n_resamples)
-            | _with_interval("realised", known["realised"], known["cluster"], rng, n_resamples)
-        )
-    numbers = [f"{what}{end}" for what in ("estimated", "realised") for end in ("", "_low", "_high")]
+    for part in rows.sort("day", maintain_order=True).partition_by("day", maintain_order=True):
+        day = part["day"][0]
+        row: dict[str, Any] = {"day": day, "rows": part.height, "mature_rows": part.height - part["realised"].null_count()}
+        for name in measures:
+            known = part.filter(pl.col(name).is_not_null())
+            row |= _with_interval(name, known[name], known["cluster"], rng, n_resamples)
+        made.append(row)
+    numbers = [f"{what}{end}" for what in measures for end in ("", "_low", "_high")]
     schema: dict[str, Any] = {"day": rows.schema["day"], "rows": pl.Int64, "mature_rows": pl.Int64, **dict.fromkeys(numbers, pl.Float64)}
     table = pl.DataFrame(made, schema=schema)
     loss = pl.coalesce("realised", "estimated")
-    return table.with_columns((2 * loss * spend).alias(f"misjudged_{money}") for money, spend in (weekly_spend or {}).items())
+    table = table.with_columns((2 * loss * spend).alias(f"misjudged_{money}") for money, spend in (weekly_spend or {}).items())
+    if len(measures) == 2:
+        return table
+    short = 1 - (-pl.coalesce("error_realised", "error_estimated")).exp()
+    return table.with_columns((short * spend).alias(f"misplanned_{money}") for money, spend in (weekly_spend or {}).items())
 
 
 def _with_interval(

@@ -175,6 +175,9 @@ _LOSS = {
 }
 
 
+_INPUTS = ("data_drift", "multivariate_drift", "text_drift")
+
+
 def _reason(state: ModelState, own: Sequence[MonitorFinding], *, policy: RetrainingPolicy, now: datetime) -> _Reason:
     drifted = [found for found in own if found.drifted]
     worse = [found for found in drifted if found.monitor in _LOSS]
@@ -183,7 +186,8 @@ def _reason(state: ModelState, own: Sequence[MonitorFinding], *, policy: Retrain
     if paying:
         # Concept drift first: it is about the labels, the estimate only about what they would be.
         return min(paying, key=lambda found: found.trigger is not Trigger.CONCEPT_DRIFT)
-    data = [found for found in drifted if found.monitor == "data_drift"]
+    # The plainest evidence first: a feature alone, then all together, then texts.
+    data = sorted((found for found in drifted if found.monitor in _INPUTS), key=lambda found: _INPUTS.index(found.monitor))
     moved = any(found.monitor == "prediction_drift" and found.drifted for found in own)
     calm = any(found.monitor == "prediction_drift" and found.state is DriftState.STABLE for found in own)
     if data:

@@ -13,7 +13,8 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from within_pipelines.exceptions import ArtifactError
-from within_pipelines.pipeline.monitored_rows import Monitored, trained_on
+from within_pipelines.pipeline.joint_drift import calm_separation
+from within_pipelines.pipeline.monitored_rows import WINDOW_DAYS, Monitored, trained_on
 from within_pipelines.pipeline.tables import FEATURE_TABLE
 from within_pipelines.pipeline.workspace import Pin, Workspace
 
@@ -22,18 +23,22 @@ if TYPE_CHECKING:
 
     from within_pipelines.registry import ModelVersion
 
-_PARTS = ("rows", "said", "judged")
+_PARTS = ("rows", "said", "judged", "texts")
+# References of earlier releases lack these.
+_LATER_PARTS = ("texts",)
 STORE = "drift_reference"
 
 
 @dataclass(frozen=True, slots=True)
 class DriftReference:
-    """A stored reference: sample, answers and judged rows, with the profile of the features and the version of their definition."""
+    """A stored reference: sample, answers, judged rows and texts, with the profile of the features, the version of their definition, and
+    how well weeks of the training period are told apart (`calm_separation`, an AUC; None where it could not be asked)."""
 
     data: Monitored
     schema_version: str
     profile: Mapping[str, Any]
     sha256: str
+    calm_separation: float | None = None
 
     @property
     def last_day(self) -> date:
@@ -65,7 +70,11 @@ def keep_reference(ws: Workspace, pin: Pin, model: str, predictor: Any) -> str:
     found = trained_on(ws, pin, model, predictor, np.random.default_rng([ws.settings.seed, 40]))
     files = {f"{name}.parquet": _parquet(getattr(found, name)) for name in _PARTS}
     profile = reference_profile(found.rows.drop("cluster", "platform", "day"))
-    manifest = {"model": model, "kind": STORE, "loss": found.loss, "schema_version": schema_version(model), "profile": profile.to_dict()}
+    calm = calm_separation(found.rows, days=WINDOW_DAYS[model], rng=np.random.default_rng([ws.settings.seed, 42]))
+    manifest = {
+        "model": model, "kind": STORE, "loss": found.loss, "schema_version": schema_version(model), "profile": profile.to_dict(),
+        "calm_separation": calm,
+    }  # fmt: skip
     ws.settings.artifacts.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(dir=ws.settings.artifacts, prefix=".within-tmp-") as scratch:
         folder = Path(scratch) / "reference"
@@ -89,9 +98,10 @@ def read_reference(ws: Workspace, version: ModelVersion) -> DriftReference | Non
     stored = read_artifact(folder)
     if stored.model_sha256 != folder.name:
         raise ArtifactError(f"The drift reference {place!r} was changed after it was written; train {version.model} again.")
-    frames = {name: _frame(stored.bytes(f"{name}.parquet")) for name in _PARTS}
-    data = Monitored(**frames, loss=stored.manifest["loss"])
-    return DriftReference(data, stored.manifest["schema_version"], stored.manifest["profile"], stored.model_sha256)
+    kept = [name for name in _PARTS if name not in _LATER_PARTS or f"{name}.parquet" in stored.manifest["files"]]
+    data = Monitored(**{name: _frame(stored.bytes(f"{name}.parquet")) for name in kept}, loss=stored.manifest["loss"])
+    told = stored.manifest
+    return DriftReference(data, told["schema_version"], told["profile"], stored.model_sha256, told.get("calm_separation"))
 
 
 def _parquet(frame: pl.DataFrame) -> bytes:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import date, timedelta
 from typing import TYPE_CHECKING, Any
 
@@ -33,19 +33,32 @@ _SERIES_DAYS = 140
 MOST_ROWS = 6000
 # What every row carries beside its features: the account that it belongs to, its platform, its day.
 KEYS = ("cluster", "platform", "day")
-JUDGED = ("prediction", "outcome", "estimated", "realised")
+# What a judged row carries beside its features; the last two where the model also forecasts a number.
+JUDGED = ("prediction", "outcome", "estimated", "realised", "forecast", "forecast_error")
+# Texts are embedded once and kept; more than these would cost more than they tell.
+TEXT_ROWS, TEXT_WIDTH = 500, 256
+_TEXTS = ("headline", "description")
+
+
+def _nothing() -> pl.DataFrame:
+    import polars as pl
+
+    return pl.DataFrame()
 
 
 @dataclass(frozen=True, slots=True)
 class Monitored:
     """`rows`: `cluster`, `platform`, `day` and the features that are watched. `said`: the same keys and `prediction` of each answer.
     `judged`: keys, `prediction`, `outcome`, `estimated` and `realised` loss, and the features that relate to the outcome; outcome and
-    realised are null while the label is late."""
+    realised are null while the label is late. Of account health also `forecast` (the expected log ratio of efficiency; null where a version
+    gives none) and `forecast_error` (its absolute error, null while late).
+    `texts`: keys, `text`, its `vector` and what read it (`basis`); empty for models that read none."""
 
     rows: pl.DataFrame
     said: pl.DataFrame
     judged: pl.DataFrame
     loss: str
+    texts: pl.DataFrame = field(default_factory=_nothing)
 
 
 def _sampled(frame: pl.DataFrame, rng: np.random.Generator) -> pl.DataFrame:
@@ -77,6 +90,7 @@ def trained_on(ws: Workspace, pin: Pin, model: str, predictor: Any, rng: np.rand
             _ad_scores(predictor, newest.head(600)),
             _sampled(_pairs(predictor, newest, rng), rng),
             "brier",
+            _texts(predictor, rows, rng),
         )
     scored = predictor.score_series(held, limits=False)
     last_day: date = rows["timestamp"].max()  # type: ignore[assignment]
@@ -126,11 +140,17 @@ def _health_judged(predictor: AccountHealthPredictor, rows: pl.DataFrame) -> pl.
     if usable.is_empty():
         return pl.DataFrame()
     p = predictor.probability(usable)
-    outcome = pl.col("outcome")
+    forecast = pl.concat([batch.select("log_ratio") for batch in predictor.score_batches(usable)])["log_ratio"]
+    outcome, came = pl.col("outcome"), pl.col("log_ratio").cast(pl.Float64).fill_nan(None)
     return (
-        usable.select(*_keys("origin"), *ACCOUNT_FEATURES.columns, outcome=pl.col("degraded").cast(pl.Float64))
-        .with_columns(prediction=pl.Series(p))
-        .with_columns(estimated=pl.col("prediction") * (1 - pl.col("prediction")), realised=(outcome - pl.col("prediction")) ** 2)
+        usable.select(*_keys("origin"), *ACCOUNT_FEATURES.columns, outcome=pl.col("degraded").cast(pl.Float64), log_ratio=came)
+        .with_columns(prediction=pl.Series(p), forecast=forecast)
+        .with_columns(
+            estimated=pl.col("prediction") * (1 - pl.col("prediction")),
+            realised=(outcome - pl.col("prediction")) ** 2,
+            forecast_error=(pl.col("log_ratio") - pl.col("forecast")).abs(),
+        )
+        .drop("log_ratio")
     )
 
 
@@ -152,8 +172,8 @@ def _health_window(
         for entity in (HEALTH_ENTITY, ACCOUNT_ENTITY):
             features = account_features(history, origins=origins, entity=entity, maturity=curve)
             labels = account_labels(history, origins=origins, entity=entity, horizon=HEALTH_HORIZON, as_of=known_at, maturity=curve)
-            label = pl.when("mature").then("degraded").alias("degraded")
-            joined = features.join(labels.select(*entity, "origin", label), on=[*entity, "origin"], how="left")
+            known = [pl.when("mature").then(name).alias(name) for name in ("degraded", "log_ratio")]
+            joined = features.join(labels.select(*entity, "origin", *known), on=[*entity, "origin"], how="left")
             parts.append(joined if "campaign_id" in entity else joined.with_columns(campaign_id=pl.lit("")))
         return pl.concat([part.select(parts[0].columns) for part in parts])
 
@@ -190,6 +210,34 @@ def _ad_scores(predictor: AdScorePredictor, rows: pl.DataFrame) -> pl.DataFrame:
         return pl.DataFrame()
     scores = predictor.predict(rows.drop("group_id")).to_frame()["score"]
     return rows.select(*_keys("first_day")).with_columns(prediction=scores)
+
+
+def _texts(predictor: AdScorePredictor, rows: pl.DataFrame, rng: np.random.Generator) -> pl.DataFrame:
+    """A sample of the ads' texts as vectors: by the encoder that the version was fitted on, else by hashed words."""
+    import polars as pl
+
+    from within_pipelines.monitoring import hashed_words
+    from within_pipelines.prediction.ad_score.vocabulary import joined_text
+
+    told = rows.select(*_keys("first_day"), text=pl.Series(joined_text(rows, _TEXTS), dtype=pl.String))
+    told = told.filter(pl.col("text").is_not_null() & pl.col("cluster").is_not_null())
+    if told.height > TEXT_ROWS:
+        told = told[np.sort(rng.choice(told.height, TEXT_ROWS, replace=False)).tolist()]
+    if told.is_empty():
+        return pl.DataFrame()
+    encoder = predictor.encoder_in_use
+    distinct = told["text"].unique(maintain_order=True).to_list()
+    if encoder is None:
+        basis, vectors = "hashed words", hashed_words(distinct, width=TEXT_WIDTH)
+    else:
+        basis = f"{encoder.name} {encoder.sha256[:12]}"
+        # A fixed random projection keeps distances (Johnson and Lindenstrauss, 1984) in a sixth of the space.
+        axes = np.random.default_rng(encoder.dimension).normal(size=(encoder.dimension, TEXT_WIDTH)) / np.sqrt(TEXT_WIDTH)
+        vectors = encoder.encode(distinct).astype(np.float64) @ axes
+    place = {text: row for row, text in enumerate(distinct)}
+    chosen = vectors[[place[text] for text in told["text"].to_list()]].astype(np.float32)
+    made: pl.DataFrame = told.with_columns(vector=pl.Series(chosen.tolist(), dtype=pl.List(pl.Float32)), basis=pl.lit(basis))
+    return made
 
 
 def _pairs(predictor: AdScorePredictor, rows: pl.DataFrame, rng: np.random.Generator) -> pl.DataFrame:
@@ -234,7 +282,8 @@ def _creative_window(
     judged = _pairs(predictor, rows.filter(pl.col("first_day") > judged_after), rng)
     if judged.height:
         judged = _sampled(judged, rng).with_columns(pl.when(~late).then(pl.col(name)).alias(name) for name in ("outcome", "realised"))
-    return Monitored(_creative_features(recent), _ad_scores(predictor, recent.head(600)), judged, "brier")
+    texts = _texts(predictor, recent, rng)
+    return Monitored(_creative_features(recent), _ad_scores(predictor, recent.head(600)), judged, "brier", texts)
 
 
 # Anomaly

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import math
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from datetime import date, datetime, timedelta
 from typing import TYPE_CHECKING, Any
 
@@ -13,10 +13,19 @@ import numpy as np
 
 from within_pipelines.exceptions import SampleError
 from within_pipelines.files import write_text
-from within_pipelines.monitoring.findings import MonitorFinding, MonitorReport
+from within_pipelines.monitoring.findings import MONITORS, MonitorFinding, MonitorReport
 from within_pipelines.monitoring.state import DriftState
 from within_pipelines.pipeline.drift_reference import DriftReference, read_reference, schema_version
-from within_pipelines.pipeline.monitored_rows import KEYS, Monitored, seen_on, weekly_spend
+from within_pipelines.pipeline.estimated_performance import (
+    estimated_performance,
+    feature_matrix,
+    feature_names,
+    mature_rows,
+    misjudged_money,
+)
+from within_pipelines.pipeline.joint_drift import multivariate_drift, text_drift
+from within_pipelines.pipeline.monitor_case import MonitorCase, permutations_for
+from within_pipelines.pipeline.monitored_rows import Monitored, seen_on, weekly_spend
 from within_pipelines.pipeline.training import MODELS, load_version
 from within_pipelines.pipeline.workspace import Pin, Workspace
 
@@ -28,32 +37,13 @@ if TYPE_CHECKING:
     from within_pipelines.monitoring import MeasurementCalendar
     from within_pipelines.registry import ModelVersion
 
-# The budget: of the days of a period on which a monitor calls something drifted, at most this share is expected to be wrong. Where nothing
-# ever moves, that is one false alarm in 22 periods at most. Each champion starts a period, and so do every four weeks: a level that had to
-# last for ever would soon be too low to see anything.
-FALSE_DISCOVERY_RATE, INITIAL_SHARE, PERIOD_DAYS = 0.05, 0.9, 28
-PERMUTATIONS = (999, 9_999)
+# The budget: of the days of a period on which a monitor calls something drifted, at most FALSE_DISCOVERY_RATE is expected to be wrong.
+# The monitors of a champion share MODEL_BUDGET, so one more monitor makes each stricter and not the whole louder. Where nothing ever moves,
+# a monitor has a false alarm in one of 29 periods at most, a champion in 27 of 100. Each champion starts a period, and so do every four
+# weeks: a level that had to last for ever would soon be too low to see anything.
+MODEL_BUDGET, INITIAL_SHARE, PERIOD_DAYS = 0.3, 0.9, 28
+FALSE_DISCOVERY_RATE = MODEL_BUDGET / len(MONITORS)
 CALENDAR_FILE = "measurement_calendar.yaml"
-_ROUTINE = ("data_drift", "prediction_drift", "concept_drift", "calibration_drift", "feature_correlation", "estimated_performance")
-
-
-@dataclass(frozen=True, slots=True)
-class _Case:
-    """One champion on one day: its reference, the window, and what else the monitors need."""
-
-    model: str
-    version: ModelVersion
-    reference: DriftReference
-    window: Monitored
-    day: date
-    spend: dict[str, float]
-    calendar: MeasurementCalendar
-    rng: np.random.Generator
-
-    @property
-    def window_start(self) -> date:
-        first: date = self.window.rows["day"].min() if self.window.rows.height else self.day  # type: ignore[assignment]
-        return first
 
 
 def report_path(ws: Workspace, day: date) -> Path:
@@ -132,9 +122,9 @@ def _model_findings(
         window = seen_on(ws, pin, model, predictor, day, judged_after=reference.judged_until, rng=rng)
     except SampleError as error:
         return _unable(model, day, str(error), **stamp)
-    case = _Case(model, version, reference, window, day, weekly_spend(ws, pin, day), calendar, rng)
+    case = MonitorCase(model, version, reference, window, day, weekly_spend(ws, pin, day), calendar, rng)
     findings = []
-    for monitor in _ROUTINE:
+    for monitor in MONITORS:
         level = _level(ws, monitor, model, version, reference, day)
         found = _unreachable(_MONITORS[monitor](case, level), level)
         if found.drifted:
@@ -157,7 +147,7 @@ def _unreachable(found: MonitorFinding, level: float) -> MonitorFinding:
 
 
 def _unable(model: str, day: date, reason: str, **evidence: Any) -> list[MonitorFinding]:
-    return [MonitorFinding(monitor, model, day, DriftState.INSUFFICIENT, reason=reason, evidence=evidence) for monitor in _ROUTINE]
+    return [MonitorFinding(monitor, model, day, DriftState.INSUFFICIENT, reason=reason, evidence=evidence) for monitor in MONITORS]
 
 
 def _level(ws: Workspace, monitor: str, model: str, version: ModelVersion, reference: DriftReference, day: date) -> float:
@@ -172,19 +162,15 @@ def _level(ws: Workspace, monitor: str, model: str, version: ModelVersion, refer
     return lord_level(tested, alpha=FALSE_DISCOVERY_RATE, initial_share=INITIAL_SHARE, horizon=PERIOD_DAYS)
 
 
-def _permutations(level: float) -> int:
-    return int(np.clip(math.ceil(4 / level), *PERMUTATIONS))
-
-
 def _without(frame: pl.DataFrame, platforms: Sequence[str]) -> pl.DataFrame:
     import polars as pl
 
     return frame.filter(~pl.col("platform").is_in(list(platforms))) if frame.width else frame
 
 
-def _explained(case: _Case, found: MonitorFinding, level: float) -> MonitorFinding:
+def _explained(case: MonitorCase, found: MonitorFinding, level: float) -> MonitorFinding:
     """A measurement change when dated events name everything that moved; where they name platforms, only if nothing moved elsewhere."""
-    named = found.features if found.monitor in ("data_drift", "feature_correlation") else ()
+    named = found.features if found.monitor in ("data_drift", "feature_correlation", "multivariate_drift", "text_drift") else ()
     events = case.calendar.explanations(
         model=case.model, features=named, reference_end=case.reference.last_day, window_start=case.window_start, window_end=case.day
     )
@@ -194,7 +180,7 @@ def _explained(case: _Case, found: MonitorFinding, level: float) -> MonitorFindi
     platforms = [event.platform for event in events if event.platform is not None]
     if len(platforms) == len(events):
         old, new = (
-            Monitored(_without(m.rows, platforms), _without(m.said, platforms), _without(m.judged, platforms), m.loss)
+            Monitored(*(_without(part, platforms) for part in (m.rows, m.said, m.judged)), m.loss, _without(m.texts, platforms))
             for m in (case.reference.data, case.window)
         )
         # A look at fewer accounts needs a level that they can reach, and it can only take an excuse away.
@@ -212,13 +198,13 @@ def _explained(case: _Case, found: MonitorFinding, level: float) -> MonitorFindi
 # The monitors
 
 
-def _data_drift(case: _Case, level: float) -> MonitorFinding:
+def _data_drift(case: MonitorCase, level: float) -> MonitorFinding:
     from within_pipelines.monitoring import table_drift
 
     old, new = case.reference.data.rows, case.window.rows
     found = table_drift(
         old.drop("platform", "day"), new.drop("platform", "day", strict=False), rng=case.rng, clusters="cluster", alpha=level,
-        n_permutations=_permutations(level),
+        n_permutations=permutations_for(level),
     )  # fmt: skip
     table = found.to_frame().head(40)
     reason = found.reason or f"{len(found.drifted)} of {len(found.features)} features moved since training."
@@ -230,17 +216,17 @@ def _data_drift(case: _Case, level: float) -> MonitorFinding:
     )  # fmt: skip
 
 
-def _prediction_drift(case: _Case, level: float) -> MonitorFinding:
+def _prediction_drift(case: MonitorCase, level: float) -> MonitorFinding:
     import polars as pl
 
     from within_pipelines.monitoring import table_drift
 
     old, new = case.reference.data.said, case.window.said
     if not old.width or not new.width:
-        return _silent("prediction_drift", case, "There are no predictions in the window.")
+        return case.silent("prediction_drift", "There are no predictions in the window.")
     wanted = (pl.col("cluster"), pl.col("prediction"))
     found = table_drift(
-        old.select(wanted), new.select(wanted), rng=case.rng, clusters="cluster", alpha=level, n_permutations=_permutations(level)
+        old.select(wanted), new.select(wanted), rng=case.rng, clusters="cluster", alpha=level, n_permutations=permutations_for(level)
     )
     shift = found.features[0] if found.features else None
     quantiles = [0.05, 0.25, 0.5, 0.75, 0.95]
@@ -257,28 +243,9 @@ def _prediction_drift(case: _Case, level: float) -> MonitorFinding:
     )  # fmt: skip
 
 
-def _silent(monitor: str, case: _Case, reason: str) -> MonitorFinding:
-    return MonitorFinding(monitor, case.model, case.day, DriftState.INSUFFICIENT, reason=reason)
-
-
-def _mature(case: _Case, frame: pl.DataFrame, *, recent: bool) -> pl.DataFrame:
-    """Rows whose label has come; of the window the newest four weeks of them."""
-    import polars as pl
-
-    from within_pipelines.pipeline.monitored_rows import JUDGED_DAYS
-
-    if not frame.width:
-        return frame
-    known = frame.filter(pl.col("realised").is_not_null())
-    if not recent or known.is_empty():
-        return known
-    newest: date = known["day"].max()  # type: ignore[assignment]
-    return known.filter(pl.col("day") > newest - timedelta(days=JUDGED_DAYS))
-
-
-def _labelled(case: _Case) -> tuple[pl.DataFrame, pl.DataFrame] | str:
+def _labelled(case: MonitorCase) -> tuple[pl.DataFrame, pl.DataFrame] | str:
     """Mature rows of the reference and of the window, or why there are none."""
-    old, new = _mature(case, case.reference.data.judged, recent=False), _mature(case, case.window.judged, recent=True)
+    old, new = mature_rows(case.reference.data.judged, recent=False), mature_rows(case.window.judged, recent=True)
     if not case.reference.data.loss:
         return f"Nobody labels the answers of {case.model}, so its loss is unknown."
     if not old.height:
@@ -289,31 +256,23 @@ def _labelled(case: _Case) -> tuple[pl.DataFrame, pl.DataFrame] | str:
     return old, new
 
 
-def _money(case: _Case, change: float) -> dict[str, float]:
-    """A week's spend by currency times the rise of the share that is judged wrongly by one who acts on the probability.
-
-    For a Brier score that share is E|y - p| = 2 p (1 - p) where probabilities are calibrated: twice the score."""
-    share = min(1.0, 2 * max(0.0, change))
-    return {currency: round(spend * share, 2) for currency, spend in case.spend.items() if spend * share > 0}
-
-
-def _concept_drift(case: _Case, level: float) -> MonitorFinding:
+def _concept_drift(case: MonitorCase, level: float) -> MonitorFinding:
     from within_pipelines.monitoring import loss_change, relation_change
 
     labelled = _labelled(case)
     if isinstance(labelled, str):
-        return _silent("concept_drift", case, labelled)
+        return case.silent("concept_drift", labelled)
     old, new = labelled
-    permutations = _permutations(level / 2)
+    permutations = permutations_for(level / 2)
     clusters: dict[str, Any] = {"reference_clusters": old["cluster"].to_numpy(), "current_clusters": new["cluster"].to_numpy()}
     # Two questions share the level: has the loss risen, and has a feature another relation to what the model leaves over?
     risen = loss_change(
         old["realised"].to_numpy(), new["realised"].to_numpy(), rng=case.rng, alpha=level / 2, n_permutations=permutations, **clusters
     )
-    names = [n for n in old.columns if n not in (*KEYS, "prediction", "outcome", "estimated", "realised") and n in new.columns]
+    names = feature_names(old, new)
     residuals = [(frame["outcome"] - frame["prediction"]).to_numpy() for frame in (old, new)]
     turned = relation_change(
-        _matrix(old, names), residuals[0], _matrix(new, names), residuals[1], names, rng=case.rng, alpha=level / 2,
+        feature_matrix(old, names), residuals[0], feature_matrix(new, names), residuals[1], names, rng=case.rng, alpha=level / 2,
         n_permutations=permutations, **clusters,
     )  # fmt: skip
     state = risen.state
@@ -327,7 +286,7 @@ def _concept_drift(case: _Case, level: float) -> MonitorFinding:
     return MonitorFinding(
         "concept_drift", case.model, case.day, state, risen.current_loss, min(1.0, 2 * min(risen.p_value, turned.p_value)), risen.change,
         risen.threshold, {"reference": risen.n_reference, "current": risen.n_current, "accounts": risen.n_clusters}, turned.features[:20],
-        risen.change, _money(case, risen.change) if state is DriftState.DRIFTED else {}, " ".join(parts),
+        risen.change, misjudged_money(case, risen.change) if state is DriftState.DRIFTED else {}, " ".join(parts),
         {
             "loss": case.reference.data.loss, "reference_loss": risen.reference_loss, "current_loss": risen.current_loss, "low": risen.low,
             "high": risen.high, "relation_effect": turned.effect, "relation_p_value": turned.p_value, "relation_state": turned.state,
@@ -336,24 +295,17 @@ def _concept_drift(case: _Case, level: float) -> MonitorFinding:
     )  # fmt: skip
 
 
-def _matrix(frame: pl.DataFrame, names: Sequence[str]) -> np.ndarray[Any, np.dtype[np.float64]]:
-    import polars as pl
-
-    found: np.ndarray[Any, np.dtype[np.float64]] = frame.select(pl.col(list(names)).cast(pl.Float64).fill_null(float("nan"))).to_numpy()
-    return found
-
-
-def _calibration_drift(case: _Case, level: float) -> MonitorFinding:
+def _calibration_drift(case: MonitorCase, level: float) -> MonitorFinding:
     from within_pipelines.monitoring import calibration_drift
 
     labelled = _labelled(case)
     if isinstance(labelled, str):
-        return _silent("calibration_drift", case, labelled)
+        return case.silent("calibration_drift", labelled)
     old, new = labelled
     found = calibration_drift(
         old["outcome"].to_numpy(), old["prediction"].to_numpy(), new["outcome"].to_numpy(), new["prediction"].to_numpy(), rng=case.rng,
         reference_clusters=old["cluster"].to_numpy(), current_clusters=new["cluster"].to_numpy(), alpha=level,
-        n_permutations=_permutations(level),
+        n_permutations=permutations_for(level),
     )  # fmt: skip
     return MonitorFinding(
         "calibration_drift", case.model, case.day, found.state, found.effect, found.p_value, found.effect, found.threshold,
@@ -363,7 +315,7 @@ def _calibration_drift(case: _Case, level: float) -> MonitorFinding:
     )  # fmt: skip
 
 
-def _feature_correlation(case: _Case, level: float) -> MonitorFinding:
+def _feature_correlation(case: MonitorCase, level: float) -> MonitorFinding:
     import polars as pl
 
     from within_pipelines.monitoring import correlation_drift
@@ -372,7 +324,7 @@ def _feature_correlation(case: _Case, level: float) -> MonitorFinding:
     names = [n for n, kind in old.schema.items() if kind.is_numeric() and n in new.columns and new.schema[n].is_numeric()]
     wanted = (pl.col("cluster"), pl.col(names[:60]))
     found = correlation_drift(
-        old.select(wanted), new.select(wanted), rng=case.rng, clusters="cluster", alpha=level, n_permutations=_permutations(level)
+        old.select(wanted), new.select(wanted), rng=case.rng, clusters="cluster", alpha=level, n_permutations=permutations_for(level)
     )
     pairs = [{"first": p.first, "second": p.second, "before": p.before, "now": p.now, "p_value": p.p_value} for p in found.pairs[:20]]
     named = tuple(dict.fromkeys(name for pair in found.pairs[:20] for name in (pair.first, pair.second)))
@@ -383,44 +335,13 @@ def _feature_correlation(case: _Case, level: float) -> MonitorFinding:
     )  # fmt: skip
 
 
-def _estimated_performance(case: _Case, level: float) -> MonitorFinding:
-    """Loss expected of answers without labels beside the loss of those that have them, and whether the one still says the other."""
-    from within_pipelines.monitoring import divergence, performance_table
-
-    old, judged = case.reference.data.judged, case.window.judged
-    if not case.reference.data.loss or not old.height:
-        return _silent("estimated_performance", case, f"Nobody labels the answers of {case.model}, so its loss cannot be estimated.")
-    if not judged.height:
-        return _silent("estimated_performance", case, f"There are no answers for days after {case.reference.judged_until} yet.")
-    table = performance_table(judged, rng=case.rng, weekly_spend=case.spend)
-    before, expected = float(old["estimated"].mean()), float(judged["estimated"].mean())  # type: ignore[arg-type]
-    change, p_value, state, checked = expected - before, None, DriftState.INSUFFICIENT, "No label is mature yet."
-    new = _mature(case, judged, recent=True)
-    threshold = 0.1 * float(old["realised"].mean())  # type: ignore[arg-type]
-    if new.height:
-        found = divergence(
-            old["realised"].to_numpy(), old["estimated"].to_numpy(), new["realised"].to_numpy(), new["estimated"].to_numpy(), rng=case.rng,
-            reference_clusters=old["cluster"].to_numpy(), clusters=new["cluster"].to_numpy(), alpha=level,
-        )  # fmt: skip
-        p_value, state = found.p_value, found.state
-        checked = (
-            f"On mature days the realised loss differs from the estimate by {found.change:+.4f} [{found.low:+.4f}, {found.high:+.4f}]."
-        )
-    pending = judged.height - int(judged["realised"].is_not_null().sum())
-    return MonitorFinding(
-        "estimated_performance", case.model, case.day, state, expected, p_value, change, threshold,
-        {"reference": old.height, "current": judged.height, "mature": judged.height - pending, "pending": pending}, (), change,
-        _money(case, change) if state is DriftState.DRIFTED else {},
-        f"Expected {case.reference.data.loss} loss {expected:.4f} against {before:.4f} when judged. {checked}",
-        {"method": "calibrated probabilities (CBPE)", "loss": case.reference.data.loss, "table": table.tail(60).to_dicts()},
-    )  # fmt: skip
-
-
-_MONITORS: dict[str, Callable[[_Case, float], MonitorFinding]] = {
+_MONITORS: dict[str, Callable[[MonitorCase, float], MonitorFinding]] = {
     "data_drift": _data_drift,
     "prediction_drift": _prediction_drift,
     "concept_drift": _concept_drift,
     "calibration_drift": _calibration_drift,
     "feature_correlation": _feature_correlation,
-    "estimated_performance": _estimated_performance,
+    "estimated_performance": estimated_performance,
+    "multivariate_drift": multivariate_drift,
+    "text_drift": text_drift,
 }

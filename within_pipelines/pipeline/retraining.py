@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
 # What says that answers got worse; the other monitors say that what goes in or comes out has moved.
 PERFORMANCE_MONITORS = ("concept_drift", "calibration_drift", "estimated_performance")
-DRIFT_MONITORS = ("data_drift", "prediction_drift", "feature_correlation")
+DRIFT_MONITORS = ("data_drift", "prediction_drift", "feature_correlation", "multivariate_drift", "text_drift")
 # A run is asked for again for so long, under the same key, in case the process died between the decision and the request.
 _REPEATED = timedelta(hours=1)
 

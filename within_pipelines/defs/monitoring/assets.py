@@ -14,15 +14,26 @@ if TYPE_CHECKING:
 OWNERS = ["team:ml"]
 GROUP = "monitoring"
 # Days may be monitored again; without a partition the newest day with facts is.
-TABLE = {"data_drift": "table", "estimated_performance": "table", "feature_correlation": "pairs"}
+TABLE = {
+    "data_drift": "table",
+    "multivariate_drift": "attribution",
+    "text_drift": "words",
+    "estimated_performance": "table",
+    "feature_correlation": "pairs",
+}
 DESCRIPTIONS = {
-    "data_drift": "Which features moved since each champion was trained; accounts are the units of chance.",
+    "data_drift": "Which features moved since each champion was trained, alone or together, and whether the texts of ads did; accounts "
+    "are the units of chance.",
     "prediction_drift": "Whether the champions' answers are distributed as when they were judged.",
     "concept_drift": "Whether the loss rose on mature labels, features relate otherwise to the target, or calibration moved.",
     "feature_correlation": "Which pairs of features changed their correlation since training.",
-    "estimated_performance": "Loss expected while labels are late, beside the loss of mature days, in metric units and by currency.",
+    "estimated_performance": "Loss and forecast error expected while labels are late, beside those of mature days, in metric units and by "
+    "currency.",
 }
-MONITORS_OF = {name: (name,) for name in DESCRIPTIONS} | {"concept_drift": ("concept_drift", "calibration_drift")}
+MONITORS_OF = {name: (name,) for name in DESCRIPTIONS} | {
+    "data_drift": ("data_drift", "multivariate_drift", "text_drift"),
+    "concept_drift": ("concept_drift", "calibration_drift"),
+}
 
 
 class MonitorConfig(dg.Config):
@@ -67,19 +78,28 @@ def _monitor(name: str) -> dg.AssetsDefinition:
             report = latest_report(workspace)
             history = MonitoringRepository(workspace.database).history()
         found = [f for f in (() if report is None else report.findings) if f.monitor in MONITORS_OF[name]]
-        states = {f"{f.model}_state" if f.monitor == name else f"{f.model}_{f.monitor}_state": f.state.value for f in found}
+        states = {f"{_key(f, name)}state": f.state.value for f in found}
         return dg.MaterializeResult(
             metadata={
                 "day": "never" if report is None else report.day.isoformat(),
                 **states,
                 "measurement_change": any(f.state == "measurement_change" for f in found),
                 "findings": frame_table(findings_table(found)),
-                **{f"{f.model}_details": _details(f, TABLE[name]) for f in found if f.evidence.get(TABLE.get(name, ""))},
-                **({"over_time_plot": png(monitor_plot(history, name))} if history.height else {}),
+                **{f"{_key(f, name)}details": _details(f, TABLE[f.monitor]) for f in found if f.evidence.get(TABLE.get(f.monitor, ""))},
+                **(
+                    {("" if one == name else f"{one}_") + "over_time_plot": png(monitor_plot(history, one)) for one in MONITORS_OF[name]}
+                    if history.height
+                    else {}
+                ),
             }
         )
 
     return monitor
+
+
+def _key(finding: "MonitorFinding", asset: str) -> str:
+    """Prefix of a finding's metadata: the monitor is named where it is not the one that the asset is called after."""
+    return f"{finding.model}_" if finding.monitor == asset else f"{finding.model}_{finding.monitor}_"
 
 
 def _details(finding: "MonitorFinding", key: str) -> dg.TableMetadataValue:
