@@ -5,7 +5,10 @@ a constant could satisfy would be no law."""
 
 from __future__ import annotations
 
+import io
 import math
+import shutil
+import tempfile
 from collections.abc import Callable
 from dataclasses import replace
 from datetime import UTC, date, datetime, timedelta
@@ -20,6 +23,7 @@ import pytest
 from tests.monitoring.laws import DESCRIBERS, DETECTORS
 from within_pipelines import fairness, monitoring, quality, robustness, stats, validation
 from within_pipelines.monitoring import DriftState
+from within_pipelines.pipeline.drift_reference import baseline_verdict
 from within_pipelines.pipeline.fairness_audit import gate_verdict
 from within_pipelines.stats import Estimate, Status, Verdict
 
@@ -122,6 +126,41 @@ def law_judge_at_least(judge) -> None:
         ((0.01, 0.02, 0.03), 9, Status.INSUFFICIENT),
     ]:
         assert judge("g", Estimate(ends[1], ends[0], ends[2], n=n), 0.0, minimum_n=30, what="gain").status is status
+
+
+def law_drift_baseline(judge) -> None:
+    from within_pipelines.pipeline.drift_reference import schema_version
+    from within_pipelines.prediction import write_artifact
+
+    rows = pl.DataFrame({"cluster": ["a"], "platform": ["p"], "day": [date(2026, 6, 1)], "x": [1.0]})
+    content = io.BytesIO()
+    rows.write_parquet(content)
+    files = {f"{name}.parquet": content.getvalue() for name in ("rows", "said", "judged", "texts")}
+    with tempfile.TemporaryDirectory() as home:
+        artifacts = Path(home)
+        ws = SimpleNamespace(settings=SimpleNamespace(artifacts=artifacts))
+
+        def ask(schema: str = schema_version("anomaly"), data: str = "d1", model: str = "anomaly", kept: bool = True) -> Status:
+            manifest = {"model": model, "loss": "", "schema_version": schema, "profile": {}, "data_version": data}
+            sha256 = write_artifact(artifacts / "new", files, manifest)
+            place = artifacts / "drift_reference" / sha256
+            place.parent.mkdir(exist_ok=True)
+            if place.exists():
+                shutil.rmtree(place)
+            (artifacts / "new").replace(place)
+            details = {"drift_reference": f"drift_reference/{sha256}"} if kept else {}
+            version = SimpleNamespace(model="anomaly", version=1, data_version="d1", evaluation={"details": details})
+            sound = status_of(judge(ws, version))
+            (place / "said.parquet").write_bytes(b"changed")
+            assert not kept or status_of(judge(ws, version)) is Status.FAILED
+            shutil.rmtree(place)
+            assert status_of(judge(ws, version)) is Status.FAILED
+            return sound
+
+        assert ask() is Status.PASSED
+        wrong: list[dict[str, Any]] = [{"schema": "metric_series/0"}, {"data": "d2"}, {"model": "ad_score"}, {"kept": False}]
+        for option in wrong:
+            assert ask(**option) is Status.FAILED
 
 
 def law_kolmogorov_smirnov(detect) -> None:
@@ -949,6 +988,7 @@ CASES: dict[str, tuple[Callable[..., None], Callable[..., Any], list[Callable[..
     "consistency": (law_consistency, fairness.consistency, [always(0.0), always(1.0)]),
     "exposure_parity": (law_exposure, fairness.exposure_parity, [always({"a": 1.0, "b": 1.0})]),
     "proxy_strength": (law_proxy, fairness.proxy_strength, [always(0.0), always(1.0)]),
+    "drift_baseline": (law_drift_baseline, baseline_verdict, verdicts()),
     "delivery": (law_delivery, fairness.delivery_parity, verdicts()),
     "demographic_parity_difference": (law_parity_difference, fairness.demographic_parity_difference, [always(0.0), always(0.5)]),
     "accuracy_gap_frontier": (

@@ -37,7 +37,7 @@ def direct_loss(
 
     Whole clusters go to one fold; a reference row is estimated by the regression of the other folds, a new row by the mean of all. Were
     reference rows estimated by a regression that was fitted on them, their loss would seem better known than that of new rows, and every
-    day would look like drift. Trees do not extrapolate: where inputs leave the range of the reference, the estimate follows only part of the
+    day would look like drift. Trees do not extrapolate: where inputs leave the range of the reference, the estimate follows part of the
     way.
 
     Raises `SampleError` when there are fewer clusters than folds, or a fold leaves fewer than 50 rows to learn from.

@@ -19,7 +19,7 @@ from within_pipelines.pipeline.canary import (
 )
 from within_pipelines.pipeline.canary_feed import feed_canary
 from within_pipelines.pipeline.decision import decide, write_decision
-from within_pipelines.pipeline.drift_reference import DriftReference, keep_reference, read_reference
+from within_pipelines.pipeline.drift_reference import DriftReference, baseline_verdict, keep_reference, read_reference
 from within_pipelines.pipeline.experiments import (
     analyse_experiment,
     draft_experiment,
@@ -119,6 +119,7 @@ __all__ = [
     "analyse_experiment",
     "audit_robustness",
     "backtest_account_alerts",
+    "baseline_verdict",
     "build_account_features",
     "build_creative_features",
     "build_metric_series",

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import io
 import tempfile
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from datetime import date
 from pathlib import Path
@@ -17,6 +17,7 @@ from within_pipelines.pipeline.joint_drift import calm_separation
 from within_pipelines.pipeline.monitored_rows import WINDOW_DAYS, Monitored, trained_on
 from within_pipelines.pipeline.tables import FEATURE_TABLE
 from within_pipelines.pipeline.workspace import Pin, Workspace
+from within_pipelines.stats import Estimate, Status, Verdict
 
 if TYPE_CHECKING:
     import polars as pl
@@ -32,13 +33,16 @@ STORE = "drift_reference"
 @dataclass(frozen=True, slots=True)
 class DriftReference:
     """A stored reference: sample, answers, judged rows and texts, with the profile of the features, the version of their definition, and
-    how well weeks of the training period are told apart (`calm_separation`, an AUC; None where it could not be asked)."""
+    how well weeks of the training period are told apart (`calm_separation`, an AUC; None where it could not be asked). `model` and
+    `data_version` say what it was made for; empty for one of an earlier release."""
 
     data: Monitored
     schema_version: str
     profile: Mapping[str, Any]
     sha256: str
     calm_separation: float | None = None
+    model: str = ""
+    data_version: str = ""
 
     @property
     def last_day(self) -> date:
@@ -73,7 +77,7 @@ def keep_reference(ws: Workspace, pin: Pin, model: str, predictor: Any) -> str:
     calm = calm_separation(found.rows, days=WINDOW_DAYS[model], rng=np.random.default_rng([ws.settings.seed, 42]))
     manifest = {
         "model": model, "kind": STORE, "loss": found.loss, "schema_version": schema_version(model), "profile": profile.to_dict(),
-        "calm_separation": calm,
+        "calm_separation": calm, "data_version": pin.data_version,
     }  # fmt: skip
     ws.settings.artifacts.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(dir=ws.settings.artifacts, prefix=".within-tmp-") as scratch:
@@ -101,7 +105,50 @@ def read_reference(ws: Workspace, version: ModelVersion) -> DriftReference | Non
     kept = [name for name in _PARTS if name not in _LATER_PARTS or f"{name}.parquet" in stored.manifest["files"]]
     data = Monitored(**{name: _frame(stored.bytes(f"{name}.parquet")) for name in kept}, loss=stored.manifest["loss"])
     told = stored.manifest
-    return DriftReference(data, told["schema_version"], told["profile"], stored.model_sha256, told.get("calm_separation"))
+    return DriftReference(
+        data, told["schema_version"], told["profile"], stored.model_sha256, told.get("calm_separation"), told["model"],
+        told.get("data_version", ""),
+    )  # fmt: skip
+
+
+def baseline_verdict(ws: Workspace, version: ModelVersion) -> Verdict:
+    """The gate `drift_baseline`: the version has a drift reference that is there, hash by hash as written, holds rows, and was made of the
+    version's own model, data and feature definition. A version without one would serve unwatched."""
+    problems: list[str] = []
+    sizes = {"rows": 0}
+    reference = None
+    try:
+        reference = read_reference(ws, version)
+        if reference is None:
+            problems.append(f"{version.model} v{version.version} has no drift reference; train it again.")
+    except ArtifactError as error:
+        problems.append(str(error))
+    if reference is not None:
+        sizes = {"rows": reference.data.rows.height, "judged_rows": reference.data.judged.height}
+        made_for = (reference.model, reference.data_version)
+        if made_for != (version.model, version.data_version):
+            problems.append(
+                f"The drift reference was made for {reference.model or 'no model'} on data {reference.data_version[:12] or 'unknown'}, "
+                f"the version for {version.model} on {version.data_version[:12]}; train it again."
+            )
+        current = schema_version(version.model)
+        if reference.schema_version != current:
+            problems.append(f"The drift reference holds {reference.schema_version}, the code computes {current}; train it again.")
+        if not reference.data.rows.height:
+            problems.append("The drift reference holds no rows.")
+    found = Estimate(float(len(problems)), float(len(problems)), float(len(problems)), n=1)
+    reason = " ".join(problems) or f"What it was trained on is kept: {sizes['rows']:,} rows, hash by hash as written."
+    return Verdict("drift_baseline", Status.FAILED if problems else Status.PASSED, found, 0.0, sizes, reason)
+
+
+def restore_reference(ws: Workspace, pin: Pin, version: ModelVersion, load: Callable[[], Any]) -> None:
+    """Write the reference of a version anew where it was lost or damaged; the same rows, code and seed give the same content.
+
+    `load` reads the version's predictor, which is needed only then."""
+    try:
+        read_reference(ws, version)
+    except ArtifactError:
+        keep_reference(ws, pin, version.model, load())
 
 
 def _parquet(frame: pl.DataFrame) -> bytes:

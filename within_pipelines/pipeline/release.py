@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from within_pipelines.exceptions import ArtifactError, PromotionRefusedError
+from within_pipelines.pipeline.drift_reference import baseline_verdict
 from within_pipelines.pipeline.fairness_audit import fairness_verdict
 from within_pipelines.pipeline.robustness_audit import robustness_report
 from within_pipelines.pipeline.training import KINDS, evaluate, load_version, trained_version
@@ -220,6 +221,7 @@ def judge(ws: Workspace, pin: Pin, model: str, *, is_baseline: bool = False) -> 
         "false_alarms": lambda: false_alarm_verdict(evaluation),
         "golden_sample": lambda: golden_verdict(ws, version),
         "model_card": lambda: card_verdict(ws.registry.get(model, version.version)),
+        "drift_baseline": lambda: baseline_verdict(ws, version),
         "fairness": lambda: fairness_verdict(ws, pin, version),
         "robustness": lambda: robustness_report(ws, pin, version).verdict(),
     }

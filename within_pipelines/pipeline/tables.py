@@ -46,7 +46,9 @@ def code_version() -> str:
         for source in sorted((root / room).rglob("*.py")):
             digest.update(str(source.relative_to(root)).encode())
             digest.update(source.read_bytes())
-    digest.update((root / "pipeline" / "tables.py").read_bytes())
+    # The drift reference belongs to a version, so what makes it counts as well.
+    for step in ("tables.py", "monitored_rows.py", "drift_reference.py", "joint_drift.py"):
+        digest.update((root / "pipeline" / step).read_bytes())
     return digest.hexdigest()[:16]
 
 

@@ -85,8 +85,12 @@ def train(ws: Workspace, pin: Pin, model: str, kind: str, *, now: datetime) -> T
     from within_pipelines.registry import ModelVersion
 
     key = _training_key(ws, pin, model, kind)
+    # Imported here: the reference reads the rows that this module provides.
+    from within_pipelines.pipeline.drift_reference import STORE, keep_reference, restore_reference
+
     existing = ws.registry.by_fingerprint(model, key)
     if existing is not None and ws.artifacts.verify(existing):
+        restore_reference(ws, pin, existing, lambda: load_version(ws, existing))
         return Trained(existing, cached=True)
     rows = training_set(ws, pin, model)
     started = time.process_time()
@@ -97,9 +101,6 @@ def train(ws: Workspace, pin: Pin, model: str, kind: str, *, now: datetime) -> T
         folder = Path(scratch) / "model"
         model_sha256 = predictor.save(folder)
         artifact = ws.artifacts.put(model, folder)
-    # Imported here: the reference reads the rows that this module provides.
-    from within_pipelines.pipeline.drift_reference import STORE, keep_reference
-
     reference = keep_reference(ws, pin, model, predictor)
     version = ws.registry.register(
         ModelVersion(
