@@ -21,6 +21,7 @@ from scipy import stats as scipy_stats
 
 from within_pipelines.monitoring import (
     binned_drift,
+    classifier_two_sample,
     correlation_drift,
     loss_change,
     reference_profile,
@@ -145,6 +146,7 @@ def _rows(rng: np.random.Generator, clustered: bool, accounts: np.ndarray) -> np
 
 def _alarms(old: np.ndarray, new: np.ndarray, clusters: tuple[np.ndarray, np.ndarray], rng: np.random.Generator) -> dict[str, bool]:
     names = [f"f{k}" for k in range(old.shape[1])]
+    evidently = _evidently(old, new, names)
     frames = [pl.DataFrame(x, schema=names).with_columns(account=pl.Series(c)) for x, c in zip((old, new), clusters, strict=True)]
     options = {"rng": rng, "features": names, "alpha": ALPHA, "minimum_effect": 0.0, "n_permutations": 499}
     by_account, by_row = table_drift(*frames, clusters="account", **options), table_drift(*frames, **options)
@@ -155,7 +157,25 @@ def _alarms(old: np.ndarray, new: np.ndarray, clusters: tuple[np.ndarray, np.nda
         # This is what alibi-detect's TabularDrift computes: the same asymptotic p-values, Bonferroni over the features.
         "KS, Bonferroni (alibi-detect)": min(p) <= ALPHA / len(p),
         "KS, any feature (scipy loop)": min(p) <= ALPHA,
+        **evidently,
     }
+
+
+def _evidently(old: np.ndarray, new: np.ndarray, names: list[str]) -> dict[str, bool]:
+    """What evidently's preset says of the same rows, by its own call: its KS test of each column at the stated level, and the two ways to
+    read it (any column; half of the columns, which is its default for a data set). Empty where it is not installed."""
+    if not importlib.util.find_spec("evidently"):
+        return {}
+    import pandas as pd
+    from evidently import Report
+    from evidently.presets import DataDriftPreset
+
+    frames = [pd.DataFrame(rows, columns=names) for rows in (old, new)]
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        told = Report([DataDriftPreset(num_method="ks", num_threshold=ALPHA)]).run(frames[1], frames[0]).dict()
+    count = next(metric["value"] for metric in told["metrics"] if "DriftedColumnsCount" in str(metric))
+    return {"evidently, any column": count["count"] > 0, "evidently, half of the columns": count["share"] >= 0.5}
 
 
 def simulate(seed: int, runs: int) -> tuple[list[list[str]], dict[str, float]]:
@@ -222,6 +242,8 @@ def _special(table: list[list[str]], metrics: dict[str, float], rng: np.random.G
             turned = relation_change(
                 features[0], residuals[0], features[1], residuals[1], ["x", "y"], rng=rng, n_permutations=499, **clusters
             )
+            told = classifier_two_sample(*features, rng=rng, names=["x", "y"], boosted=True, n_folds=3, n_permutations=499, **clusters)
+            by_row = _evidently(features[0], features[1], ["x", "y"])
             counts = [f["kind"].value_counts(sort=True).sort("kind")["count"].to_list() for f in frames]
             found = {
                 "table_drift, category by account": table_p <= ALPHA,
@@ -230,6 +252,8 @@ def _special(table: list[list[str]], metrics: dict[str, float], rng: np.random.G
                 "correlation_drift": pairs.p_value <= ALPHA,
                 "loss_change": risen.p_value <= ALPHA,
                 "relation_change": turned.p_value <= ALPHA,
+                "classifier_two_sample, trees by account": told.p_value <= ALPHA,
+                **{f"{name} of x and y": alarm for name, alarm in by_row.items()},
             }
             for detector, alarm in found.items():
                 hits[detector] = hits.get(detector, 0) + bool(alarm)

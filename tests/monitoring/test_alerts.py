@@ -2,12 +2,26 @@
 
 from __future__ import annotations
 
+from datetime import date
+
 import numpy as np
 import polars as pl
 import pytest
 
 from within_pipelines.exceptions import SampleError
-from within_pipelines.monitoring import Alert, Severity, alert_for_check, alert_for_drift, alert_for_run, alert_for_verdict, feature_drift
+from within_pipelines.monitoring import (
+    MONITORS,
+    Alert,
+    DriftState,
+    MonitorFinding,
+    Severity,
+    alert_for_check,
+    alert_for_drift,
+    alert_for_finding,
+    alert_for_run,
+    alert_for_verdict,
+    feature_drift,
+)
 from within_pipelines.stats import Status, Verdict
 
 
@@ -25,6 +39,15 @@ def test_only_what_did_not_pass_is_told() -> None:
     assert failed.context["model_sha256"] == "ab"
     assert "passes the gate calibration" in failed.closes_when
     assert alert_for_check(asset="ad_performance", check="freshness", passed=True, blocking=True, detail="") is None
+
+
+def test_a_finding_links_to_the_asset_that_shows_it() -> None:
+    for monitor in MONITORS:
+        told = alert_for_finding(MonitorFinding(monitor, "ad_score", date(2026, 6, 30), DriftState.DRIFTED))
+        assert told is not None
+        assert told.context["monitor"] == monitor
+        assert told.context["asset"] in {"data_drift", "prediction_drift", "concept_drift", "feature_correlation", "estimated_performance"}
+        assert alert_for_finding(MonitorFinding(monitor, "ad_score", date(2026, 6, 30), DriftState.STABLE)) is None
 
 
 def test_a_blocking_check_is_critical() -> None:

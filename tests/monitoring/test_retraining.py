@@ -72,6 +72,17 @@ def test_drift_of_the_data_counts_only_when_predictions_moved_too() -> None:
     assert asked(data, moved) == (Action.RETRAIN, Trigger.DATA_DRIFT)
 
 
+@pytest.mark.parametrize("monitor", ["multivariate_drift", "text_drift"])
+def test_inputs_that_moved_together_and_texts_count_like_single_features(monitor: str) -> None:
+    together, moved = finding(monitor, features=("a", "b"), effect=0.3), finding("prediction_drift")
+    assert asked(together) == (Action.NOTHING, Trigger.DATA_DRIFT)
+    assert asked(together, moved) == (Action.RETRAIN, Trigger.DATA_DRIFT)
+    assert asked(finding(monitor, DriftState.INSUFFICIENT), moved) == (Action.NOTHING, Trigger.NONE)
+    # The plainest evidence gives the reason.
+    both = decide(STATE, [together, finding("data_drift", features=("headline_length",), effect=0.3), moved], policy=POLICY, now=NOW)
+    assert both.reason.startswith("headline_length moved")
+
+
 def test_large_drift_is_harmless_only_when_the_predictions_are_known_to_be_calm() -> None:
     large = finding("data_drift", features=("headline_length",), effect=0.7)
     assert asked(large, finding("prediction_drift", DriftState.STABLE)) == (Action.NOTHING, Trigger.DATA_DRIFT)
