@@ -161,8 +161,15 @@ def _history(frame: pl.DataFrame, tier: str) -> tuple[Floats, Floats] | None:
     names = [f"{tier}_clicks_before", f"{tier}_impressions_before"]
     if not set(names) <= set(frame.columns):
         return None
-    clicks, shown = (frame[name].cast(pl.Float64).fill_null(0.0).to_numpy() for name in names)
+    clicks, shown = (_counts(frame[name]) for name in names)
     return clicks, shown
+
+
+def _counts(column: pl.Series) -> Floats:
+    if column.null_count() == len(column):
+        return np.zeros(len(column))
+    values: Floats = column.cast(pl.Float64).fill_null(0.0).to_numpy()
+    return values
 
 
 def _spread(counted: pl.DataFrame, parents: list[str], child: str) -> float:
