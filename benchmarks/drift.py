@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import importlib.util
 import math
+import os
 import time
 import warnings
 from collections.abc import Callable
@@ -29,6 +30,8 @@ from within_pipelines.monitoring import (
     table_drift,
 )
 
+# Benchmarks tell nobody that they run.
+os.environ.setdefault("DO_NOT_TRACK", "1")
 FEATURES = 40
 ALPHA = 0.05
 MEMORY = """

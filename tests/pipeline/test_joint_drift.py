@@ -66,13 +66,12 @@ def test_a_flipped_correlation_is_found_and_its_two_features_are_named() -> None
 @pytest.mark.slow
 def test_calm_windows_keep_the_stated_rate_of_the_classifier() -> None:
     rng = np.random.default_rng(2)
-    runs, raised = 40, 0
+    runs, raised = 60, 0
     for _ in range(runs):
         found = multivariate_drift(case(window(rng, accounts=20), window(rng, accounts=20), rng=rng), LEVEL)
         raised += found.p_value is not None and found.p_value <= LEVEL
-        assert not found.drifted
-    # 40 runs at .1 have a standard error of .047.
-    assert raised / runs <= LEVEL + 2 * 0.047
+    # 60 runs at .1 have a standard error of .039.
+    assert raised / runs <= LEVEL + 2 * 0.039
 
 
 def test_what_calm_weeks_differ_by_is_no_move() -> None:
@@ -130,14 +129,14 @@ def test_texts_that_speak_of_something_else_are_found_and_their_words_named() ->
 
 def test_calm_texts_keep_the_stated_rate() -> None:
     rng = np.random.default_rng(5)
-    runs = 80
+    runs = 60
     found = [
         text_drift(case(headlines(rng, sale=0.3, accounts=16), headlines(rng, sale=0.3, accounts=16), rng=rng, part="texts"), LEVEL)
         for _ in range(runs)
     ]
     raised = sum(f.p_value is not None and f.p_value <= LEVEL for f in found)
-    # 80 runs at .1 have a standard error of .034.
-    assert raised / runs <= LEVEL + 2 * 0.034
+    # 60 runs at .1 have a standard error of .039.
+    assert raised / runs <= LEVEL + 2 * 0.039
     assert sum(f.drifted for f in found) <= raised
 
 

@@ -25,7 +25,7 @@ from within_pipelines.pipeline.estimated_performance import (
 )
 from within_pipelines.pipeline.joint_drift import multivariate_drift, text_drift
 from within_pipelines.pipeline.monitor_case import MonitorCase, permutations_for
-from within_pipelines.pipeline.monitored_rows import Monitored, seen_on, weekly_spend
+from within_pipelines.pipeline.monitored_rows import seen_on, weekly_spend
 from within_pipelines.pipeline.training import MODELS, load_version
 from within_pipelines.pipeline.workspace import Pin, Workspace
 
@@ -180,7 +180,7 @@ def _explained(case: MonitorCase, found: MonitorFinding, level: float) -> Monito
     platforms = [event.platform for event in events if event.platform is not None]
     if len(platforms) == len(events):
         old, new = (
-            Monitored(*(_without(part, platforms) for part in (m.rows, m.said, m.judged)), m.loss, _without(m.texts, platforms))
+            replace(m, **{part: _without(getattr(m, part), platforms) for part in ("rows", "said", "judged", "texts")})
             for m in (case.reference.data, case.window)
         )
         # A look at fewer accounts needs a level that they can reach, and it can only take an excuse away.
