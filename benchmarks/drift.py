@@ -245,7 +245,7 @@ def _special(table: list[list[str]], metrics: dict[str, float], rng: np.random.G
             turned = relation_change(
                 features[0], residuals[0], features[1], residuals[1], ["x", "y"], rng=rng, n_permutations=499, **clusters
             )
-            told = classifier_two_sample(*features, rng=rng, names=["x", "y"], boosted=True, n_folds=3, n_permutations=499, **clusters)
+            told = classifier_two_sample(*features, rng=rng, names=["x", "y"], boosted=True, n_permutations=499, **clusters)
             by_row = _evidently(features[0], features[1], ["x", "y"])
             counts = [f["kind"].value_counts(sort=True).sort("kind")["count"].to_list() for f in frames]
             found = {

@@ -43,11 +43,13 @@ def test_false_alarms_stay_at_the_stated_rate(detect, clustered: bool) -> None:
 def test_the_classifier_keeps_its_rate_and_sees_what_one_feature_cannot_show() -> None:
     rng = np.random.default_rng(2)
     raised = 0
-    for _ in range(25):
+    for _ in range(80):
+        # The same accounts in both windows, with another level in each: what is learned of one half must not answer for the other.
         a, x = rows(rng, np.arange(20), 8)
-        b, y = rows(rng, np.arange(20, 40), 8)
+        b, y = rows(rng, np.arange(20), 8)
         raised += classifier_two_sample(x, y, rng=rng, reference_clusters=a, current_clusters=b, n_permutations=99).p_value <= 0.1
-    assert raised / 25 <= 0.1 + 2 * 0.06
+    # 80 runs at .1 have a standard error of .034.
+    assert raised / 80 <= 0.1 + 2 * 0.034
     x = rng.normal(size=(300, 2))
     flipped = np.column_stack([x[:, 0], 0.9 * x[:, 0] + 0.4 * x[:, 1]])
     found = classifier_two_sample(
@@ -99,7 +101,7 @@ def test_unfit_windows_are_refused_and_few_accounts_insufficient() -> None:
         maximum_mean_discrepancy(x, np.where(x == x[0, 0], np.nan, x), rng=rng)
     with pytest.raises(SampleError, match="of neither"):
         maximum_mean_discrepancy(x, x, rng=rng, reference_clusters=np.arange(40))
-    with pytest.raises(SampleError, match="2 clusters cannot be dealt"):
+    with pytest.raises(SampleError, match="2 clusters cannot be halved"):
         classifier_two_sample(x, x, rng=rng, reference_clusters=np.zeros(40), current_clusters=np.ones(40))
     few = np.arange(40) % 6
     found = maximum_mean_discrepancy(x, x + 9, rng=rng, reference_clusters=few, current_clusters=few, n_permutations=49)

@@ -146,7 +146,9 @@ def test_every_bad_input_has_a_state_and_a_reason() -> None:
     for old, new, why in [
         (many, many.head(2), "at least four rows"),
         (many, none, "at least four rows"),
-        (few, few, "Only 3 accounts are in the windows"),
+        (few, few, "3 clusters cannot be halved"),
+        (window(rng, accounts=6), window(rng, accounts=6), "Only 6 accounts are in the windows"),
+        (window(rng, accounts=12), window(rng, accounts=12, flipped=True), "12 accounts, halved, cannot tell drift from chance"),
         (many.select("cluster", "platform", "day"), many, "no feature in common"),
         (many.with_columns(pl.lit(None, dtype=pl.Float64).alias(f"f{k}") for k in range(5)).drop("kind"), many, "no feature in common"),
     ]:

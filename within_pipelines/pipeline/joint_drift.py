@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+from dataclasses import replace
 from datetime import date, timedelta
 from typing import TYPE_CHECKING, Any
 
@@ -15,7 +17,7 @@ if TYPE_CHECKING:
     import polars as pl
 
 # The classifier sees at most so many rows of a window, drawn with the day's seed.
-JOINT_ROWS, FOLDS = 1500, 3
+JOINT_ROWS = 1500
 # Windows of the training period say how well neighbouring weeks are told apart anyway; a move must be told apart by so much more.
 CALM_WINDOWS, MARGIN = 3, 0.05
 # Features are named until they carry this share of the separation; each at least a twentieth.
@@ -69,7 +71,7 @@ def calm_separation(rows: pl.DataFrame, *, days: int, rng: np.random.Generator) 
         try:
             told = classifier_two_sample(
                 x, y, rng=rng, reference_clusters=old["cluster"].to_numpy(), current_clusters=new["cluster"].to_numpy(), boosted=True,
-                n_folds=FOLDS, n_permutations=99, most_rows=JOINT_ROWS,
+                n_permutations=99, most_rows=JOINT_ROWS,
             )  # fmt: skip
         except SampleError:
             continue
@@ -94,10 +96,15 @@ def multivariate_drift(case: MonitorCase, level: float) -> MonitorFinding:
     try:
         found = classifier_two_sample(
             x, y, rng=case.rng, names=names, reference_clusters=old["cluster"].to_numpy(), current_clusters=new["cluster"].to_numpy(),
-            boosted=True, alpha=level, minimum_effect=least, n_folds=FOLDS, n_permutations=permutations_for(level), most_rows=JOINT_ROWS,
+            boosted=True, alpha=level, minimum_effect=least, n_permutations=permutations_for(level), most_rows=JOINT_ROWS,
         )  # fmt: skip
     except SampleError as error:
         return case.silent("multivariate_drift", str(error))
+    if found.n_clusters is not None and 0.5 ** (found.n_clusters // 2) > level and not found.reason:
+        needed = 2 * math.ceil(-math.log2(level))
+        found = replace(
+            found, reason=f"{found.n_clusters} accounts, halved, cannot tell drift from chance within the budget; {needed} can."
+        )
     shares = [{"feature": name, "share": share} for name, share in found.attribution[:20] if share > 0]
     reason = found.reason or (
         f"A classifier tells the window from the training rows with an AUC of {found.statistic:.3f}; {least:.2f} is a move"
