@@ -91,6 +91,8 @@ def _tick(settings: "Settings", moment: datetime, cursors: dict[str, str | None]
         for sensor in (drift_sensor, performance_sensor):
             context = dg.build_sensor_context(instance=instance, cursor=cursors.get(sensor.name), resources={"within": within})
             with context:
+                # The story tells the decisions itself.
+                context.log.disabled = True
                 result: Any = sensor(context)
                 cursors[sensor.name] = result.cursor if isinstance(result, dg.SensorResult) else context.cursor
             if isinstance(result, dg.SensorResult):
@@ -105,10 +107,21 @@ def _tick(settings: "Settings", moment: datetime, cursors: dict[str, str | None]
                 for where, address in line.links.items():
                     say(f"      {where}: {address}")
         decisions = RetrainingRepository(workspace.database).decisions()
-        for decision in decisions:
-            if decision.decided_at == moment:
-                say(f"   {decision.model}: {decision.action} - {decision.reason}")
+        for line in _told([decision for decision in decisions if decision.decided_at == moment]):
+            say(f"   {line}")
         return [decision for decision in decisions if decision.run_key in keys]
+
+
+def _told(decisions: list["StoredDecision"]) -> list[str]:
+    """What both sensors decided at one moment: what is done, with its reason, then in one line the models about which nothing is."""
+    acted = [d for d in decisions if d.action != "nothing"]
+    lines = [f"{d.model}: {d.action}, because {d.reason}" for d in acted]
+    calm: dict[str, list[str]] = {}
+    for decision in decisions:
+        if decision.model not in {d.model for d in acted}:
+            models = calm.setdefault(decision.reason, [])
+            models += [] if decision.model in models else [decision.model]
+    return lines + [f"{', '.join(models)}: nothing is done, because {reason}" for reason, models in calm.items()]
 
 
 def _retrain(settings: "Settings", decision: "StoredDecision", moment: datetime, say: Say, day: int) -> DemoOutcome | None:

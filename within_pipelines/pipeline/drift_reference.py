@@ -122,7 +122,7 @@ def baseline_verdict(ws: Workspace, version: ModelVersion) -> Verdict:
         if reference is None:
             problems.append(f"{version.model} v{version.version} has no drift reference; train it again.")
     except ArtifactError as error:
-        problems.append(str(error))
+        problems.append(f"{error} `within run` writes it anew from the same data.")
     if reference is not None:
         sizes = {"rows": reference.data.rows.height, "judged_rows": reference.data.judged.height}
         made_for = (reference.model, reference.data_version)
