@@ -131,13 +131,13 @@ def _retrain(settings: "Settings", decision: "StoredDecision", moment: datetime,
     model = decision.model
     with Workspace.open(settings) as workspace:
         before = workspace.registry.alias(model, "champion")
+        known = {version.version for version in workspace.registry.versions(model)}
     done = execute(f"retrain_{model}", settings, partition=None, now=moment, on_step=lambda step, state: None)
     say(f"   retrain_{model}: {'succeeded' if done.success else 'failed, ' + done.message} ({_run(settings, done.run_id)})")
     with Workspace.open(settings) as workspace:
         versions = workspace.registry.versions(model)
         after = workspace.registry.alias(model, "champion")
-        challenger = [version for version in versions if before is None or version.version > before.version]
-        for version in challenger:
+        for version in (version for version in versions if version.version not in known):
             verdicts = workspace.registry.verdicts(version.model_sha256, version.data_version)
             say(f"      v{version.version} {version.kind}: {', '.join(f'{v.gate} {v.status}' for v in verdicts) or 'not judged'}")
     promoted = after is not None and (before is None or after.version != before.version)
