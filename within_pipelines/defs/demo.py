@@ -118,7 +118,9 @@ def _told(decisions: list["StoredDecision"]) -> list[str]:
     lines = [f"{d.model}: {d.action}, because {d.reason}" for d in acted]
     calm: dict[str, list[str]] = {}
     for decision in decisions:
-        if decision.model not in {d.model for d in acted}:
+        # Both sensors speak of every model; one that has a reason of its own is not said to have none as well.
+        reasoned = {d.model for d in decisions if d.action != "nothing" or d.trigger != "none"}
+        if decision.action == "nothing" and (decision.trigger != "none" or decision.model not in reasoned):
             models = calm.setdefault(decision.reason, [])
             models += [] if decision.model in models else [decision.model]
     return lines + [f"{', '.join(models)}: nothing is done, because {reason}" for reason, models in calm.items()]
