@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     import polars as pl
 
     from within_pipelines.pipeline import Workspace
-    from within_pipelines.validation import CanaryMetric, Metric
+    from within_pipelines.validation import Metric
 
 
 def add_experiment_commands(
@@ -79,16 +79,6 @@ def _metric(text: str, *, guardrail: bool = False) -> Metric:
         raise SettingsError(f"{text!r} is not of the form {form}.")
     margin = _number(rest[1], text) if len(rest) == 2 else 0.0
     return Metric(numerator, higher_is_better=direction == "higher", denominator=denominator or None, margin=margin)
-
-
-def _canary_metric(text: str) -> CanaryMetric:
-    """`won:0.05` or `latency_ms:20:lower`: a name, the loss that is accepted, and which way is better."""
-    from within_pipelines.validation import CanaryMetric
-
-    name, *rest = text.split(":")
-    if len(rest) not in (1, 2) or (len(rest) == 2 and rest[1] not in ("higher", "lower")):
-        raise SettingsError(f"{text!r} is not of the form NAME:MARGIN[:higher|lower].")
-    return CanaryMetric(name, margin=_number(rest[0], text), higher_is_better=rest[-1] != "lower")
 
 
 def _experiment(app: typer.Typer, workspace: Open, now: Clock) -> None:
@@ -275,10 +265,11 @@ def _canary(app: typer.Typer, workspace: Open, now: Clock) -> None:
         \b
         Example:  within canary start ad_score 4 --metric score:0.02 --metric latency_ms:20:lower --maturity 7"""
         from within_pipelines.pipeline import start_canary
+        from within_pipelines.validation import CanaryMetric
 
         with workspace(context) as ws:
             canary = start_canary(
-                ws, model, version, metrics=[_canary_metric(text) for text in metric], key=key, who=_who(), now=now(),
+                ws, model, version, metrics=[CanaryMetric.of(text) for text in metric], key=key, who=_who(), now=now(),
                 shares=tuple(share) if share else None, alpha=alpha, days_per_stage=days, maturity_days=maturity,
                 missing="exclude" if exclude_missing else "zero",
             )  # fmt: skip
@@ -386,9 +377,9 @@ def _canary(app: typer.Typer, workspace: Open, now: Clock) -> None:
         \b
         Example:  within canary replay shadow_log.parquet --metric score:0.02 --maturity 7"""
         from within_pipelines.reporting import interval_text, open_console, print_table
-        from within_pipelines.validation import STAGES, CanarySpec, logged, replay
+        from within_pipelines.validation import STAGES, CanaryMetric, CanarySpec, logged, replay
 
-        wanted = tuple(_canary_metric(text) for text in metric)
+        wanted = tuple(CanaryMetric.of(text) for text in metric)
         log = _table(file)
         spec = CanarySpec(
             "replay", "replay", 2, 1, wanted, key=key, shares=tuple(share or STAGES), alpha=alpha,

@@ -15,7 +15,7 @@ import numpy as np
 import polars as pl
 import pytest
 
-from within_pipelines.database import AlertRepository, CanaryRecord, CanaryRepository
+from within_pipelines.database import AlertRepository, CanaryMove, CanaryRecord, CanaryRepository
 from within_pipelines.exceptions import ModelNotFoundError, PromotionRefusedError, SampleError, SchemaError
 from within_pipelines.pipeline import (
     Workspace,
@@ -235,3 +235,24 @@ def test_a_prediction_log_becomes_outcomes() -> None:
         ("a", "control", at.date()), ("b", "canary", at.date()), ("c", "canary", None),
     ]  # fmt: skip
     assert found["score"].to_list() == [pytest.approx(0.87), pytest.approx(0.96), None]
+
+
+def test_a_log_tells_guardrails_and_the_share_in_force_at_the_first_answer() -> None:
+    def move(hours: int, share: float) -> CanaryMove:
+        return CanaryMove(0, NOW + timedelta(hours=hours), CanaryState.RUNNING, 0, share, "run", "why", None)
+
+    rows = [("canary", "a", 1, 10.0, 0.1, 300.0), ("canary", "a", 3, 30.0, 0.4, 100.0), ("champion", "b", 3, 20.0, 0.2, 50.0)]
+    log = pl.DataFrame(
+        [(role, unit, 50.0, outcome, weight, ms, NOW + timedelta(hours=hour)) for role, unit, hour, ms, outcome, weight in rows],
+        schema={
+            "role": pl.String, "unit": pl.String, "value": pl.Float64, "outcome": pl.Float64, "weight": pl.Float64,
+            "latency_ms": pl.Float64, "answered_at": pl.Datetime("us", "UTC"),
+        },
+        orient="row",
+    )  # fmt: skip
+    found = outcomes_of_predictions(log, metrics=["observed", "latency_ms"], moves=[move(0, 0.05), move(2, 0.25)])
+    assert found.select("unit", "share", "observed", "latency_ms").rows() == [
+        ("a", 0.05, pytest.approx((0.1 * 300 + 0.4 * 100) / 400), 20.0), ("b", 0.25, pytest.approx(0.2), 20.0),
+    ]  # fmt: skip
+    with pytest.raises(SampleError, match="does not tell won; it tells score, observed, latency_ms"):
+        outcomes_of_predictions(log, metrics=["won"])
