@@ -25,6 +25,9 @@ if TYPE_CHECKING:
     from within_pipelines.validation.canary import Outcomes
     from within_pipelines.validation.late_outcomes import Missing
 
+# How the reason of a promotion begins that a canary made.
+BY_CANARY = "canary: "
+
 
 def start_canary(
     ws: Workspace,
@@ -141,7 +144,7 @@ def _promote(ws: Workspace, canary: CanaryRecord, *, now: datetime, who: str) ->
     if champion is None or champion.version != spec.version:
         try:
             ws.registry.promote(
-                spec.model, spec.version, who=who, why=f"canary: {canary.reason}", now=now, expected_current=spec.control_version
+                spec.model, spec.version, who=who, why=f"{BY_CANARY}{canary.reason}", now=now, expected_current=spec.control_version
             )
         except PromotionRefusedError as refusal:
             return repository.move(canary, state=CanaryState.ROLLING_BACK, who=who, why=f"{REFUSED}{refusal}", now=now)

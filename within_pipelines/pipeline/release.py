@@ -163,16 +163,25 @@ def golden_answers(model: str, predictor: Any) -> Any:
     return p_values
 
 
-def golden_verdict(ws: Workspace, version: ModelVersion) -> Verdict:
+def golden_verdict(ws: Workspace, version: ModelVersion, *, beside: ModelVersion | None = None) -> Verdict:
     """The gate `golden_sample`: the artifact answers the frozen sample, answers it as when it was first recorded, and meets every case of
-    the golden set (hard cases, replays of incidents)."""
-    from within_pipelines.pipeline.golden import current_golden_set, with_cases
+    the golden set (hard cases, replays of incidents). The evidence holds the difference to the version `beside`, per slice with intervals.
+    """
+    from within_pipelines.pipeline.golden import compared_with, current_golden_set, with_cases
     from within_pipelines.validation import ask_cases
 
     answers = golden_answers(version.model, load_version(ws, version))
     sample = golden_sample_verdict(ws, version, answers)
     golden_set = current_golden_set(ws)
-    return with_cases(sample, golden_set, ask_cases(answers, golden_set.of(version.model)))
+    results = ask_cases(answers, golden_set.of(version.model))
+    verdict = with_cases(sample, golden_set, results)
+    if beside is None:
+        return verdict
+    differences = {
+        found.slice: {"cases": found.cases, "gain": str(found.gain), "mcnemar_p": found.mcnemar.p_value, "lost": list(found.lost)}
+        for found in compared_with(ws, beside, results)
+    }
+    return replace(verdict, evidence={**verdict.evidence, "beside": f"champion v{beside.version}", "differences": differences})
 
 
 def golden_sample_verdict(ws: Workspace, version: ModelVersion, answers: Any) -> Verdict:
@@ -219,7 +228,10 @@ def judge(ws: Workspace, pin: Pin, model: str, *, is_baseline: bool = False) -> 
         ),
         "calibration": lambda: calibration_verdict(evaluation),
         "false_alarms": lambda: false_alarm_verdict(evaluation),
-        "golden_sample": lambda: golden_verdict(ws, version),
+        # A champion that cannot be read, or that is this very artifact, shows no difference.
+        "golden_sample": lambda: golden_verdict(
+            ws, version, beside=None if champion is None or unreadable or champion.model_sha256 == version.model_sha256 else champion
+        ),
         "model_card": lambda: card_verdict(ws.registry.get(model, version.version)),
         "fairness": lambda: fairness_verdict(ws, pin, version),
         "robustness": lambda: robustness_report(ws, pin, version).verdict(),
