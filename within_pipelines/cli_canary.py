@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated, cast
 
 import typer
 
 from within_pipelines import cli_context
 from within_pipelines.cli_context import person, workspace_of
 from within_pipelines.cli_files import read_table
+
+if TYPE_CHECKING:
+    from within_pipelines.validation.canary import Outcomes
 
 Metrics = Annotated[list[str], typer.Option(help="NAME:MARGIN[:higher|lower], success metric first; may be repeated.")]
 Why = Annotated[str, typer.Option(help="The reason, kept with the move.")]
@@ -35,11 +38,13 @@ def start(
     exclude_missing: Annotated[
         bool, typer.Option("--exclude-missing", help="Leave units out whose outcome never came, instead of counting 0.")
     ] = False,
+    outcomes: Annotated[str, typer.Option(help="live (from the HTTP API's log), replay (from the lake's days) or recorded.")] = "live",
 ) -> None:
     """Open a canary beside the champion.
 
     \b
-    Example:  within canary start ad_score 4 --metric score:0.02 --metric latency_ms:20:lower --maturity 7"""
+    Example:  within canary start ad_score 4 --metric observed:0.002 --metric latency_ms:20:lower --maturity 7
+              within canary start account_health 3 --metric score:0.02 --exclude-missing --outcomes replay"""
     from within_pipelines.pipeline import start_canary
     from within_pipelines.validation import CanaryMetric
 
@@ -47,9 +52,10 @@ def start(
         canary = start_canary(
             ws, model, version, metrics=[CanaryMetric.of(text) for text in metric], key=key, who=person(), now=cli_context.wall_clock(),
             shares=tuple(share) if share else None, alpha=alpha, days_per_stage=days, maturity_days=maturity,
-            missing="exclude" if exclude_missing else "zero",
+            missing="exclude" if exclude_missing else "zero", outcomes=cast("Outcomes", outcomes),
         )  # fmt: skip
-    typer.echo(f"{model} v{version} answers {canary.share:.0%} of the units beside v{canary.spec.control_version}.")
+    does = "is replayed on" if canary.spec.outcomes == "replay" else "answers"
+    typer.echo(f"{model} v{version} {does} {canary.share:.0%} of the units beside v{canary.spec.control_version}.")
 
 
 @canary_app.command()
@@ -86,14 +92,15 @@ def record(
 
 @canary_app.command()
 def step(context: typer.Context, model: Model) -> None:
-    """Take the step that is due; the canary sensor does the same.
+    """Hand over the outcomes that are known and take the step that is due; the canary sensor does the same.
 
     \b
     Example:  within canary step ad_score"""
-    from within_pipelines.pipeline import step_canary
+    from within_pipelines.pipeline import feed_canary, step_canary
 
     moment = cli_context.wall_clock()
     with workspace_of(context) as ws:
+        feed_canary(ws, model, on=moment.date())
         canary = step_canary(ws, model, on=moment.date(), now=moment, who=person())
     if canary is None:
         typer.echo(f"{model} has no open canary.")

@@ -15,11 +15,12 @@ import numpy as np
 import polars as pl
 import pytest
 
-from within_pipelines.database import AlertRepository, CanaryMove, CanaryRecord, CanaryRepository
+from within_pipelines.database import AlertRepository, CanaryMove, CanaryRecord, CanaryRepository, PredictionRepository
 from within_pipelines.exceptions import ModelNotFoundError, PromotionRefusedError, SampleError, SchemaError
 from within_pipelines.pipeline import (
     Workspace,
     abort_canary,
+    feed_canary,
     outcomes_of_predictions,
     pause_canary,
     record_canary_outcomes,
@@ -256,3 +257,54 @@ def test_a_log_tells_guardrails_and_the_share_in_force_at_the_first_answer() -> 
     ]  # fmt: skip
     with pytest.raises(SampleError, match="does not tell won; it tells score, observed, latency_ms"):
         outcomes_of_predictions(log, metrics=["won"])
+
+
+def logged(ws: Workspace, *, canary: int, champion: int, hours: int) -> None:
+    """Answers of units in the log, each with an outcome an hour later."""
+    records = []
+    for role, number, n in (("canary", 2, canary), ("champion", 1, champion)):
+        for i in range(n):
+            key = f"{hours}-{role}-{i}"
+            at = NOW + timedelta(hours=hours)
+            records.append(
+                {
+                    "kind": "prediction", "prediction_id": key, "request_id": "r", "role": role, "model": "ad_score", "version": number,
+                    "model_sha256": f"{number}" * 64, "unit": key, "value": 50.0, "answer": {}, "inputs": {}, "latency_ms": 4.0 + i % 2,
+                    "error": None, "answered_at": at.isoformat(),
+                }
+            )  # fmt: skip
+            seen = (at + timedelta(hours=1)).isoformat()
+            known = {"value": 0.1 + 0.01 * (i % 5), "weight": 1.0, "observed_at": seen, "received_at": seen}
+            records.append({"kind": "outcome", "prediction_id": key, **known})
+    PredictionRepository(ws.database).load(records)
+
+
+def test_a_log_that_loses_units_of_one_arm_holds_the_canary(ws: Workspace) -> None:
+    metrics = [CanaryMetric("observed", margin=0.1), CanaryMetric("latency_ms", margin=5.0, higher_is_better=False)]
+    begin(ws, metrics=metrics, shares=(0.5, 0.8, 1.0), missing="exclude")
+    logged(ws, canary=60, champion=240, hours=1)
+    assert feed_canary(ws, "ad_score") == 300
+    lost = step_canary(ws, "ad_score", on=NOW.date() + timedelta(days=1), now=NOW + timedelta(days=1), who="controller")
+    assert lost is not None
+    assert "Sample ratio mismatch" in lost.reason
+    assert lost.share == 0.5
+
+
+def test_answers_of_an_earlier_stage_do_not_look_like_lost_units_of_this_one(ws: Workspace) -> None:
+    begin(ws, metrics=[CanaryMetric("observed", margin=0.1)], shares=(0.2, 0.8, 0.9, 1.0), missing="exclude")
+    logged(ws, canary=80, champion=320, hours=1)
+    feed_canary(ws, "ad_score")
+    tomorrow = NOW + timedelta(days=1)
+    grown = step_canary(ws, "ad_score", on=tomorrow.date(), now=tomorrow, who="controller")
+    assert grown is not None
+    assert grown.share == 0.8
+    # Their outcomes may arrive in any stage: what counts is the share that was in force when they were answered.
+    logged(ws, canary=20, champion=80, hours=2)
+    logged(ws, canary=320, champion=80, hours=25)
+    feed_canary(ws, "ad_score")
+    later = NOW + timedelta(days=2)
+    stepped = step_canary(ws, "ad_score", on=later.date(), now=later, who="controller")
+    assert stepped is not None
+    assert "mismatch" not in stepped.reason
+    kept = CanaryRepository(ws.database).outcomes(stepped)
+    assert dict(kept.group_by("share").len().iter_rows()) == {0.2: 500, 0.8: 400}

@@ -64,6 +64,7 @@ from within_pipelines.pipeline.retraining import Decided, decide_retraining, req
 from within_pipelines.pipeline.robustness_audit import audit_robustness, robustness_report
 from within_pipelines.pipeline.rollback import rollback
 from within_pipelines.pipeline.scoring import ScoreReport, champion, find_anomalies, score_accounts, score_ads, score_day
+from within_pipelines.pipeline.serving_table import serving_table
 from within_pipelines.pipeline.shadow import shadow_report
 from within_pipelines.pipeline.summary import summarise
 from within_pipelines.pipeline.tables import (
@@ -189,6 +190,7 @@ __all__ = [
     "score_day",
     "series_incident",
     "series_rows",
+    "serving_table",
     "shadow_report",
     "silent_sensors",
     "start_canary",

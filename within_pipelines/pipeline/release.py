@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 from within_pipelines.exceptions import ArtifactError, PromotionRefusedError
 from within_pipelines.pipeline.beside import place_beside
 from within_pipelines.pipeline.canary_release import through_canary
+from within_pipelines.pipeline.drift_reference import drift_baseline_verdict
 from within_pipelines.pipeline.fairness_audit import fairness_verdict
 from within_pipelines.pipeline.robustness_audit import robustness_report
 from within_pipelines.pipeline.training import KINDS, evaluate, load_version, trained_version
@@ -235,6 +236,7 @@ def judge(ws: Workspace, pin: Pin, model: str, *, is_baseline: bool = False) -> 
         "model_card": lambda: card_verdict(ws.registry.get(model, version.version)),
         "fairness": lambda: fairness_verdict(ws, pin, version),
         "robustness": lambda: robustness_report(ws, pin, version).verdict(),
+        "drift_baseline": lambda: drift_baseline_verdict(ws, ws.registry.get(model, version.version)),
     }
     # The card is read from what is recorded, so that it says what the registry will show.
     ws.registry.record_metrics(version, evaluation)

@@ -19,7 +19,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from datetime import date
 from enum import StrEnum
-from typing import Any, Literal, Self
+from typing import Any, Literal, Self, get_args
 
 import polars as pl
 
@@ -132,6 +132,8 @@ class CanarySpec:
             )
         if self.version == self.control_version:
             raise SampleError(f"Canary and control are both v{self.version}; a version cannot be compared with itself.")
+        if self.outcomes not in get_args(Outcomes):
+            raise SampleError(f"outcomes is {self.outcomes!r}; give {', '.join(get_args(Outcomes))}.")
         self.arm_of("any unit", share=0.5)  # the key is checked where it is used
 
     def arm_of(self, unit: str, *, share: float) -> str:

@@ -236,5 +236,20 @@ def shadow_report(context: dg.AssetExecutionContext, within: WithinResource) -> 
     )
 
 
-RELEASE_ASSETS = [shadow_report, golden_set_result, challenger_comparison, canary_decision]
+@dg.asset(
+    group_name="release",
+    kinds={"sqlalchemy"},
+    owners=OWNERS,
+    deps=["golden_set_result", "challenger_comparison", "shadow_report", "canary_decision"],
+    description="Who serves each model since when, by whom and why; who answers beside, and how the next version comes to serve.",
+)
+def champion(context: dg.AssetExecutionContext, within: WithinResource) -> dg.MaterializeResult:
+    from within_pipelines.pipeline import serving_table
+
+    with within.open() as workspace:
+        table = serving_table(workspace)
+    return dg.MaterializeResult(metadata={"serving": int(table["champion"].is_not_null().sum()), "models": frame_table(table)})
+
+
+RELEASE_ASSETS = [shadow_report, golden_set_result, challenger_comparison, canary_decision, champion]
 RELEASE_CHECKS = [ad_scores_are_sane, account_health_is_sane, golden_sets_hold]
