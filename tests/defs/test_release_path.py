@@ -207,7 +207,7 @@ def test_a_declared_canary_goes_its_way_by_the_sensor_alone(
         if ends is CanaryState.PROMOTED:
             assert champion(ws) == better
             # Stage by stage, and the decision record is written when the alias has moved.
-            assert list(dict.fromkeys(stages)) == [0.2, 0.5]
+            assert list(dict.fromkeys(stages)) == [0.2, 0.5, 0.0]
             record = str(decided.metadata[f"{MODEL} decision_record"].value)
             assert f"v{simple}" in record
             assert list((settings.artifacts / "decisions").glob(f"{MODEL}-v{better}-*.html"))

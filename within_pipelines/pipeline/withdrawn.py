@@ -42,6 +42,6 @@ def withdrawn_versions(ws: Workspace, model: str) -> dict[int, str]:
         version, ended = canary.spec.version, canary.ended_at
         found.pop(version, None)
         bad = canary.state is CanaryState.ROLLED_BACK and not canary.reason.startswith((NO_CONTROL, REFUSED))
-        if bad and ended is not None and (version not in served or served[version] < ended):
+        if bad and ended is not None and (version not in served or served[version] <= ended):
             found[version] = f"its canary was rolled back ({canary.reason.rstrip('.')})"
     return found | dict.fromkeys(rolled_back_from(history), "it was rolled back from")
