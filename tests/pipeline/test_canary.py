@@ -259,6 +259,30 @@ def test_a_log_tells_guardrails_and_the_share_in_force_at_the_first_answer() -> 
         outcomes_of_predictions(log, metrics=["won"])
 
 
+def test_a_canary_that_does_not_come_on_is_told_until_it_moves(ws: Workspace) -> None:
+    def told() -> list[str]:
+        return [key for key in AlertRepository(ws.database).alerts()["dedup_key"].to_list() if key.startswith("canary-stalled")]
+
+    canary = begin(ws, metrics=[CanaryMetric("won", margin=0.08)])
+    for days, open_then in ((27, []), (28, ["canary-stalled/ad_score"]), (29, ["canary-stalled/ad_score"])):
+        later = NOW + timedelta(days=days)
+        step_canary(ws, "ad_score", on=later.date(), now=later, who="controller")
+        assert told() == open_then
+    rng, later = np.random.default_rng(5), NOW + timedelta(days=30)
+    record_canary_outcomes(ws, "ad_score", day_of(canary, rng, later.date(), effect=0.0, n=2000))
+    grown = step_canary(ws, "ad_score", on=later.date(), now=later, who="controller")
+    assert grown is not None
+    assert grown.share == 0.5
+    assert told() == []
+    # At 100 % there is more to lose than 2,000 units can rule out.
+    much_later = later + timedelta(days=40)
+    step_canary(ws, "ad_score", on=much_later.date(), now=much_later, who="controller")
+    assert champion(ws) == 1
+    assert told() == ["canary-stalled/ad_score"]
+    abort_canary(ws, "ad_score", who="ada", why="it stands still", now=much_later)
+    assert told() == []
+
+
 def logged(ws: Workspace, *, canary: int, champion: int, hours: int) -> None:
     """Answers of units in the log, each with an outcome an hour later."""
     records = []

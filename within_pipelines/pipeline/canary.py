@@ -8,12 +8,12 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import replace
-from datetime import date, datetime
+from datetime import date, datetime, timedelta
 from typing import TYPE_CHECKING
 
 from within_pipelines.exceptions import ModelNotFoundError, PromotionRefusedError
-from within_pipelines.pipeline.alerting import close_alert, open_alert
 from within_pipelines.pipeline.beside import place_beside
+from within_pipelines.pipeline.canary_alerts import close_rolled_back, close_stalled, tell_rolled_back, tell_stalled
 from within_pipelines.pipeline.withdrawn import NO_CONTROL, REFUSED
 from within_pipelines.pipeline.workspace import Workspace
 from within_pipelines.validation import CanaryMetric, CanarySpec, CanaryState, ExperimentStateError, Step, look
@@ -25,6 +25,8 @@ if TYPE_CHECKING:
     from within_pipelines.validation.canary import Outcomes
     from within_pipelines.validation.late_outcomes import Missing
 
+# A canary that is in one stage for so long probably gets no outcomes, and keeps later versions waiting.
+STALLED_AFTER = timedelta(days=28)
 # How the reason of a promotion begins that a canary made.
 BY_CANARY = "canary: "
 
@@ -133,7 +135,12 @@ def _look(ws: Workspace, canary: CanaryRecord, *, on: date, now: datetime, who: 
     seen = replace(look(canary.spec, repository.outcomes(canary), on=on, stage=canary.stage, stage_since=canary.stage_since), known=known)
     state = {Step.ROLL_BACK: CanaryState.ROLLING_BACK, Step.PROMOTE: CanaryState.PROMOTING}.get(seen.step, CanaryState.RUNNING)
     stage = canary.stage + 1 if seen.step is Step.ADVANCE else canary.stage
-    return repository.move(canary, state=state, stage=stage, who=who, why=seen.reason, now=now, found=seen)
+    moved = repository.move(canary, state=state, stage=stage, who=who, why=seen.reason, now=now, found=seen)
+    if state is CanaryState.RUNNING and stage == canary.stage and on - canary.stage_since >= STALLED_AFTER:
+        tell_stalled(ws, moved, now=now)
+    else:
+        close_stalled(ws, canary.spec.model, now=now)
+    return moved
 
 
 def _promote(ws: Workspace, canary: CanaryRecord, *, now: datetime, who: str) -> CanaryRecord:
@@ -151,28 +158,17 @@ def _promote(ws: Workspace, canary: CanaryRecord, *, now: datetime, who: str) ->
     ws.registry.withdraw(spec.model, "canary", version=spec.version, who=who, why="it is the champion now", now=now)
     serving, before = (ws.registry.get(spec.model, number) for number in (spec.version, spec.control_version))
     place_beside(ws, serving, before, serving, now=now, who=who)
-    close_alert(ws, f"canary/{spec.model}", now=now)
+    close_rolled_back(ws, spec.model, now=now)
     return repository.move(canary, state=CanaryState.PROMOTED, who=who, why=canary.reason, now=now)
 
 
 def _roll_back(ws: Workspace, canary: CanaryRecord, *, now: datetime, who: str) -> CanaryRecord:
     from within_pipelines.database import CanaryRepository
-    from within_pipelines.monitoring import Alert, Severity
 
     spec = canary.spec
     ws.registry.withdraw(spec.model, "canary", version=spec.version, who=who, why=canary.reason, now=now)
-    open_alert(
-        ws,
-        Alert(
-            dedup_key=f"canary/{spec.model}",
-            severity=Severity.WARNING,
-            title=f"{spec.model}: canary v{spec.version} was rolled back",
-            detail=canary.reason,
-            closes_when=f"A later canary of {spec.model} is promoted.",
-            context={"model": spec.model, "version": str(spec.version)},
-        ),
-        now=now,
-    )
+    close_stalled(ws, spec.model, now=now)
+    tell_rolled_back(ws, canary, now=now)
     return CanaryRepository(ws.database).move(canary, state=CanaryState.ROLLED_BACK, who=who, why=canary.reason, now=now)
 
 
