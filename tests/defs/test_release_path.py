@@ -176,6 +176,8 @@ def test_a_declared_canary_goes_its_way_by_the_sensor_alone(
     assert retrained.success
     (event,) = retrained.asset_materializations_for_node(f"{MODEL}_registry_entry")
     assert "its canary begins at 20% (recorded outcomes)" in str(event.metadata["reasons"].value)
+    # A file that cannot be understood stops beginnings, never the steps of a canary that is open.
+    settings.releases.write_text("anomoly: {}")
     with Workspace.open(settings) as ws:
         assert champion(ws) == simple
         assert {alias: ws.registry.alias(MODEL, alias).version for alias in ("challenger", "shadow", "canary")} == dict.fromkeys(  # type: ignore[union-attr]
@@ -193,7 +195,7 @@ def test_a_declared_canary_goes_its_way_by_the_sensor_alone(
             asked = canary_sensor(context)
         assert isinstance(asked, dg.SensorResult)
         last = run(instance, settings, "advance_canary", days=day)
-        assert last.success
+        assert [event.step_key for event in last.get_step_failure_events()] == ["champion"]
         with Workspace.open(settings) as ws:
             canary = CanaryRepository(ws.database).latest(MODEL)
         stages.append(canary.share)
@@ -216,6 +218,8 @@ def test_a_declared_canary_goes_its_way_by_the_sensor_alone(
             assert f"canary/{MODEL}" in alerts
             assert f"{MODEL} decision_record" not in decided.metadata
             assert ws.registry.alias(MODEL, "canary") is None
+    assert "names anomoly" in str(decided.metadata["release.yaml"].value)
+    settings.releases.write_text(DECLARED)
     # What was taken back does not come again by itself, and what serves has nowhere to go.
     with dg.build_sensor_context(instance=instance, resources={"within": within}) as context:
         assert isinstance(canary_sensor(context), dg.SkipReason)

@@ -169,6 +169,7 @@ def challenger_comparison(context: dg.AssetExecutionContext, within: WithinResou
 )
 def canary_decision(context: dg.AssetExecutionContext, within: WithinResource) -> dg.MaterializeResult:
     from within_pipelines.database import CanaryRepository
+    from within_pipelines.exceptions import SchemaError
     from within_pipelines.pipeline import begin_waiting_canary, decide, feed_canary, step_canary, write_decision
     from within_pipelines.reporting import canary_frame, canary_plot, decision_markdown
     from within_pipelines.validation import CanaryState, ExperimentStateError
@@ -178,7 +179,12 @@ def canary_decision(context: dg.AssetExecutionContext, within: WithinResource) -
     with within.open() as workspace:
         repository = CanaryRepository(workspace.database)
         for model in MODELS:
-            begin_waiting_canary(workspace, model, now=now, who=who)
+            try:
+                begin_waiting_canary(workspace, model, now=now, who=who)
+            except SchemaError as error:
+                # An open canary can be taken back whatever the file says.
+                context.log.error(f"No canary begins: {error}")
+                metadata["release.yaml"] = str(error)
             feed_canary(workspace, model, on=now.date())
             try:
                 canary = step_canary(workspace, model, on=now.date(), now=now, who=who)
