@@ -23,7 +23,7 @@ import pytest
 from tests.monitoring.laws import DESCRIBERS, DETECTORS
 from within_pipelines import fairness, monitoring, quality, robustness, stats, validation
 from within_pipelines.monitoring import DriftState
-from within_pipelines.pipeline.drift_reference import baseline_verdict
+from within_pipelines.pipeline.drift_reference import drift_baseline_verdict
 from within_pipelines.pipeline.fairness_audit import gate_verdict
 from within_pipelines.stats import Estimate, Status, Verdict
 
@@ -988,7 +988,7 @@ CASES: dict[str, tuple[Callable[..., None], Callable[..., Any], list[Callable[..
     "consistency": (law_consistency, fairness.consistency, [always(0.0), always(1.0)]),
     "exposure_parity": (law_exposure, fairness.exposure_parity, [always({"a": 1.0, "b": 1.0})]),
     "proxy_strength": (law_proxy, fairness.proxy_strength, [always(0.0), always(1.0)]),
-    "drift_baseline": (law_drift_baseline, baseline_verdict, verdicts()),
+    "drift_baseline": (law_drift_baseline, drift_baseline_verdict, verdicts()),
     "delivery": (law_delivery, fairness.delivery_parity, verdicts()),
     "demographic_parity_difference": (law_parity_difference, fairness.demographic_parity_difference, [always(0.0), always(0.5)]),
     "accuracy_gap_frontier": (

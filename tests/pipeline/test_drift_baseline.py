@@ -10,7 +10,8 @@ import pytest
 
 from tests.conftest import NOW, Agency
 from within_pipelines.exceptions import PromotionRefusedError
-from within_pipelines.pipeline import KINDS, Workspace, baseline_verdict, train, trained_version
+from within_pipelines.pipeline import KINDS, Workspace, train, trained_version
+from within_pipelines.pipeline.drift_reference import drift_baseline_verdict
 from within_pipelines.registry import POLICY_VERSION, REQUIRED_GATES, ModelVersion, missing_gates
 from within_pipelines.stats import Status, Verdict
 
@@ -57,16 +58,16 @@ def test_a_version_whose_reference_is_missing_or_tampered_cannot_become_champion
         other = ws.registry.versions("anomaly")[0]
         shutil.rmtree(place)
         shutil.copytree(folder(ws, other), place)
-    verdict = baseline_verdict(ws, version)
+    verdict = drift_baseline_verdict(ws, version)
     assert verdict.status is Status.FAILED
-    assert "`within run` writes it anew" in verdict.reason
+    assert verdict.reason.startswith("Drift cannot be judged: ")
     before = ws.registry.alias(MODEL, "champion")
     with pytest.raises(PromotionRefusedError, match="drift_baseline: failed"):
         promote(ws, version, verdict)
     assert ws.registry.alias(MODEL, "champion") == before
     # The same training writes it anew, and then the version may serve.
     assert train(ws, ws.pin(), MODEL, version.kind, now=NOW).cached
-    restored = baseline_verdict(ws, version)
+    restored = drift_baseline_verdict(ws, version)
     assert restored.passed
     promote(ws, version, restored)
     serving = ws.registry.alias(MODEL, "champion")
@@ -83,4 +84,4 @@ def test_the_run_recorded_the_gate_for_every_champion(ws: Workspace) -> None:
         assert missing_gates(model, verdicts) == ()
         (found, *_) = (v for v in verdicts if v.gate == "drift_baseline")
         assert found.sample_sizes["rows"] > 100
-        assert "hash by hash" in found.reason
+        assert "rows is kept" in found.reason

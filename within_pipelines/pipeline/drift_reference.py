@@ -111,36 +111,6 @@ def read_reference(ws: Workspace, version: ModelVersion) -> DriftReference | Non
     )  # fmt: skip
 
 
-def baseline_verdict(ws: Workspace, version: ModelVersion) -> Verdict:
-    """The gate `drift_baseline`: the version has a drift reference that is there, hash by hash as written, holds rows, and was made of the
-    version's own model, data and feature definition. A version without one would serve unwatched."""
-    problems: list[str] = []
-    sizes = {"rows": 0}
-    reference = None
-    try:
-        reference = read_reference(ws, version)
-        if reference is None:
-            problems.append(f"{version.model} v{version.version} has no drift reference; train it again.")
-    except ArtifactError as error:
-        problems.append(f"{error} `within run` writes it anew from the same data.")
-    if reference is not None:
-        sizes = {"rows": reference.data.rows.height, "judged_rows": reference.data.judged.height}
-        made_for = (reference.model, reference.data_version)
-        if made_for != (version.model, version.data_version):
-            problems.append(
-                f"The drift reference was made for {reference.model or 'no model'} on data {reference.data_version[:12] or 'unknown'}, "
-                f"the version for {version.model} on {version.data_version[:12]}; train it again."
-            )
-        current = schema_version(version.model)
-        if reference.schema_version != current:
-            problems.append(f"The drift reference holds {reference.schema_version}, the code computes {current}; train it again.")
-        if not reference.data.rows.height:
-            problems.append("The drift reference holds no rows.")
-    found = Estimate(float(len(problems)), float(len(problems)), float(len(problems)), n=1)
-    reason = " ".join(problems) or f"What it was trained on is kept: {sizes['rows']:,} rows, hash by hash as written."
-    return Verdict("drift_baseline", Status.FAILED if problems else Status.PASSED, found, 0.0, sizes, reason)
-
-
 def restore_reference(ws: Workspace, pin: Pin, version: ModelVersion, load: Callable[[], Any]) -> None:
     """Write the reference of a version anew where it was lost or damaged; the same rows, code and seed give the same content.
 
@@ -149,6 +119,29 @@ def restore_reference(ws: Workspace, pin: Pin, version: ModelVersion, load: Call
         read_reference(ws, version)
     except ArtifactError:
         keep_reference(ws, pin, version.model, load())
+
+
+def drift_baseline_verdict(ws: Workspace, version: ModelVersion) -> Verdict:
+    """The gate `drift_baseline`: what the version was trained on is kept, unchanged and by today's definition of the features, so that
+    drift can be seen from its first day on."""
+    rows, why = 0, "no reference was kept when it was trained"
+    try:
+        reference = read_reference(ws, version)
+    except ArtifactError as error:
+        reference, why = None, str(error).rstrip(".")
+    if reference is not None:
+        rows, current = reference.data.rows.height, schema_version(version.model)
+        why = "" if rows else "the reference holds no rows"
+        if (reference.model, reference.data_version) != (version.model, version.data_version):
+            why = (
+                f"the reference was made for {reference.model or 'no model'} on data {reference.data_version[:12] or 'unknown'}, "
+                f"not for {version.model} on {version.data_version[:12]}"
+            )
+        if reference.schema_version != current:
+            why = f"the reference is of {reference.schema_version}, and features are {current} now"
+    found = Estimate(float(rows), float(rows), float(rows), n=max(rows, 1))
+    reason = f"Drift cannot be judged: {why}." if why else f"A reference of {rows:,} rows is kept, by the features of today."
+    return Verdict("drift_baseline", Status.FAILED if why else Status.PASSED, found, 1.0, {"rows": rows}, reason)
 
 
 def _parquet(frame: pl.DataFrame) -> bytes:

@@ -566,9 +566,9 @@ def _accounts(frame: pl.DataFrame) -> list[str | None]:
     """The advertiser of each row; None where the table does not say."""
     if "account_id" not in frame.columns:
         return [None] * frame.height
-    platform = pl.col("platform").cast(pl.String).fill_null("") if "platform" in frame.columns else pl.lit("")
-    found: list[str | None] = frame.select(platform + "/" + pl.col("account_id").cast(pl.String))[:, 0].to_list()
-    return found
+    accounts = frame["account_id"].cast(pl.String).to_list()
+    platforms = frame["platform"].cast(pl.String).to_list() if "platform" in frame.columns else [""] * frame.height
+    return [None if account is None else f"{platform or ''}/{account}" for platform, account in zip(platforms, accounts, strict=True)]
 
 
 def _headline_vectors(inputs: Inputs, x: Floats) -> tuple[Floats, str]:
