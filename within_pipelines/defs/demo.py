@@ -107,8 +107,8 @@ def _tick(settings: "Settings", moment: datetime, cursors: dict[str, str | None]
                 for where, address in line.links.items():
                     say(f"      {where}: {address}")
         decisions = RetrainingRepository(workspace.database).decisions()
-        for line in _told([decision for decision in decisions if decision.decided_at == moment]):
-            say(f"   {line}")
+        for told in _told([decision for decision in decisions if decision.decided_at == moment]):
+            say(f"   {told}")
         return [decision for decision in decisions if decision.run_key in keys]
 
 

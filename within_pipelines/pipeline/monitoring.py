@@ -180,7 +180,13 @@ def _explained(case: MonitorCase, found: MonitorFinding, level: float) -> Monito
     platforms = [event.platform for event in events if event.platform is not None]
     if len(platforms) == len(events):
         old, new = (
-            replace(m, **{part: _without(getattr(m, part), platforms) for part in ("rows", "said", "judged", "texts")})
+            replace(
+                m,
+                rows=_without(m.rows, platforms),
+                said=_without(m.said, platforms),
+                judged=_without(m.judged, platforms),
+                texts=_without(m.texts, platforms),
+            )
             for m in (case.reference.data, case.window)
         )
         # A look at fewer accounts needs a level that they can reach, and it can only take an excuse away.
