@@ -1,0 +1,141 @@
+"""A training objective is chosen by a setting, changes what serves, and its price stands beside the version."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import polars as pl
+import pytest
+
+from tests.conftest import NOW, Agency
+from within_pipelines.exceptions import SampleError, SettingsError
+from within_pipelines.fairness import FairRanking
+from within_pipelines.pipeline import (
+    KINDS,
+    Workspace,
+    audit_robustness,
+    judge,
+    load_version,
+    release,
+    report_fairness,
+    train,
+    trained_version,
+    training_run,
+)
+from within_pipelines.pipeline.objectives import EPS, STRENGTHS, objective_of
+from within_pipelines.prediction import AdScorePredictor, train_ad_score
+from within_pipelines.registry import REQUIRED_GATES
+from within_pipelines.reporting import model_card
+from within_pipelines.robustness import AdversarialTraining, GaussianAugmentation, Trades
+from within_pipelines.settings import Settings
+
+ADS = pl.DataFrame({"audience_segment": ["women 25-34", "men 25-34", "women 45+", None]})
+X = np.array([[0.1, 3.0, 7.0, 100.0], [0.7, 4.0, 7.0, 250.0], [0.2, 5.0, 7.0, 900.0], [np.nan, 3.0, 7.0, 400.0]])
+
+
+def test_an_attacker_moves_real_numbers_and_counts_whose_unit_is_small() -> None:
+    made = objective_of("adversarial")
+    assert made is not None
+    objective = made(ADS, X)
+    assert isinstance(objective, AdversarialTraining)
+    # One of three, four or five words is more than a tenth of their spread; one of hundreds of characters is less; a constant stays.
+    assert objective.budget.tolist() == [EPS, 0.0, 0.0, EPS]
+    assert objective.share == STRENGTHS["adversarial"][1]
+
+
+def test_each_name_makes_its_own_objective_with_the_strength_asked_for() -> None:
+    makers = {name: objective_of(name, 0.7) for name in STRENGTHS}
+    made = {name: make(ADS, X) for name, make in makers.items() if make is not None}
+    assert isinstance(made["trades"], Trades)
+    assert made["trades"].beta == 0.7
+    assert isinstance(made["noise"], GaussianAugmentation)
+    assert made["noise"].sigma.tolist() == [0.7, 0.0, 0.0, 0.7]
+    assert isinstance(made["fair"], FairRanking)
+    assert len(set(made["fair"].groups.tolist())) == 4
+    assert objective_of("plain") is None
+
+
+def test_refusals() -> None:
+    with pytest.raises(SettingsError, match="unknown; give one of plain, adversarial"):
+        objective_of("magic")
+    with pytest.raises(SettingsError, match="give 0 < share <= 1"):
+        objective_of("adversarial", 2.0)
+    with pytest.raises(ValueError, match="greater than 0"):
+        Settings(ad_score_objective_strength=0)
+    fair = objective_of("fair")
+    assert fair is not None
+    with pytest.raises(SampleError, match="at least two groups"):
+        fair(ADS.with_columns(audience_segment=pl.lit("everybody")), X)
+    ads = pl.DataFrame({"headline": ["a", "b"], "group_id": ["g", "g"]})
+    rows = pl.concat([ads.with_columns(group_id=pl.lit(f"g{k}")) for k in range(12)])
+    with pytest.raises(SettingsError, match="no network"):
+        AdScorePredictor(kind="longer_headline").fit(rows, np.linspace(0.01, 0.1, 24), objective=fair)
+
+
+def costs_of(ws: Workspace, version: Any) -> dict[str, dict[str, float]]:
+    return {row["measure"]: row for row in version.evaluation["details"]["objective_costs"]}
+
+
+@pytest.mark.slow
+def test_a_hardened_ad_score_goes_through_every_gate_and_its_price_is_told(agency: Agency, tmp_path: Path) -> None:
+    home = agency.copy(tmp_path / "home").home
+    with Workspace.open(Settings(home=home)) as ws:
+        pin = ws.pin()
+        plain = trained_version(ws, pin, "ad_score", "stack")
+        assert "objective" not in plain.evaluation["details"]
+    with Workspace.open(Settings(home=home, ad_score_objective="adversarial")) as ws:
+        pin = ws.pin()
+        trained = train(ws, pin, "ad_score", "stack", now=NOW)
+        hardened = trained.version
+        assert not trained.cached
+        assert train(ws, pin, "ad_score", "stack", now=NOW).cached
+        assert hardened.model_sha256 != plain.model_sha256
+        assert trained_version(ws, pin, "ad_score", "stack").version == hardened.version
+        assert trained_version(ws, pin, "ad_score", "longer_headline").version != hardened.version
+        costs = costs_of(ws, hardened)
+        attacked = costs["significant pairs, network under attack"]
+        assert attacked["change"] > 0.05
+        assert attacked["low"] > 0
+        assert costs["pairs ranked rightly"]["change"] > -0.05
+        # Attacked networks are never better than themselves unattacked.
+        clean = costs["significant pairs, network alone"]
+        assert all(attacked[side] <= clean[side] for side in ("plain", "with objective"))
+        run = training_run(ws, hardened)
+        assert run is not None
+        assert run.params["objective"] == "adversarial (share of the loss at attacked inputs, up to 1: 0.5)"
+        assert "bought and cost" in model_card(hardened, [])
+        assert "bought and cost" not in model_card(plain, [])
+        # It serves only by the same gates as any other version.
+        report_fairness(ws, pin, hardened)
+        audit_robustness(ws, pin, "ad_score")
+        judge(ws, pin, "ad_score")
+        recorded = {v.gate for v in ws.registry.verdicts(hardened.model_sha256, hardened.data_version)}
+        assert set(REQUIRED_GATES["ad_score"]) - {"golden_sample", "model_card"} <= recorded
+        release(ws, pin, "ad_score", now=NOW, who="t", trigger="t")
+        champion = ws.registry.alias("ad_score", "champion")
+        assert champion is not None
+        assert champion.version in (plain.version, hardened.version)
+        load_version(ws, hardened)
+
+
+@pytest.mark.slow
+def test_a_fair_objective_evens_the_network_between_declared_audiences(agency: Agency, tmp_path: Path) -> None:
+    """More strength, a smaller gap of the network's mean win scores on ads that it has not seen."""
+    from within_pipelines.pipeline import held_back_rows, training_set
+    from within_pipelines.pipeline.objectives import _audiences
+
+    with Workspace.open(agency.copy(tmp_path / "home")) as ws:
+        pin = ws.pin()
+        rows, test = training_set(ws, pin, "ad_score"), held_back_rows(ws, pin, "ad_score")
+        plain = load_version(ws, trained_version(ws, pin, "ad_score", KINDS["ad_score"][0]))
+        fair = train_ad_score(rows, seed=ws.settings.seed, objective=objective_of("fair", 30.0))
+        people = _audiences(test)
+
+        def gap(predictor: Any) -> float:
+            part, x, _ = predictor.smooth_part(test)
+            win = 1 / (1 + np.exp(-part(x)))
+            return float(np.ptp([win[people == g].mean() for g in np.unique(people) if np.sum(people == g) >= 10]))
+
+        assert gap(fair) < 0.7 * gap(plain)

@@ -1,0 +1,171 @@
+"""The ad score trained with another aim beside accuracy: which one the settings ask for, and what it bought and cost on unseen ads.
+
+Only the network among the parts of the score descends it; the lines and trees beside it are fitted as ever, so the tables tell of the
+network alone and of the whole score."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from within_pipelines.exceptions import SampleError, SettingsError
+
+if TYPE_CHECKING:
+    import polars as pl
+
+    from within_pipelines.prediction import AdScorePredictor
+    from within_pipelines.prediction.objective import ObjectiveFor, RowObjective, TrainingObjective
+
+Floats = NDArray[np.float64]
+# Every real-valued input of an attacker moves by so many standard deviations; whole numbers by whole units only.
+EPS = 0.1
+# What `WITHIN_AD_SCORE_OBJECTIVE_STRENGTH` means for each, and its default.
+STRENGTHS: Mapping[str, tuple[str, float]] = {
+    "adversarial": ("share of the loss at attacked inputs, up to 1", 0.5),
+    "trades": ("beta of TRADES", 1.0),
+    "noise": ("standard deviation of the noise, in those of the inputs", 0.25),
+    "fair": ("price of unequal mean win scores", 3.0),
+}
+_MOST_ATTACKED = 400
+
+
+def objective_strength(name: str, strength: float | None) -> float:
+    """`strength`, or the objective's default.
+
+    Raises `SettingsError` for a share above 1."""
+    value = STRENGTHS[name][1] if strength is None else strength
+    if name == "adversarial" and value > 1:
+        raise SettingsError(f"WITHIN_AD_SCORE_OBJECTIVE_STRENGTH={value:g} is no {STRENGTHS[name][0]}; give 0 < share <= 1.")
+    return value
+
+
+def objective_of(name: str, strength: float | None = None) -> ObjectiveFor | None:
+    """What the setting `ad_score_objective` asks the network to descend; None for `plain`, its own loss alone.
+
+    `adversarial` (Madry et al. 2018), `trades` (Zhang et al. 2019) and `noise` (Cohen et al. 2019) harden it against inputs that are up to
+    0.1 standard deviations off; `fair` evens mean win scores between the declared audiences (gender and age together; ads that declare
+    none are a group of their own).
+
+    Raises `SettingsError` for a name that there is not; the objective itself raises `SampleError` when no audience is declared."""
+    if name == "plain":
+        return None
+    if name not in STRENGTHS:
+        raise SettingsError(f"WITHIN_AD_SCORE_OBJECTIVE={name!r} is unknown; give one of plain, {', '.join(STRENGTHS)}.")
+    value = objective_strength(name, strength)
+
+    def make(ads: pl.DataFrame, x: Floats) -> TrainingObjective | RowObjective:
+        from within_pipelines.fairness import FairRanking
+        from within_pipelines.robustness import AdversarialTraining, GaussianAugmentation, Trades
+
+        if name == "fair":
+            return FairRanking(_audiences(ads), value)
+        budget = _budget(x)
+        if name == "adversarial":
+            return AdversarialTraining(budget, share=value)
+        return Trades(budget, beta=value) if name == "trades" else GaussianAugmentation(np.where(budget > 0, value, 0.0))
+
+    return make
+
+
+def _declared(ads: pl.DataFrame) -> dict[str, NDArray[np.str_]]:
+    from within_pipelines.fairness import ATTRIBUTES, declared
+
+    segments = ads["audience_segment"].to_list() if "audience_segment" in ads.columns else [None] * ads.height
+    return {name: np.array([declared(s, name) for s in segments], dtype=str) for name in ATTRIBUTES}
+
+
+def _audiences(ads: pl.DataFrame) -> NDArray[np.str_]:
+    from within_pipelines.fairness import intersection
+
+    labels = np.array(intersection(*_declared(ads).values()), dtype=str)
+    if len(np.unique(labels)) < 2:
+        raise SampleError(
+            f"All {ads.height} ads declare the audience {labels[:1].tolist()}; a fair objective needs audience_segment to name a gender or "
+            "age of at least two groups. Set WITHIN_AD_SCORE_OBJECTIVE=plain, or name segments."
+        )
+    return labels
+
+
+def _steps(x: Floats, scale: Floats) -> Floats:
+    """One unit of whole-numbered columns in standard deviations; 0 for columns of any number, and for constant ones."""
+    whole = np.all(~np.isfinite(x) | (x == np.rint(x)), axis=0)
+    return np.where(whole & np.isfinite(scale), 1 / scale, 0.0)
+
+
+def _budget(x: Floats) -> Floats:
+    """How far each standardised input may be pushed while training: not at all where one whole unit is already more than that."""
+    from within_pipelines.prediction.ad_score.model import standardiser
+
+    _, scale = standardiser(x, np.ones(len(x)))
+    return np.where(np.isfinite(scale) & (_steps(x, scale) <= EPS), EPS, 0.0)
+
+
+def objective_costs(plain: AdScorePredictor, other: AdScorePredictor, test: pl.DataFrame, *, rng: np.random.Generator) -> pl.DataFrame:
+    """What `other`, trained with an objective, does on unseen ads beside `plain`, trained on the same rows without: pairs ranked rightly by
+    the whole score, by the network, by the network under attack (PGD of 20 steps inside the feasible set, up to 400 pairs that differ by
+    more than chance), and the gap between declared audiences of the mean score of an ad asked for alone. Changes are paired, with 95 %
+    intervals over clusters.
+
+    Raises `SampleError` when the test ads hold no pair of siblings that differs by more than chance."""
+    import polars as pl
+
+    from within_pipelines.prediction.ad_score.evaluation import Pairs
+    from within_pipelines.stats import cluster_bootstrap, cluster_mean
+
+    pairs = Pairs.of(test, rng=rng)
+    clusters = pairs.clusters[pairs.first]
+    clear = np.sort(rng.permutation(np.flatnonzero(pairs.significant))[:_MOST_ATTACKED])
+    rows: list[dict[str, Any]] = []
+
+    def told(measure: str, before: Floats, after: Floats, units: NDArray[Any]) -> None:
+        change = cluster_mean(after - before, units, rng=rng)
+        rows.append(
+            {"measure": measure, "plain": float(before.mean()), "with objective": float(after.mean()), "change": change.value,
+             "low": change.low, "high": change.high, "n": len(before)}
+        )  # fmt: skip
+
+    models = (plain, other)
+    told("pairs ranked rightly", *(pairs.right(m.contrasts(test)) for m in models), clusters)
+    networks = [m.smooth_part(test)[:2] for m in models]
+    told("pairs ranked rightly, network alone", *(pairs.right(part(x)) for part, x in networks), clusters)
+    told("significant pairs, network alone", *(pairs.right(part(x))[clear] for part, x in networks), clusters[clear])
+    attacked = [_held(part, x, pairs, clear) for part, x in networks]
+    told("significant pairs, network under attack", attacked[0], attacked[1], clusters[clear])
+    scores = [m.scores(test.drop("group_id")) for m in models]
+    for name, labels in _declared(test).items():
+        groups = sorted(set(labels.tolist()) - {""})
+        if len(groups) < 2:
+            continue
+
+        def gap(i: NDArray[np.int64], s: Floats, labels: NDArray[np.str_] = labels, groups: list[str] = groups) -> float:
+            means = [s[i][labels[i] == g].mean() for g in groups if np.any(labels[i] == g)]
+            return float(np.ptp(means)) if means else 0.0
+
+        everything = np.arange(test.height)
+        before, after = gap(everything, scores[0]), gap(everything, scores[1])
+        change = cluster_bootstrap(lambda i, of=gap: of(i, scores[1]) - of(i, scores[0]), pairs.clusters, rng=rng, n_resamples=300)
+        rows.append(
+            {"measure": f"score gap by {name}, ads asked for alone", "plain": before, "with objective": after, "change": change.value,
+             "low": change.low, "high": change.high, "n": int(np.sum(labels != ""))}
+        )  # fmt: skip
+    return pl.DataFrame(rows)
+
+
+def _held(part: Any, x: Floats, pairs: Any, clear: NDArray[np.intp]) -> Floats:
+    """1 for each pair whose better ad the network still names under attack."""
+    from within_pipelines.robustness import FeasibleSet, ReluNetwork, classifier_victim, pgd
+
+    z = np.nan_to_num(np.clip((x - part.mean) / part.scale, -6, 6), nan=0.0)
+    won = pairs.won[clear] > 0.5
+    win = np.where(won, pairs.first[clear], pairs.second[clear])
+    lose = np.where(won, pairs.second[clear], pairs.first[clear])
+    judge = ReluNetwork.mean_of(part.inner, part.bias, part.outer).paired()
+    both = np.concatenate([z[win], z[lose]], axis=1)
+    victim = classifier_victim(judge, np.ones(len(both)), judge.gradient)
+    budget, step = np.where(np.isfinite(part.scale), EPS, 0.0), _steps(x, part.scale)
+    feasible = FeasibleSet.of(np.concatenate([budget, budget]), step=np.concatenate([step, step]))
+    found = pgd(victim, both, feasible, rng=np.random.default_rng(7), steps=20, restarts=1)
+    return (found.margin > 0).astype(np.float64)
