@@ -24,7 +24,8 @@ from within_pipelines.pipeline import (
     trained_version,
     training_run,
 )
-from within_pipelines.pipeline.objectives import EPS, STRENGTHS, objective_of
+from within_pipelines.pipeline.ad_score_worst_case import EPS
+from within_pipelines.pipeline.objectives import STRENGTHS, objective_of
 from within_pipelines.prediction import AdScorePredictor, train_ad_score
 from within_pipelines.registry import REQUIRED_GATES
 from within_pipelines.reporting import model_card

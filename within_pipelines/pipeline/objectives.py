@@ -12,6 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from within_pipelines.exceptions import SampleError, SettingsError
+from within_pipelines.pipeline.ad_score_worst_case import EPS, held_under_attack, whole_steps
 
 if TYPE_CHECKING:
     import polars as pl
@@ -20,8 +21,6 @@ if TYPE_CHECKING:
     from within_pipelines.prediction.objective import ObjectiveFor, RowObjective, TrainingObjective
 
 Floats = NDArray[np.float64]
-# Every real-valued input of an attacker moves by so many standard deviations; whole numbers by whole units only.
-EPS = 0.1
 # What `WITHIN_AD_SCORE_OBJECTIVE_STRENGTH` means for each, and its default.
 STRENGTHS: Mapping[str, tuple[str, float]] = {
     "adversarial": ("share of the loss at attacked inputs, up to 1", 0.5),
@@ -89,18 +88,12 @@ def _audiences(ads: pl.DataFrame) -> NDArray[np.str_]:
     return labels
 
 
-def _steps(x: Floats, scale: Floats) -> Floats:
-    """One unit of whole-numbered columns in standard deviations; 0 for columns of any number, and for constant ones."""
-    whole = np.all(~np.isfinite(x) | (x == np.rint(x)), axis=0)
-    return np.where(whole & np.isfinite(scale), 1 / scale, 0.0)
-
-
 def _budget(x: Floats) -> Floats:
     """How far each standardised input may be pushed while training: not at all where one whole unit is already more than that."""
     from within_pipelines.prediction.ad_score.model import standardiser
 
     _, scale = standardiser(x, np.ones(len(x)))
-    return np.where(np.isfinite(scale) & (_steps(x, scale) <= EPS), EPS, 0.0)
+    return np.where(np.isfinite(scale) & (whole_steps(x, scale) <= EPS), EPS, 0.0)
 
 
 def objective_costs(plain: AdScorePredictor, other: AdScorePredictor, test: pl.DataFrame, *, rng: np.random.Generator) -> pl.DataFrame:
@@ -132,7 +125,7 @@ def objective_costs(plain: AdScorePredictor, other: AdScorePredictor, test: pl.D
     networks = [m.smooth_part(test)[:2] for m in models]
     told("pairs ranked rightly, network alone", *(pairs.right(part(x)) for part, x in networks), clusters)
     told("significant pairs, network alone", *(pairs.right(part(x))[clear] for part, x in networks), clusters[clear])
-    attacked = [_held(part, x, pairs, clear) for part, x in networks]
+    attacked = [held_under_attack(part, x, pairs, clear) for part, x in networks]
     told("significant pairs, network under attack", attacked[0], attacked[1], clusters[clear])
     scores = [m.scores(test.drop("group_id")) for m in models]
     for name, labels in _declared(test).items():
@@ -152,20 +145,3 @@ def objective_costs(plain: AdScorePredictor, other: AdScorePredictor, test: pl.D
              "low": change.low, "high": change.high, "n": int(np.sum(labels != ""))}
         )  # fmt: skip
     return pl.DataFrame(rows)
-
-
-def _held(part: Any, x: Floats, pairs: Any, clear: NDArray[np.intp]) -> Floats:
-    """1 for each pair whose better ad the network still names under attack."""
-    from within_pipelines.robustness import FeasibleSet, ReluNetwork, classifier_victim, pgd
-
-    z = np.nan_to_num(np.clip((x - part.mean) / part.scale, -6, 6), nan=0.0)
-    won = pairs.won[clear] > 0.5
-    win = np.where(won, pairs.first[clear], pairs.second[clear])
-    lose = np.where(won, pairs.second[clear], pairs.first[clear])
-    judge = ReluNetwork.mean_of(part.inner, part.bias, part.outer).paired()
-    both = np.concatenate([z[win], z[lose]], axis=1)
-    victim = classifier_victim(judge, np.ones(len(both)), judge.gradient)
-    budget, step = np.where(np.isfinite(part.scale), EPS, 0.0), _steps(x, part.scale)
-    feasible = FeasibleSet.of(np.concatenate([budget, budget]), step=np.concatenate([step, step]))
-    found = pgd(victim, both, feasible, rng=np.random.default_rng(7), steps=20, restarts=1)
-    return (found.margin > 0).astype(np.float64)
