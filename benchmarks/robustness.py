@@ -183,6 +183,7 @@ def network_part(options, metrics: dict[str, float]) -> None:
         "adversarial training (PGD)": AdversarialTraining(one, steps=3, share=0.5),
         "adversarial training (PGD, all)": AdversarialTraining(one, steps=3, share=1.0),
         "TRADES (beta 1)": Trades(one, beta=1.0, steps=3),
+        "TRADES (beta 3)": Trades(one, beta=3.0, steps=3),
         "TRADES (beta 6)": Trades(one, beta=6.0, steps=3),
         "Gaussian augmentation": GaussianAugmentation(np.where(one > 0, SIGMA, 0.0)),
     }
