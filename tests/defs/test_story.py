@@ -72,7 +72,7 @@ def daemon(settings: Settings, log: Path) -> Iterator[None]:
             stdout=written,
             stderr=subprocess.STDOUT,
             env=environ,
-            cwd=REPOSITORY,
+            cwd=settings.home,  # not the repository: Dagster lets a .env of its working directory win over the environment
             start_new_session=True,
         )
         try:

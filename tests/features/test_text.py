@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import numpy as np
 import polars as pl
 import pytest
 from polars.testing import assert_frame_equal
 
-from within_pipelines.features.text import TEXT_FEATURES, text_statistics, text_statistics_of
+from within_pipelines.features.remembered import FEW
+from within_pipelines.features.text import TEXT_FEATURES, text_counts, text_statistics
 
 
 @pytest.mark.parametrize("rows", [1, 3])
@@ -24,11 +26,10 @@ def test_no_texts_make_an_empty_table() -> None:
     assert set(empty.dtypes) == {pl.Float64}
 
 
-def test_columns_counted_together_are_counted_as_each_by_itself() -> None:
-    headlines = pl.Series(["Why 3 mothers love this?", None, "  ", "SALE – 50 % off!"])
-    descriptions = pl.Series([None, "You won't believe it…", "Ünïted", "Buy now"])
-    nothing = pl.Series([None] * 4, dtype=pl.String)
-    together = text_statistics_of({"h": headlines, "n": nothing, "d": descriptions})
-    for prefix, texts, counted in zip(("h", "n", "d"), (headlines, nothing, descriptions), together, strict=True):
-        assert counted.equals(text_statistics(texts, prefix))
-        assert counted.columns == [f"{prefix}_{name}" for name in TEXT_FEATURES]
+def test_many_texts_are_counted_as_each_by_itself() -> None:
+    texts = ["Why 3 mothers love this?", None, "  ", "SALE – 50 % off!", "You won't believe it…", "Ünïted"]
+    alone = np.concatenate([text_counts([text]) for text in texts])
+    many = text_counts(texts * 100)
+    assert len(many) > FEW
+    np.testing.assert_array_equal(many, np.tile(alone, (100, 1)))
+    np.testing.assert_array_equal(text_counts(texts), alone)

@@ -7,7 +7,7 @@ a database."""
 from __future__ import annotations
 
 from within_pipelines.features.account import ACCOUNT_FEATURES, account_features
-from within_pipelines.features.creative import CREATIVE_FEATURES, creative_features
+from within_pipelines.features.creative import CREATIVE_FEATURES, creative_features, creative_values
 from within_pipelines.features.creative_table import creative_table
 from within_pipelines.features.knowledge import MixedCurrencyError
 from within_pipelines.features.labels import account_labels
@@ -17,6 +17,7 @@ from within_pipelines.features.series import METRICS, metric_series
 from within_pipelines.features.spec import FeatureSpec
 from within_pipelines.features.spelling import Speller
 from within_pipelines.features.targets import TARGETS
+from within_pipelines.features.text import TEXT_FEATURES, text_counts
 
 __all__ = [
     "ACCOUNT_FEATURES",
@@ -24,6 +25,7 @@ __all__ = [
     "LOOK_ALIKE",
     "METRICS",
     "TARGETS",
+    "TEXT_FEATURES",
     "FeatureSpec",
     "MixedCurrencyError",
     "Speller",
@@ -31,7 +33,9 @@ __all__ = [
     "account_labels",
     "creative_features",
     "creative_table",
+    "creative_values",
     "metric_series",
     "plain_text",
     "run_by_account",
+    "text_counts",
 ]

@@ -4,16 +4,21 @@ from __future__ import annotations
 
 import hashlib
 import re
+from collections.abc import Sequence
 from functools import lru_cache
 
 import numpy as np
 import polars as pl
+from numpy.typing import NDArray
 
 from within_pipelines.exceptions import SchemaError
 from within_pipelines.features.lexicon import COMMON, KINDS, NEGATIVE, POSITIVE
 from within_pipelines.features.plain import LOOK_ALIKE, plain_text
+from within_pipelines.features.remembered import FEW, Remembered
 from within_pipelines.features.spec import FeatureSpec
-from within_pipelines.features.text import TEXT_FEATURES, text_statistics_of
+from within_pipelines.features.text import TEXT_FEATURES, text_counts
+
+Floats = NDArray[np.float64]
 
 TEXT_COLUMNS: tuple[str, ...] = ("headline", "description", "call_to_action")
 SIBLING_COLUMNS: tuple[str, ...] = (
@@ -102,43 +107,55 @@ def creative_features(creatives: pl.DataFrame) -> pl.DataFrame:
     and `sibling_reliability` in [0, 1).
 
     Raises `SchemaError` when there is no text column at all or a column that should hold text does not."""
+    values = creative_values(creatives)
+    schema = dict.fromkeys(CREATIVE_FEATURES.columns, pl.Float64)
+    if len(values) <= FEW:
+        return pl.DataFrame(values.tolist(), schema=schema, orient="row")
+    return pl.DataFrame([pl.Series(name, values[:, i]) for i, name in enumerate(CREATIVE_FEATURES.columns)], schema=schema)
+
+
+def creative_values(creatives: pl.DataFrame) -> Floats:
+    """`creative_features` as a matrix, its columns those of `CREATIVE_FEATURES`.
+
+    Raises `SchemaError` like it."""
     given = [name for name in TEXT_COLUMNS if name in creatives.columns]
     if not given:
         raise SchemaError(f"There is no text column among {creatives.columns}; give at least one of {list(TEXT_COLUMNS)}.")
-    texts = {name: _plain(_text(creatives, name)) for name in ("headline", "description", *_BUCKETS)}
-    parts = text_statistics_of({name: texts[name] for name in ("headline", "description")})
-    parts.append(_categories({name: texts[name].to_list() for name in _BUCKETS}))
-    parts.append(_audience_ages(texts["audience_segment"]))
-    parts.append(_overlap(texts["headline"], texts["description"]))
-    parts.append(_siblings(creatives))
-    return pl.concat(parts, how="horizontal").select(CREATIVE_FEATURES.columns)
+    texts = {name: _plain(creatives, name) for name in ("headline", "description", *_BUCKETS)}
+    return np.column_stack(
+        [
+            text_counts(texts["headline"]),
+            text_counts(texts["description"]),
+            *(_categories(name, texts[name]) for name in _BUCKETS),
+            _AGES.rows(texts["audience_segment"]),
+            _OVERLAPS.rows(list(zip(texts["headline"], texts["description"], strict=True))),
+            _siblings(creatives),
+        ]
+    )
 
 
-def _text(creatives: pl.DataFrame, name: str) -> pl.Series:
+def _text(creatives: pl.DataFrame, name: str) -> list[str | None]:
     if name not in creatives.columns:
-        return pl.Series(name, [None], dtype=pl.String).new_from_index(0, creatives.height)
+        return [None] * creatives.height
     column = creatives[name]
+    # A column without a single value has whatever type its reader made up.
     if column.null_count() == len(column):
-        # A column without a single value has whatever type its reader made up.
-        column = column.cast(pl.String)
+        return [None] * creatives.height
     if column.dtype not in (pl.String, pl.Categorical, pl.Null) and not isinstance(column.dtype, pl.Enum):
         raise SchemaError(f"The column {name!r} holds {column.dtype}; it should hold text.")
-    return column.cast(pl.String).str.strip_chars()
+    texts: list[str | None] = column.cast(pl.String).to_list()
+    return texts
 
 
-def _plain(texts: pl.Series) -> pl.Series:
+def _plain(creatives: pl.DataFrame, name: str) -> list[str | None]:
     """The texts as `plain_text` writes them."""
-    return pl.Series(texts.name, [None if text is None else plain_text(text) for text in texts.to_list()], dtype=pl.String)
+    return [None if text is None else plain_text(text) for text in _text(creatives, name)]
 
 
-def _categories(values: dict[str, list[str | None]]) -> pl.DataFrame:
-    blocks = []
-    for name, column in values.items():
-        positions = {value: row for row, value in enumerate(dict.fromkeys(column))}
-        table = np.array([_category(name, (value or "").lower()) for value in positions]).reshape(-1, len(_category_columns(name)))
-        blocks.append(table[np.array([positions[value] for value in column], dtype=np.int64)])
-    columns = [column for name in values for column in _category_columns(name)]
-    return pl.DataFrame(np.column_stack(blocks), schema=dict.fromkeys(columns, pl.Float64), orient="row")
+def _categories(name: str, values: list[str | None]) -> Floats:
+    distinct = {value: row for row, value in enumerate(dict.fromkeys(values))}
+    table = np.array([_category(name, (value or "").lower()) for value in distinct]).reshape(-1, len(_category_columns(name)))
+    return table[np.array([distinct[value] for value in values], dtype=np.int64)]
 
 
 # Categories repeat from ad to ad; a single ad is answered in milliseconds.
@@ -158,43 +175,49 @@ def _category(name: str, text: str) -> tuple[float, ...]:
     return tuple(row)
 
 
-def _audience_ages(values: pl.Series) -> pl.DataFrame:
+def _audience_ages(values: Sequence[str | None]) -> Floats:
     """Youngest and oldest age of an audience such as "women 18-44" or "65+", in centuries; 0 and `missing` when none is named."""
-    frame = values.alias("t").to_frame().lazy().select(pl.col("t").fill_null(""))
+    frame = pl.DataFrame({"t": pl.Series(values, dtype=pl.String).fill_null("")}).lazy()
     low = pl.coalesce(pl.col("t").str.extract(r"\b([0-9]{2})\s*(?:-|–|to)\s*[0-9]{2}\b"), pl.col("t").str.extract(r"\b([0-9]{2})\s*\+"))
     high = pl.col("t").str.extract(r"\b[0-9]{2}\s*(?:-|–|to)\s*([0-9]{2})\b")
     open_end = pl.col("t").str.contains(r"\b[0-9]{2}\s*\+")
     ages = frame.select(low=low.cast(pl.Float64), high=pl.when(open_end).then(99.0).otherwise(high.cast(pl.Float64)))
-    return ages.select(
-        audience_age_from=pl.col("low").fill_null(0.0) / 100.0,
-        audience_age_to=pl.col("high").fill_null(0.0) / 100.0,
-        audience_age_missing=pl.col("low").is_null().cast(pl.Float64),
-    ).collect()
+    found = ages.select(
+        pl.col("low").fill_null(0.0) / 100.0,
+        pl.col("high").fill_null(0.0) / 100.0,
+        missing=pl.col("low").is_null().cast(pl.Float64),
+    )
+    return found.collect().to_numpy()
 
 
-def _overlap(headline: pl.Series, description: pl.Series) -> pl.DataFrame:
+def _overlap(pairs: Sequence[tuple[str | None, str | None]]) -> Floats:
     """Share of the headline's distinct words that the description repeats."""
     word = r"[\p{L}\p{Nd}]+"
-    texts = pl.DataFrame([headline.alias("h"), description.alias("d")]).lazy()
+    texts = pl.DataFrame({name: pl.Series([pair[i] for pair in pairs], dtype=pl.String) for i, name in enumerate("hd")}).lazy()
     frame = texts.select(pl.col("h", "d").fill_null("").str.to_lowercase())
     words = frame.select(h=pl.col("h").str.extract_all(word).list.unique(), d=pl.col("d").str.extract_all(word))
     shared = pl.col("h").list.set_intersection("d").list.len().cast(pl.Float64)
-    return words.select(headline_in_description=shared / pl.max_horizontal(pl.col("h").list.len().cast(pl.Float64), pl.lit(1.0))).collect()
+    return words.select(shared / pl.max_horizontal(pl.col("h").list.len().cast(pl.Float64), pl.lit(1.0))).collect().to_numpy()
 
 
-def _siblings(creatives: pl.DataFrame) -> pl.DataFrame:
+_AGES: Remembered[str | None] = Remembered(_audience_ages, width=3)
+_OVERLAPS: Remembered[tuple[str | None, str | None]] = Remembered(_overlap, width=1)
+
+
+def _siblings(creatives: pl.DataFrame) -> Floats:
     if not set(SIBLING_COLUMNS) <= set(creatives.columns):
-        zeros = {name: pl.Series([0.0]).new_from_index(0, creatives.height) for name in _SIBLING_FEATURES}
-        zeros["account_history_missing"] = pl.Series([1.0]).new_from_index(0, creatives.height)
-        return pl.DataFrame(zeros)
+        result = np.zeros((creatives.height, len(_SIBLING_FEATURES)))
+        result[:, -1] = 1.0
+        return result
     account = pl.col("account_ctr_before")
     clicks, shown = pl.col("group_clicks_before").fill_null(0), pl.col("group_impressions_before").fill_null(0)
     expected = shown * account
     known = account.is_not_null() & (account > 0)
     ratio = ((clicks + _SIBLING_CLICKS) / (expected + _SIBLING_CLICKS)).log()
-    return creatives.select(
+    found = creatives.select(
         sibling_count=pl.col("siblings_before").fill_null(0).cast(pl.Float64).log1p(),
         sibling_log_ctr_ratio=pl.when(known).then(ratio).otherwise(0.0).cast(pl.Float64),
         sibling_reliability=(clicks / (clicks + _SIBLING_CLICKS)).cast(pl.Float64),
         account_history_missing=(~known).fill_null(True).cast(pl.Float64),
     )
+    return found.to_numpy()

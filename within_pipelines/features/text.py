@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Sequence
 from functools import cache
 
+import numpy as np
 import polars as pl
+from numpy.typing import NDArray
 
 from within_pipelines.features.lexicon import COMMON, KINDS, NEGATIVE, POSITIVE
+from within_pipelines.features.remembered import Remembered
 
 _WORD = r"[\p{L}\p{M}]+(?:['’][\p{L}]+)*"
 # Words of nine letters and more are what readability formulas of several languages call long.
@@ -30,36 +33,24 @@ def text_statistics(texts: pl.Series, prefix: str) -> pl.DataFrame:
     >>> text_statistics(pl.Series(["Why mothers love 3 easy tricks?"]), "h").select("h_question", "h_numbers", "h_people_words").row(0)
     (1.0, 1.0, 1.0)
     """
-    return text_statistics_of({prefix: texts})[0]
+    values = text_counts(texts.cast(pl.String).to_list())
+    return pl.DataFrame([pl.Series(f"{prefix}_{name}", values[:, i]) for i, name in enumerate(TEXT_FEATURES)])
 
 
-def text_statistics_of(texts: Mapping[str, pl.Series]) -> list[pl.DataFrame]:
-    """`text_statistics` for several columns of texts, by prefix, in one pass: for a single ad the pass costs more than the counting."""
-    # Descriptions are often absent altogether; then there is nothing to count.
-    there = [prefix for prefix, column in texts.items() if column.null_count() < len(column)]
-    counted: dict[str, pl.DataFrame] = {}
-    if there:
-        stacked = pl.concat([texts[prefix].cast(pl.String).alias("t") for prefix in there])
-        t = pl.col("t")
-        frame = stacked.to_frame().lazy().select(t.fill_null("").str.strip_chars())
-        frame = frame.with_columns(l=t.str.to_lowercase().str.replace_all("’", "'"))
-        table = frame.with_columns(w=pl.col("l").str.extract_all(_WORD)).select(_expressions()).collect()
-        start = 0
-        for prefix in there:
-            own = table.slice(start, len(texts[prefix]))
-            counted[prefix] = pl.DataFrame([column.alias(f"{prefix}_{column.name}") for column in own.get_columns()])
-            start += len(texts[prefix])
-    return [counted[prefix] if prefix in counted else _nothing(prefix, len(column)) for prefix, column in texts.items()]
+def text_counts(texts: Sequence[str | None]) -> NDArray[np.float64]:
+    """One row per text, the columns of `TEXT_FEATURES`; what `text_statistics` says."""
+    return _COUNTED.rows(texts)
 
 
-def _nothing(prefix: str, rows: int) -> pl.DataFrame:
-    missing = {name: [float(name == "missing")] * rows for name in TEXT_FEATURES}
-    return pl.DataFrame({f"{prefix}_{name}": values for name, values in missing.items()}, schema_overrides=_floats(prefix))
+def _counted(texts: Sequence[str | None]) -> NDArray[np.float64]:
+    t = pl.col("t")
+    frame = pl.DataFrame({"t": pl.Series(texts, dtype=pl.String)}).lazy().select(t.fill_null("").str.strip_chars())
+    frame = frame.with_columns(l=t.str.to_lowercase().str.replace_all("’", "'"))
+    table = frame.with_columns(w=pl.col("l").str.extract_all(_WORD)).select(_expressions()).collect()
+    return table.to_numpy()
 
 
-@cache
-def _floats(prefix: str) -> dict[str, type[pl.DataType]]:
-    return {f"{prefix}_{name}": pl.Float64 for name in TEXT_FEATURES}
+_COUNTED: Remembered[str | None] = Remembered(_counted, width=len(TEXT_FEATURES))
 
 
 # A single ad is answered in milliseconds; building these expressions anew would take longer than computing them.

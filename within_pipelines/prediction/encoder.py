@@ -94,7 +94,7 @@ class TextEncoder(Protocol):
 class TransformerWeights:
     """The parameters of a BERT (Devlin et al. 2019) or MPNet (Song et al. 2020) encoder up to the highest layer that is needed."""
 
-    tensors: Mapping[str, torch.Tensor]
+    tensors: Mapping[str, torch.Tensor] = field(repr=False)
     kind: str
     heads: int
     layers: int

@@ -20,7 +20,9 @@ def as_polars(data: Any) -> pl.DataFrame:
         data = data.collect()
     if isinstance(data, pl.DataFrame):
         # NaN is greater than every number in polars, so a missing volume would pass as a large one.
-        return data.with_columns(pl.col(pl.Float32, pl.Float64).fill_nan(None))
+        floats = [name for name, kind in data.schema.items() if kind in (pl.Float32, pl.Float64) and data[name].null_count() < data.height]
+        wrong = [name for name in floats if data[name].is_nan().any()]
+        return data.with_columns(pl.col(wrong).fill_nan(None)) if wrong else data
     if type(data).__module__.startswith("pandas"):
         names = [str(name) for name in data.columns]
         repeated = sorted({name for name in names if names.count(name) > 1})

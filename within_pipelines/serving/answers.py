@@ -45,37 +45,32 @@ class AdScoreAnswers:
     count_texts: Any = None
 
     def answer(self, predictor: AdScorePredictor, jobs: Sequence[list[dict[str, Any]]]) -> list[list[Answer]]:
-        """All jobs in one table: what costs is the number of calls, not of rows. Creatives of different jobs are nobody's siblings."""
+        """All jobs in one table: what costs is the number of calls, not of rows. Creatives of different jobs are nobody's siblings.
+
+        A text's meaning differs by about a millionth with the texts it is encoded beside, and a score by less than 0.0001."""
         rows = [
             {**creative, "group_id": f"{number}/{creative.get('group_id') or f'alone {place}'}"}
             for number, creatives in enumerate(jobs)
             for place, creative in enumerate(creatives)
         ]
         frame = pl.DataFrame(rows, schema=_CREATIVE_SCHEMA)
-        self._encode(predictor, frame)
+        self._count(predictor, frame)
         scores = iter(predictor.predict(frame))
         return [[_ad_score(score) for score in islice(scores, len(creatives))] for creatives in jobs]
 
-    def _encode(self, predictor: AdScorePredictor, frame: pl.DataFrame) -> None:
-        """Encode what is new of all jobs at once, which costs a third of one by one; a text's numbers then differ by about a millionth with
-        those it is encoded beside, and a score by less than 0.0001."""
-        encoder, texts = predictor.encoder_in_use, predictor.encoded_texts
-        if encoder is None:
+    def _count(self, predictor: AdScorePredictor, frame: pl.DataFrame) -> None:
+        """Count which texts the encoder remembers and which it has to read."""
+        encoder = predictor.encoder_in_use
+        if encoder is None or self.count_texts is None:
             return
-        new: list[str] = []
-        for text in sorted({(text or "").strip() for name in texts for text in frame[name].to_list()} - {""}):
-            known = text in getattr(encoder, "remembered", {})
-            if self.count_texts is not None:
-                self.count_texts.labels("hit" if known else "miss").inc()
-            if not known:
-                new.append(text)
-        if new:
-            encoder.encode(new)
+        known = getattr(encoder, "remembered", {})
+        for text in predictor.encoded_texts(frame):
+            self.count_texts.labels("hit" if text in known else "miss").inc()
 
     def explain(self, predictor: AdScorePredictor, job: list[dict[str, Any]]) -> list[Answer]:
         """Contributions per feature, word and meaning."""
         frame = pl.DataFrame([{**creative, "group_id": None} for creative in job], schema=_CREATIVE_SCHEMA).drop("group_id")
-        self._encode(predictor, frame)
+        self._count(predictor, frame)
         return [
             {name: value for name, value in row.items() if value or name == "log_odds_contrast"} for row in _rows(predictor.explain(frame))
         ]

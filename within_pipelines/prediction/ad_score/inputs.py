@@ -4,13 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import lru_cache
 
 import numpy as np
 import polars as pl
 from numpy.typing import NDArray
 
 from within_pipelines.exceptions import SchemaError
-from within_pipelines.features import CREATIVE_FEATURES, Speller, creative_features, plain_text
+from within_pipelines.features import CREATIVE_FEATURES, Speller, creative_features, creative_values, plain_text
 from within_pipelines.prediction.ad_score.vocabulary import TEXT_COLUMNS, joined_text, learn_vocabulary, word_matrix, words_of
 from within_pipelines.prediction.encoder import TextEncoder
 from within_pipelines.prediction.frames import matrix
@@ -77,25 +78,35 @@ class Inputs:
         image = ["image"] if self.image_width else []
         return [*self.features, *(f"word:{w}" for w in self.vocabulary), *(f"meaning:{text}" for text in self.meanings), *image]
 
+    def spelled(self, frame: pl.DataFrame) -> pl.DataFrame:
+        """The table with its misspelt words corrected; a table that is so already is returned as it is."""
+        return _spelled(frame, self.speller)
+
     def matrix(self, frame: pl.DataFrame, *, remember: bool = True) -> Floats:
         """The input matrix. `remember=False` encodes anew, so that the numbers do not depend on what was asked before."""
-        frame = _spelled(frame, self.speller)
+        frame = self.spelled(frame)
         parts = [self._hand(frame), word_matrix(joined_text(frame, TEXT_COLUMNS), self.vocabulary)]
         if self.encoder is not None:
-            for name in self.meanings:
-                texts = _texts(frame, name)
-                known = sorted(set(texts))
-                vectors = self.encoder.encode(known, remember=remember)
-                place = {text: row for row, text in enumerate(known)}
-                parts.append(vectors[[place[text] for text in texts]].astype(np.float64))
+            texts = self.texts(frame)
+            # All at once: what costs is the number of calls.
+            known = sorted({text for own in texts.values() for text in own})
+            vectors = self.encoder.encode(known, remember=remember)
+            place = {text: row for row, text in enumerate(known)}
+            parts += [vectors[[place[text] for text in own]].astype(np.float64) for own in texts.values()]
         if self.image_width:
             parts.append(_images(frame, self.image_width))
         return np.column_stack(parts)
 
+    def texts(self, frame: pl.DataFrame) -> dict[str, list[str]]:
+        """Per encoded text column, what the encoder is given for each row; "" where there is nothing."""
+        frame = self.spelled(frame) if self.meanings else frame
+        return {name: _texts(frame, name) for name in self.meanings}
+
     def _hand(self, frame: pl.DataFrame) -> Floats:
         if set(self.features) <= set(frame.columns):
             return matrix(frame, self.features)
-        return matrix(creative_features(frame), self.features)
+        places = [CREATIVE_FEATURES.columns.index(name) for name in self.features]
+        return np.ascontiguousarray(creative_values(frame)[:, places])
 
     def meaning_slices(self) -> list[slice]:
         """Columns of each encoded text, then of the image."""
@@ -114,14 +125,11 @@ class Inputs:
 
         A word counts for the text that it stands in, in equal parts where it stands in several; a word that a row does not use counts for
         its headline, because there its absence is seen."""
-        names = self.names
-        result = {block: np.zeros(frame.height) for block in BLOCKS}
-        for column, name in enumerate(names):
-            if not name.startswith("word:"):
-                result[_block_of(name)] += contributions[:, column]
+        columns = _columns_of(tuple(self.names))
+        result = {block: contributions[:, columns[block]].sum(axis=1) for block in BLOCKS}
         if not self.vocabulary:
             return result
-        frame = _spelled(frame, self.speller)
+        frame = self.spelled(frame)
         words = slice(self.n_hand, self.n_explained)
         values = contributions[:, words]
         used = {name: word_matrix(_texts(frame, name), self.vocabulary) for name in TEXT_COLUMNS if name in frame.columns}
@@ -174,17 +182,31 @@ def _spelled(frame: pl.DataFrame, speller: Speller | None) -> pl.DataFrame:
         return frame
     given = [name for name in TEXT_COLUMNS if name in frame.columns]
     texts = {name: frame[name].cast(pl.String).to_list() for name in given}
-    right = {name: [None if t is None else speller.correct(plain_text(t)) for t in own] for name, own in texts.items()}
+    right = {name: [None if text is None else speller.correct(plain_text(text)) for text in own] for name, own in texts.items()}
     wrong = [i for i in range(frame.height) if any(texts[n][i] is not None and right[n][i] != plain_text(texts[n][i]) for n in given)]
     if not wrong:
         return frame
-    changed = frame[wrong].with_columns(pl.Series(name, [right[name][i] for i in wrong], dtype=pl.String) for name in given)
-    if set(CREATIVE_FEATURES.columns) <= set(frame.columns):
-        own = creative_features(changed.drop(CREATIVE_FEATURES.columns))
-        changed = changed.with_columns(own[name] for name in CREATIVE_FEATURES.columns)
-    rows = frame.with_columns(pl.col(name).cast(pl.String) for name in given).with_row_index("_row")
-    replaced = changed.select(frame.columns).with_columns(pl.Series("_row", wrong, dtype=rows.schema["_row"]))
-    return rows.update(replaced, on="_row", include_nulls=True).drop("_row")
+    changed = [pl.Series(name, right[name], dtype=pl.String) for name in given]
+    frame = frame.with_columns(changed)
+    if not set(CREATIVE_FEATURES.columns) <= set(frame.columns):
+        return frame
+    anew = creative_features(frame[wrong].drop(CREATIVE_FEATURES.columns))
+    columns = []
+    for name in CREATIVE_FEATURES.columns:
+        values = frame[name].to_numpy().copy()
+        values[wrong] = anew[name].to_numpy()
+        columns.append(pl.Series(name, values, dtype=pl.Float64))
+    return frame.with_columns(columns)
+
+
+@lru_cache(maxsize=16)
+def _columns_of(names: tuple[str, ...]) -> dict[str, list[int]]:
+    """Per block the places of its names; words belong to the text that they stand in."""
+    found: dict[str, list[int]] = {block: [] for block in BLOCKS}
+    for place, name in enumerate(names):
+        if not name.startswith("word:"):
+            found[_block_of(name)].append(place)
+    return found
 
 
 def _block_of(name: str) -> str:

@@ -125,7 +125,7 @@ def given_levels(frame: pl.DataFrame) -> Floats:
     """Log-odds of `account_ctr`, the account's recent click-through rate, NaN where it is not given."""
     if "account_ctr" not in frame.columns:
         return np.full(frame.height, np.nan)
-    rate = frame["account_ctr"].cast(pl.Float64).fill_null(float("nan")).to_numpy().copy()
+    rate = frame["account_ctr"].cast(pl.Float64).to_numpy().copy()  # null as NaN
     # A rate of exactly 0 or 1 comes from too little traffic to be a level.
     rate[(rate == 0) | (rate == 1)] = np.nan
     return logit(rate)
@@ -137,10 +137,11 @@ def check_history(frame: pl.DataFrame) -> None:
     Raises `SchemaError` for columns that hold no numbers; `SampleError` with the count where clicks are negative, infinite or more than
     the impressions, and where `account_ctr` is no share."""
     names = [f"{tier}_{part}_before" for tier in TIERS for part in ("clicks", "impressions")]
+    schema = frame.schema
     for name in ("account_ctr", *names):
-        if name in frame.columns and not (frame.schema[name].is_numeric() or frame.schema[name] == pl.Null):
-            raise SchemaError(f"The column {name} holds {frame.schema[name]}; give numbers.")
-    if "account_ctr" in frame.columns:
+        if name in schema and not (schema[name].is_numeric() or schema[name] == pl.Null):
+            raise SchemaError(f"The column {name} holds {schema[name]}; give numbers.")
+    if "account_ctr" in schema:
         bad = int((~frame["account_ctr"].cast(pl.Float64).is_between(0.0, 1.0)).sum())
         if bad:
             raise SampleError(f"account_ctr lies outside of 0 to 1 in {bad} of {frame.height} rows; give a share, not per cent.")
@@ -161,8 +162,15 @@ def _history(frame: pl.DataFrame, tier: str) -> tuple[Floats, Floats] | None:
     names = [f"{tier}_clicks_before", f"{tier}_impressions_before"]
     if not set(names) <= set(frame.columns):
         return None
-    clicks, shown = (frame[name].cast(pl.Float64).fill_null(0.0).to_numpy() for name in names)
+    clicks, shown = (_counts(frame[name]) for name in names)
     return clicks, shown
+
+
+def _counts(column: pl.Series) -> Floats:
+    if column.null_count() == len(column):
+        return np.zeros(len(column))
+    values: Floats = column.cast(pl.Float64).fill_null(0.0).to_numpy()
+    return values
 
 
 def _spread(counted: pl.DataFrame, parents: list[str], child: str) -> float:

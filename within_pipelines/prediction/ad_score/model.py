@@ -168,10 +168,14 @@ def open_trees(raw: bytes) -> xgboost.Booster:
 
 
 def tree_contributions(booster: xgboost.Booster, x: Floats) -> Floats:
-    """Exact contributions per feature, the last column the intercept; rows add up to the prediction."""
+    """Exact contributions per feature, the last column the intercept; rows add up to the prediction.
+
+    XGBoost adds contributions up in single precision; the intercept takes the rounding."""
     import xgboost
 
-    result: Floats = np.asarray(booster.predict(xgboost.DMatrix(x), pred_contribs=True), dtype=np.float64)
+    matrix = xgboost.DMatrix(x)
+    result: Floats = np.asarray(booster.predict(matrix, pred_contribs=True), dtype=np.float64)
+    result[:, -1] = np.asarray(booster.predict(matrix), dtype=np.float64).reshape(-1) - result[:, :-1].sum(axis=1)
     return result
 
 

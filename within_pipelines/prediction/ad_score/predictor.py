@@ -134,10 +134,9 @@ class AdScorePredictor:
         """The sentence encoder that this model was fitted on; None for words alone."""
         return self._state.inputs.encoder
 
-    @property
-    def encoded_texts(self) -> tuple[str, ...]:
-        """Columns whose meaning is read."""
-        return self._state.inputs.meanings
+    def encoded_texts(self, data: Any) -> set[str]:
+        """The texts of these creatives whose meaning is read, as the encoder is given them."""
+        return {text for own in self._state.inputs.texts(as_polars(data)).values() for text in own} - {""}
 
     @property
     def details(self) -> dict[str, Any]:
@@ -264,14 +263,14 @@ class AdScorePredictor:
 
         Memory does not grow with the number of rows beyond the answer itself."""
         state, frame = self._state, as_polars(data)
-        chunks = [state.stack(state.inputs, state.inputs.matrix(_with_features(part))) for part in frame.iter_slices(_CHUNK)]
+        chunks = [state.stack(state.inputs, state.inputs.matrix(part)) for part in frame.iter_slices(_CHUNK)]
         return (np.concatenate(chunks) if chunks else np.zeros(0)) - state.centre
 
     def smooth_part(self, data: Any) -> tuple[Network | Ridge, Floats, Floats]:
         """(the network, or the line on words where there is none; what it sees of these ads; the spread of each input in training, 0 for
         constant ones). For attacks and certificates, which ask about inputs and not about ads."""
         state, frame = self._state, as_polars(data)
-        part, columns = state.stack.smooth_part(state.inputs, state.inputs.matrix(_with_features(frame)))
+        part, columns = state.stack.smooth_part(state.inputs, state.inputs.matrix(frame))
         return part, columns, np.where(np.isfinite(part.scale), part.scale, 0.0)
 
     def scores(self, data: Any) -> Floats:
@@ -299,7 +298,7 @@ class AdScorePredictor:
         parts = self._contributions(x, group)
         answers = _answers(state, frame, x, parts, group, level=self.level)
         if suggestions > 0:
-            found = self._suggested(frame, answers, most=suggestions)
+            found = self._suggested(self._checked(data), answers, most=suggestions)
             answers = [replace(answer, suggestions=own) for answer, own in zip(answers, found, strict=True)]
         return AdScores(tuple(answers))
 
@@ -362,6 +361,12 @@ class AdScorePredictor:
         return pl.DataFrame(columns).with_columns(log_odds_contrast=pl.Series(parts.sum(axis=1)))
 
     def _prepared(self, data: Any) -> pl.DataFrame:
+        """The creatives as the model reads them: misspelt words corrected."""
+        frame = self._checked(data)
+        return self._state.inputs.spelled(frame)
+
+    def _checked(self, data: Any) -> pl.DataFrame:
+        """The creatives as they were given."""
         if not self.fitted:
             self.__dict__.update(type(self).load(champion_folder(self.model)).__dict__)
         frame = as_polars(data)
@@ -369,7 +374,7 @@ class AdScorePredictor:
             raise SampleError("The table holds no creatives; give at least one row.")
         require(frame, ["headline"], why="give the creatives' texts, missing ones as null.")
         check_history(frame)
-        return _with_features(frame)
+        return frame
 
     def save(self, folder: Path) -> str:
         """Write the artifact to `folder`; returns its `model_sha256`.
@@ -514,10 +519,17 @@ def _answers(
 
 
 def _statistics(frame: pl.DataFrame) -> dict[str, list[float]]:
-    tone = [(a or 0.0, b or 0.0) for a, b in frame.select("headline_sentiment", "description_sentiment").iter_rows()]
+    from within_pipelines.features import TEXT_FEATURES, plain_text, text_counts
+
+    def of(name: str) -> Floats:
+        texts = frame[name].cast(pl.String).to_list() if name in frame.columns else [None] * frame.height
+        return text_counts([None if text is None else plain_text(text) for text in texts])
+
+    headline, description = of("headline"), of("description")
+    tone = TEXT_FEATURES.index("sentiment")
     return {
-        "sentiment": [max(-1.0, min(1.0, a + b)) for a, b in tone],
-        "reading_ease": [value or 0.0 for value in frame["headline_reading_ease"].to_list()],
+        "sentiment": np.clip(headline[:, tone] + description[:, tone], -1.0, 1.0).tolist(),
+        "reading_ease": headline[:, TEXT_FEATURES.index("reading_ease")].tolist(),
     }
 
 
@@ -562,9 +574,9 @@ def _accounts(frame: pl.DataFrame) -> list[str | None]:
     """The advertiser of each row; None where the table does not say."""
     if "account_id" not in frame.columns:
         return [None] * frame.height
-    platform = pl.col("platform").cast(pl.String).fill_null("") if "platform" in frame.columns else pl.lit("")
-    found: list[str | None] = frame.select(platform + "/" + pl.col("account_id").cast(pl.String))[:, 0].to_list()
-    return found
+    accounts = frame["account_id"].cast(pl.String).to_list()
+    platforms = frame["platform"].cast(pl.String).to_list() if "platform" in frame.columns else [""] * frame.height
+    return [None if account is None else f"{platform or ''}/{account}" for platform, account in zip(platforms, accounts, strict=True)]
 
 
 def _headline_vectors(inputs: Inputs, x: Floats) -> tuple[Floats, str]:
@@ -606,13 +618,11 @@ def _normal(z: float) -> float:
 def _siblings(frame: pl.DataFrame) -> NDArray[np.intp] | None:
     if "group_id" not in frame.columns:
         return None
-    named = frame["group_id"].cast(pl.String)
-    group = named.set(named == "", None).rank("dense").cast(pl.Int64)
+    names: list[str | None] = frame["group_id"].cast(pl.String).to_list()
+    place = {name: i for i, name in enumerate(sorted({name for name in names if name}))}
     # Ads whose group is not known are nobody's siblings: each is its own group.
-    beyond = pl.int_range(frame.height, 2 * frame.height, eager=True)
-    _, index = np.unique(group.zip_with(group.is_not_null(), beyond + 1).to_numpy(), return_inverse=True)
-    siblings: NDArray[np.intp] = index.astype(np.intp)
-    return siblings
+    alone = iter(range(len(place), len(place) + frame.height))
+    return np.array([place[name] if name else next(alone) for name in names], dtype=np.intp)
 
 
 def _observed(data: Any, labels: Any) -> tuple[pl.DataFrame, Observed]:

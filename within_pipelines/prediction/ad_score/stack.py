@@ -125,8 +125,7 @@ class Stack:
             seen = np.ascontiguousarray(x[:, columns])
             if name == "trees":
                 own = tree_contributions(part, seen)
-                # XGBoost adds contributions up in single precision; the intercept takes the rounding.
-                intercept += self.weights[name] * (tree_values(part, seen) - own[:, :-1].sum(axis=1))
+                intercept += self.weights[name] * own[:, -1]
                 own = own[:, :-1]
             else:
                 own = part.contributions(seen)

@@ -48,5 +48,5 @@ def joined_text(frame: pl.DataFrame, columns: Sequence[str] = ("headline",)) -> 
     present = [name for name in columns if name in frame.columns]
     if not present:
         return [None] * frame.height
-    joined = frame.select(t=pl.concat_str([pl.col(name).cast(pl.String) for name in present], separator="\n", ignore_nulls=True))
-    return [text or None for text in joined["t"].to_list()]
+    texts = [frame[name].cast(pl.String).to_list() for name in present]
+    return ["\n".join(text for text in row if text is not None) or None for row in zip(*texts, strict=True)]
