@@ -61,3 +61,13 @@ def test_what_a_training_objective_cost_is_a_table_of_its_own(version: ModelVers
     assert "| pairs under attack | 0.1 | 0.35 | 0.250 \\[0.200, 0.300\\] |" in card
     assert "objective costs:" not in card
     assert "bought and cost" not in model_card(version, ())
+
+
+def test_what_component_scores_are_worth_is_shown_where_it_was_recorded(version: ModelVersion) -> None:
+    rows = [
+        {"component": "engagement", "share": 0.68, "low": 0.61, "high": 0.78, "pairs": 104, "clusters": 12, "says": "more is better"},
+        {"component": "topic", "share": None, "low": None, "high": None, "pairs": 0, "clusters": 0, "says": "no pair differs in it"},
+    ]
+    card = model_card(replace(version, evaluation={**version.evaluation, "components": rows}), ())
+    assert "| engagement | 0.680 \\[0.610, 0.780\\] | 104 | more is better |" in card
+    assert "no pair differs in it" in card

@@ -155,7 +155,7 @@ def _components(version: ModelVersion) -> list[str]:
     rows = version.evaluation.get("components") or []
     if not rows:
         return []
-    shares = ["" if row["share"] is None else interval_text(row | {"value": row["share"]}) for row in rows]
+    shares = ["" if row["share"] is None else interval_text(row | {"value": row["share"], "n": row["clusters"]}) for row in rows]
     listed = [(row["component"], share, row["pairs"], row["says"]) for row, share in zip(rows, shares, strict=True)]
     table = frame_markdown(pl.DataFrame(listed, schema=["component", "share of pairs", "pairs", "says"], orient="row"))
     said = "Of unseen sibling pairs in which it differs, the share where the ad with more of it had the higher rate; .5 tells nothing."
