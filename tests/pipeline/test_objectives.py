@@ -25,7 +25,7 @@ from within_pipelines.pipeline import (
     training_run,
 )
 from within_pipelines.pipeline.ad_score_worst_case import EPS
-from within_pipelines.pipeline.objectives import STRENGTHS, objective_of
+from within_pipelines.pipeline.objectives import STRENGTHS, objective_costs, objective_of
 from within_pipelines.prediction import AdScorePredictor, train_ad_score
 from within_pipelines.registry import REQUIRED_GATES
 from within_pipelines.reporting import model_card
@@ -80,6 +80,35 @@ def costs_of(ws: Workspace, version: Any) -> dict[str, dict[str, float]]:
 
 
 @pytest.mark.slow
+def test_costs_are_nothing_beside_oneself_and_the_change_is_with_less_without() -> None:
+    from tests.pipeline.test_ad_score_worst_case import ads
+
+    def declared(table: pl.DataFrame) -> pl.DataFrame:
+        women = pl.col("group_id").str.tail(1).is_in(["0", "2", "4", "6", "8"])
+        return table.with_columns(audience_segment=pl.when(women).then(pl.lit("women 25-34")).otherwise(pl.lit("men 25-34")))
+
+    train_rows, test = declared(ads(60, 1)), declared(ads(40, 3))
+    plain = AdScorePredictor(encoder="none").fit(train_rows, seed=7)
+    # It climbs where it should descend: a network that knows and says the opposite.
+    contrary = AdScorePredictor(encoder="none").fit(train_rows, seed=7, objective=lambda ads, x: lambda shown, loss, *more: -loss(shown))
+    same = objective_costs(plain, plain, test, rng=np.random.default_rng(1))
+    assert same["measure"].to_list() == [
+        "pairs ranked rightly", "pairs ranked rightly, network alone", "significant pairs, network alone",
+        "significant pairs, network under attack", "weight of the network in the score", "score gap by gender, ads asked for alone",
+    ]  # fmt: skip
+    assert same["plain"].to_list() == same["with objective"].to_list()
+    assert same.select("change", "low", "high").to_numpy().tolist() == [[0.0, 0.0, 0.0]] * 6
+    costs = objective_costs(plain, contrary, test, rng=np.random.default_rng(1))
+    assert costs["plain"].to_list() == same["plain"].to_list()
+    assert costs["change"].to_numpy() == pytest.approx((costs["with objective"] - costs["plain"]).to_numpy())
+    changes = dict(zip(costs["measure"].to_list(), costs["high"].to_list(), strict=True))
+    assert changes["pairs ranked rightly, network alone"] < 0
+    # The stack weighs parts by what they said of ads that they had not seen, so the score does not follow it.
+    assert costs.filter(pl.col("measure") == "weight of the network in the score")["with objective"].item() < 0.2
+    assert costs.filter(pl.col("measure") == "pairs ranked rightly")["change"].item() > -0.05
+
+
+@pytest.mark.slow
 def test_a_hardened_ad_score_goes_through_every_gate_and_its_price_is_told(agency: Agency, tmp_path: Path) -> None:
     home = agency.copy(tmp_path / "home").home
     with Workspace.open(Settings(home=home)) as ws:
@@ -97,9 +126,10 @@ def test_a_hardened_ad_score_goes_through_every_gate_and_its_price_is_told(agenc
         assert trained_version(ws, pin, "ad_score", "longer_headline").version != hardened.version
         costs = costs_of(ws, hardened)
         attacked = costs["significant pairs, network under attack"]
-        assert attacked["change"] > 0.05
+        assert attacked["change"] > 0.02
         assert attacked["low"] > 0
         assert costs["pairs ranked rightly"]["change"] > -0.05
+        assert 0 <= costs["weight of the network in the score"]["with objective"] <= 1
         # Attacked networks are never better than themselves unattacked.
         clean = costs["significant pairs, network alone"]
         assert all(attacked[side] <= clean[side] for side in ("plain", "with objective"))

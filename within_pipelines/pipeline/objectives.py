@@ -5,7 +5,7 @@ network alone and of the whole score."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -99,8 +99,8 @@ def _budget(x: Floats) -> Floats:
 def objective_costs(plain: AdScorePredictor, other: AdScorePredictor, test: pl.DataFrame, *, rng: np.random.Generator) -> pl.DataFrame:
     """What `other`, trained with an objective, does on unseen ads beside `plain`, trained on the same rows without: pairs ranked rightly by
     the whole score, by the network, by the network under attack (PGD of 20 steps inside the feasible set, up to 400 pairs that differ by
-    more than chance), and the gap between declared audiences of the mean score of an ad asked for alone. Changes are paired, with 95 %
-    intervals over clusters.
+    more than chance), the network's weight among the parts, and the gap between declared audiences of the mean score of an ad asked for
+    alone. Changes are paired, with 95 % intervals over clusters.
 
     Raises `SampleError` when the test ads hold no pair of siblings that differs by more than chance."""
     import polars as pl
@@ -121,12 +121,20 @@ def objective_costs(plain: AdScorePredictor, other: AdScorePredictor, test: pl.D
         )  # fmt: skip
 
     models = (plain, other)
-    told("pairs ranked rightly", *(pairs.right(m.contrasts(test)) for m in models), clusters)
-    networks = [m.smooth_part(test)[:2] for m in models]
-    told("pairs ranked rightly, network alone", *(pairs.right(part(x)) for part, x in networks), clusters)
-    told("significant pairs, network alone", *(pairs.right(part(x))[clear] for part, x in networks), clusters[clear])
-    attacked = [held_under_attack(part, x, pairs, clear) for part, x in networks]
-    told("significant pairs, network under attack", attacked[0], attacked[1], clusters[clear])
+    first, second = (m.contrasts(test) for m in models)
+    told("pairs ranked rightly", pairs.right(first), pairs.right(second), clusters)
+    (part, x), (hardened, z) = (m.smooth_part(test)[:2] for m in models)
+    before, after = pairs.right(part(x)), pairs.right(hardened(z))
+    told("pairs ranked rightly, network alone", before, after, clusters)
+    told("significant pairs, network alone", before[clear], after[clear], clusters[clear])
+    held, held_after = held_under_attack(part, x, pairs, clear), held_under_attack(hardened, z, pairs, clear)
+    told("significant pairs, network under attack", held, held_after, clusters[clear])
+    # Parts beside the network do not descend the objective: how much of the score it can reach at all.
+    weight, weighted = (float(m.details["weights"].get("network", 0.0)) for m in models)
+    rows.append(
+        {"measure": "weight of the network in the score", "plain": weight, "with objective": weighted, "change": weighted - weight,
+         "low": weighted - weight, "high": weighted - weight, "n": 1}
+    )  # fmt: skip
     scores = [m.scores(test.drop("group_id")) for m in models]
     for name, labels in _declared(test).items():
         groups = sorted(set(labels.tolist()) - {""})
@@ -137,11 +145,14 @@ def objective_costs(plain: AdScorePredictor, other: AdScorePredictor, test: pl.D
             means = [s[i][labels[i] == g].mean() for g in groups if np.any(labels[i] == g)]
             return float(np.ptp(means)) if means else 0.0
 
+        def change_of(i: NDArray[np.int64], of: Callable[..., float] = gap) -> float:
+            return of(i, scores[1]) - of(i, scores[0])
+
         everything = np.arange(test.height)
-        before, after = gap(everything, scores[0]), gap(everything, scores[1])
-        change = cluster_bootstrap(lambda i, of=gap: of(i, scores[1]) - of(i, scores[0]), pairs.clusters, rng=rng, n_resamples=300)
+        gap_before, gap_after = gap(everything, scores[0]), gap(everything, scores[1])
+        change = cluster_bootstrap(change_of, pairs.clusters, rng=rng, n_resamples=300)
         rows.append(
-            {"measure": f"score gap by {name}, ads asked for alone", "plain": before, "with objective": after, "change": change.value,
-             "low": change.low, "high": change.high, "n": int(np.sum(labels != ""))}
+            {"measure": f"score gap by {name}, ads asked for alone", "plain": gap_before, "with objective": gap_after,
+             "change": change.value, "low": change.low, "high": change.high, "n": int(np.sum(labels != ""))}
         )  # fmt: skip
     return pl.DataFrame(rows)
