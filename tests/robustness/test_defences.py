@@ -58,7 +58,7 @@ def test_hardened_training_gives_back_a_third_of_the_gap_at_little_cost() -> Non
     budget = np.full(41, EPS)
     clean, robust, pairs, plain = judged(fit_network(train, spread=1.0, seed=1, members=1, epochs=16), test, truth)
     assert clean - robust > 0.2, (clean, robust)
-    for objective in (AdversarialTraining(budget, share=1.0), Trades(budget, beta=1.0)):
+    for objective in (AdversarialTraining(budget, share=1.0), Trades(budget, beta=3.0)):
         c, r, _, _ = judged(fit_network(train, spread=1.0, seed=1, members=1, objective=objective, epochs=16), test, truth)
         assert (r - robust) / (clean - robust) > 1 / 3, (type(objective).__name__, clean, robust, c, r)
         assert clean - c < 0.08
