@@ -143,6 +143,9 @@ def test_versions_as_arms_are_read_from_the_log(home: Path) -> None:
 
 
 def test_a_canary_from_start_to_rollback(home: Path, tmp_path: Path) -> None:
+    assert "give live, replay, recorded" in refused(
+        home, "canary", "start", "ad_score", "2", "--metric", "won:0.1", "--outcomes", "guessed"
+    )
     started = said(home, "canary", "start", "ad_score", "2", "--metric", "won:0.1", "--key", "k", "--share", "0.5", "--share", "1")
     assert "v2 answers 50% of the units beside v1" in started
     said(home, "canary", "pause", "ad_score", "--why", "launch day")

@@ -15,13 +15,19 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from within_pipelines.cli_alerts import alerts_app
-from within_pipelines.cli_context import NothingHereError, login_name
+from within_pipelines.cli_canary import canary_app
+from within_pipelines.cli_context import NothingHereError
 from within_pipelines.cli_context import settings_of as _settings
 from within_pipelines.cli_context import wall_clock as _now
 from within_pipelines.cli_context import workspace_of as _workspace
 from within_pipelines.cli_demo import demo_app
-from within_pipelines.cli_experiments import add_experiment_commands
+from within_pipelines.cli_experiments import experiment_app
+from within_pipelines.cli_golden import golden_app
+from within_pipelines.cli_keys import keys_app
+from within_pipelines.cli_models import models_app
+from within_pipelines.cli_registry import decision, registry_app, rollback
 from within_pipelines.cli_retrain import retrain
+from within_pipelines.cli_runs import runs_app
 from within_pipelines.exceptions import ModelNotFoundError, WithinError
 
 if TYPE_CHECKING:
@@ -30,17 +36,16 @@ if TYPE_CHECKING:
 ROWS_SHOWN = 10
 
 app = typer.Typer(no_args_is_help=True, add_completion=False, rich_markup_mode=None, pretty_exceptions_enable=False)
-models_app = typer.Typer(invoke_without_command=True, rich_markup_mode=None)
-runs_app = typer.Typer(invoke_without_command=True, rich_markup_mode=None)
 app.add_typer(models_app, name="models")
 app.add_typer(runs_app, name="runs")
 app.add_typer(alerts_app, name="alerts")
 app.add_typer(demo_app, name="demo")
-app.command()(retrain)
-keys_app = typer.Typer(no_args_is_help=True, rich_markup_mode=None, help="Keys of the HTTP API.")
 app.add_typer(keys_app, name="keys")
-registry_app = typer.Typer(no_args_is_help=True, rich_markup_mode=None, help="The registry's own upkeep.")
 app.add_typer(registry_app, name="registry")
+app.add_typer(experiment_app, name="experiment")
+app.add_typer(canary_app, name="canary")
+app.add_typer(golden_app, name="golden")
+app.command()(retrain)
 
 
 def main() -> None:
@@ -197,68 +202,6 @@ def ingest(
         raise typer.Exit(1)
 
 
-@models_app.callback()
-def models(context: typer.Context) -> None:
-    """List the trained versions of every model, or show one.
-
-    \b
-    Example:  within models
-              within models show account_health"""
-    if context.invoked_subcommand is not None:
-        return
-    from within_pipelines.registry import REQUIRED_GATES, missing_gates
-    from within_pipelines.reporting import interval_text, open_console, print_table
-
-    rows = []
-    with _workspace(context) as ws:
-        for name in REQUIRED_GATES:
-            champion = ws.registry.alias(name, "champion")
-            for version in reversed(ws.registry.versions(name)):
-                main = version.metrics.get(version.main_metric)
-                shown = f"{version.main_metric} {interval_text(main)}" if main else "not evaluated"
-                missing = missing_gates(name, ws.registry.verdicts(version.model_sha256, version.data_version))
-                gates = f"{len(missing)} missing" if missing else "passed"
-                serves = "champion" if champion is not None and champion.version == version.version else ""
-                rows.append((f"{name} v{version.version}", version.kind, shown, gates, f"{version.trained_at:%Y-%m-%d}", serves))
-    if not rows:
-        typer.echo("No model has been trained yet; `within run` trains them.")
-        return
-    print_table(open_console(), ("model", "kind", "main metric", "gates", "trained", "serves"), rows)
-
-
-@models_app.command("show")
-def models_show(
-    context: typer.Context,
-    name: Annotated[str, typer.Argument(help="ad_score, account_health or anomaly.")],
-    version: Annotated[int | None, typer.Option(min=1, help="Version number.", show_default="the champion, else the newest")] = None,
-) -> None:
-    """Show the model card of a version: data, metrics beside the baseline, verdicts, limits; then the alias's history.
-
-    \b
-    Example:  within models show account_health --version 2"""
-    from within_pipelines.registry import REQUIRED_GATES
-    from within_pipelines.reporting import frame_markdown, model_card, open_console
-
-    if name not in REQUIRED_GATES:
-        raise ModelNotFoundError(f"There is no model {name!r}; the models are {', '.join(REQUIRED_GATES)}.")
-    with _workspace(context) as ws:
-        found = ws.registry.alias(name, "champion") if version is None else ws.registry.get(name, version)
-        if found is None:
-            found = next(reversed(ws.registry.versions(name)), None)
-        if found is None:
-            raise ModelNotFoundError(f"No version of {name} has been trained; `within run` trains one.")
-        text = model_card(found, ws.registry.verdicts(found.model_sha256, found.data_version))
-        moves = ws.registry.alias_history(name)
-    if moves.height:
-        text += f"\n## Alias moves\n\n{frame_markdown(moves)}\n"
-    if sys.stdout.isatty():
-        from rich.markdown import Markdown
-
-        open_console().print(Markdown(text))
-    else:
-        typer.echo(text)
-
-
 @app.command()
 def score(
     context: typer.Context,
@@ -297,54 +240,6 @@ def score(
     typer.echo(f"\nall rows are in {where}")
 
 
-@runs_app.callback()
-def runs(context: typer.Context) -> None:
-    """List training runs, the newest first, or compare two.
-
-    \b
-    Example:  within runs
-              within runs compare 3 5"""
-    if context.invoked_subcommand is not None:
-        return
-    from within_pipelines.database import TrainingRunRepository
-    from within_pipelines.reporting import open_console, print_table
-
-    with _workspace(context) as ws:
-        found = TrainingRunRepository(ws.database).runs()
-    if not found:
-        typer.echo("No training run has been recorded yet; `within run` makes some.")
-        return
-    rows = []
-    for run in reversed(found):
-        started, seconds = f"{run.started_at:%Y-%m-%d %H:%M}", f"{run.cpu_seconds:.1f}"
-        rows.append((str(run.id), run.model, f"v{run.version}", run.kind, started, seconds, run.data_version[:12]))
-    print_table(open_console(), ("run", "model", "version", "kind", "started (UTC)", "CPU s", "data"), rows)
-
-
-@runs_app.command("compare")
-def runs_compare(
-    context: typer.Context,
-    first: Annotated[int, typer.Argument(help="Number of a run.")],
-    second: Annotated[int, typer.Argument(help="Number of another run.")],
-) -> None:
-    """Show two training runs side by side: what went in, what came out.
-
-    \b
-    Example:  within runs compare 3 5"""
-    from within_pipelines.database import TrainingRunRepository
-    from within_pipelines.reporting import open_console, print_table, run_comparison
-
-    with _workspace(context) as ws:
-        repository = TrainingRunRepository(ws.database)
-        a, b = repository.get(first), repository.get(second)
-        rows = run_comparison((a, ws.registry.get(a.model, a.version)), (b, ws.registry.get(b.model, b.version)))
-    print_table(open_console(), ("", f"run {first}", f"run {second}", ""), rows)
-    if a.model != b.model:
-        typer.echo("\nThe runs trained different models; their metrics cannot be compared.")
-    elif a.data_version != b.data_version:
-        typer.echo("\nThe runs saw different data, so a difference in metrics is not the models' alone.")
-
-
 @app.command()
 def doctor(context: typer.Context) -> None:
     """Check what a run needs: packages, folders, database, champions, Dagster, disk. Ends with 1 when something is broken.
@@ -361,82 +256,8 @@ def doctor(context: typer.Context) -> None:
         raise typer.Exit(1)
 
 
-@app.command()
-def rollback(
-    context: typer.Context,
-    model: Annotated[str, typer.Argument(help="ad_score, account_health or anomaly.")],
-    to: Annotated[int | None, typer.Option(min=1, help="Version to go back to.", show_default="the one that served before")] = None,
-    why: Annotated[str, typer.Option(help="Goes into the audit trail.")] = "by hand",
-    who: Annotated[str | None, typer.Option(help="Who decides.", show_default="the user of this machine")] = None,
-) -> None:
-    """Let an earlier champion serve again, at once. What was rolled back from is not promoted again by itself.
-
-    \b
-    Example:  within rollback ad_score --why 'scores of video ads are off'"""
-    from within_pipelines.pipeline.rollback import rollback as roll_back
-
-    with _workspace(context) as ws:
-        move = roll_back(ws, model, to=to, who=_person() if who is None else who, why=why, now=_now())
-    typer.echo(f"{model}: v{move.to_version} serves again instead of v{move.from_version}; a running server takes it up at its next poll.")
-
-
-@app.command()
-def decision(
-    context: typer.Context,
-    model: Annotated[str, typer.Argument(help="ad_score, account_health or anomaly.")],
-    version: Annotated[int | None, typer.Option(min=1, help="Version.", show_default="the one that serves")] = None,
-) -> None:
-    """Show the decision record of a promotion, with what is known by now, and file it as HTML and Markdown.
-
-    \b
-    Example:  within decision account_health"""
-    from within_pipelines.pipeline import decide, write_decision
-    from within_pipelines.reporting import decision_markdown
-
-    with _workspace(context) as ws:
-        record = decide(ws, model, version, now=_now())
-        page, _ = write_decision(ws, record)
-    typer.echo(decision_markdown(record))
-    typer.echo(f"for print: {page}", err=True)
-
-
-@registry_app.command("gc")
-def registry_gc(
-    context: typer.Context,
-    dry_run: Annotated[bool, typer.Option("--dry-run", help="Only say what would go.")] = False,
-    keep_newest: Annotated[int, typer.Option(min=1, help="Of each kind, keep so many.")] = 3,
-    keep_days: Annotated[int, typer.Option(min=1, help="Keep what is younger.")] = 30,
-) -> None:
-    """Remove artifacts that no alias, audit or running canary needs; rows of versions, verdicts and moves stay.
-
-    \b
-    Example:  within registry gc --dry-run"""
-    from within_pipelines.pipeline import collect_garbage
-    from within_pipelines.reporting import open_console, print_table
-
-    with _workspace(context) as ws:
-        found = collect_garbage(ws, now=_now(), dry_run=dry_run, keep_newest=keep_newest, keep_days=keep_days)
-    rows = [(f"{kept.version.model} v{kept.version.version}", kept.version.kind, "; ".join(kept.reasons) or "goes") for kept in found.kept]
-    if rows:
-        print_table(open_console(), ("version", "kind", "kept because"), rows)
-    verb = "would go" if dry_run else "went"
-    typer.echo(f"{len(found.removed)} artifact folders with {found.bytes / 1e6:.1f} MB {verb}.")
-
-
-@registry_app.command("mirror")
-def registry_mirror(
-    context: typer.Context, to: Annotated[str, typer.Option(help="Tracking URI of MLflow: http(s)://..., sqlite:///file or a folder.")]
-) -> None:
-    """Copy training runs, metrics and versions into MLflow; what is there is left alone. Needs the extra `mlflow`.
-
-    \b
-    Example:  within registry mirror --to http://127.0.0.1:5000"""
-    from within_pipelines.pipeline import mirror_registry, open_tracker
-
-    tracker = open_tracker(to)
-    with _workspace(context) as ws:
-        found = mirror_registry(ws, tracker)
-    typer.echo(f"{found.runs} runs and {found.versions} versions are new; {found.runs_there} and {found.versions_there} were there.")
+app.command()(rollback)
+app.command()(decision)
 
 
 @app.command("serve")
@@ -461,91 +282,7 @@ def serve_command(
         serve(ws, settings, listening=lambda url: typer.echo(f"listening on {url}, documented at {url}/docs", err=True))
 
 
-@keys_app.command("create")
-def keys_create(
-    context: typer.Context,
-    name: Annotated[str, typer.Argument(help="Who will use it.")],
-    scope: Annotated[list[str], typer.Option(help="What may be asked with it; may be repeated.")],
-    days: Annotated[float | None, typer.Option(min=0, help="Days until it ends.", show_default="never")] = None,
-) -> None:
-    """Make a key and show it once; only its digest is kept.
-
-    \b
-    Example:  within keys create dashboard --scope score --scope outcomes --days 90"""
-    from within_pipelines.database import ApiKeyRepository
-    from within_pipelines.serving import create_key
-
-    with _workspace(context) as ws:
-        key = create_key(name, scope, now=_now(), valid_for=None if days is None else timedelta(days=days))
-        ApiKeyRepository(ws.database).add(key.record)
-    typer.echo(key.text)
-
-
-@keys_app.command("list")
-def keys_list(context: typer.Context) -> None:
-    """List the keys: names, scopes, from when to when they hold; never the keys themselves.
-
-    \b
-    Example:  within keys list"""
-    from within_pipelines.database import ApiKeyRepository
-    from within_pipelines.reporting import open_console, print_table
-
-    with _workspace(context) as ws:
-        found = ApiKeyRepository(ws.database).records()
-    if not found:
-        typer.echo("There is no key; `within keys create NAME --scope score` makes one.")
-        return
-    rows = []
-    for key in found:
-        state = "revoked" if key.revoked_at is not None else "holds" if key.holds(_now()) else "ended"
-        until = "" if key.expires_at is None else f"{key.expires_at:%Y-%m-%d %H:%M}"
-        rows.append((key.key_id, key.name, ", ".join(key.scopes), f"{key.issued_at:%Y-%m-%d %H:%M}", until, state))
-    print_table(open_console(), ("key", "name", "scopes", "issued (UTC)", "until (UTC)", "state"), rows)
-
-
-@keys_app.command("rotate")
-def keys_rotate(
-    context: typer.Context,
-    key_id: Annotated[str, typer.Argument(help="The key that shall end.")],
-    overlap_hours: Annotated[float, typer.Option(min=0, help="How long the old key holds beside the new one.")] = 24.0,
-    days: Annotated[float | None, typer.Option(min=0, help="Days until the new one ends.", show_default="never")] = None,
-) -> None:
-    """Make a key with the same name and scopes, and let the old one end after an overlap.
-
-    \b
-    Example:  within keys rotate 1f0c3a5b7d9e2468 --overlap-hours 48"""
-    from within_pipelines.database import ApiKeyRepository
-    from within_pipelines.serving import create_key
-
-    with _workspace(context) as ws:
-        store = ApiKeyRepository(ws.database)
-        old = next((key for key in store.records() if key.key_id == key_id), None)
-        if old is None or not old.holds(_now()):
-            raise ModelNotFoundError(f"No key {key_id} holds; `within keys list` shows them.")
-        valid_for = None if days is None else timedelta(days=days)
-        new = create_key(old.name, old.scopes, now=_now(), valid_for=valid_for, replaces=key_id)
-        store.rotate(new.record, old_until=_now() + timedelta(hours=overlap_hours))
-    typer.echo(new.text)
-
-
-@keys_app.command("revoke")
-def keys_revoke(context: typer.Context, key_id: Annotated[str, typer.Argument(help="The key that shall end now.")]) -> None:
-    """End a key; a running server knows at its next poll, at once after SIGHUP.
-
-    \b
-    Example:  within keys revoke 1f0c3a5b7d9e2468"""
-    from within_pipelines.database import ApiKeyRepository
-
-    with _workspace(context) as ws:
-        ApiKeyRepository(ws.database).revoke(key_id, now=_now())
-    typer.echo(f"{key_id} is revoked.")
-
-
 # -- helpers ---------------------------------------------------------------------------------------------------------------------------
-
-
-def _person() -> str:
-    return login_name() or "unknown"
 
 
 def _essential(frame: pl.DataFrame) -> pl.DataFrame:
@@ -556,6 +293,3 @@ def _essential(frame: pl.DataFrame) -> pl.DataFrame:
     )  # fmt: skip
     names = [name for name in known if name in frame.columns]
     return frame.select(names or frame.columns[:8])
-
-
-add_experiment_commands(app, workspace=_workspace, now=_now)

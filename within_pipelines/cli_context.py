@@ -65,3 +65,8 @@ def login_name() -> str:
         return getpass.getuser()
     except (KeyError, OSError, ImportError):
         return ""
+
+
+def person() -> str:
+    """Who types, or "unknown"."""
+    return login_name() or "unknown"

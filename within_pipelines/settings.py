@@ -40,6 +40,7 @@ class Settings(BaseSettings):
     sensor_seconds: int = Field(default=60, ge=1, description="Seconds between two ticks of a sensor.")
     fixed_now: datetime | None = Field(default=None, description="Stops the clock of steps and sensors at this moment, for replays.")
     alerts_file: Path | None = Field(default=None, description="YAML file of alert channels; default HOME/alerts.yaml.")
+    serve_traffic_key: str = Field(default="within", min_length=1, description="Key by which the HTTP API splits units, for canaries.")
     dagster_url: str = Field(default="http://127.0.0.1:3000", description="Address of the Dagster UI, for links in alerts.")
 
     @field_validator("fixed_now")
@@ -73,6 +74,11 @@ class Settings(BaseSettings):
     def calendar(self) -> Path:
         """File of planned changes and holidays (YAML); it need not exist."""
         return self.home / "calendar.yaml"
+
+    @cached_property
+    def releases(self) -> Path:
+        """File that says how a version comes to serve (YAML); it need not exist."""
+        return self.home / "release.yaml"
 
     @cached_property
     def artifacts(self) -> Path:

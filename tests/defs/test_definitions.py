@@ -31,7 +31,8 @@ HEAVY = (
 )
 NOUNS = {
     "ad_performance", "ad_creatives", "quarantine", "account_features", "creative_features", "metric_series", "ad_scores",
-    "account_health", "anomalies", "golden_set_result", "monitor_report", "data_drift", "prediction_drift", "concept_drift",
+    "account_health", "anomalies", "golden_set_result", "challenger_comparison", "shadow_report", "canary_decision", "champion",
+    "monitor_report", "data_drift", "prediction_drift", "concept_drift",
     "feature_correlation", "estimated_performance",
     *(f"{model}_{part}" for model in MODELS for part in ("training_set", "model", "evaluation", "fairness_report", "registry_entry")),
 }  # fmt: skip
@@ -85,6 +86,15 @@ def test_jobs_schedules_and_sensors_are_there_and_running() -> None:
         "drift_sensor", "performance_sensor", "canary_sensor",
     }  # fmt: skip
     assert all(s.default_status is dg.DefaultSensorStatus.RUNNING for s in sensors.values())
+
+
+def test_what_the_release_shows_is_made_by_a_job_that_runs_by_itself() -> None:
+    graph = defs.resolve_asset_graph()
+    release = {key for key in graph.get_all_asset_keys() if graph.get(key).group_name == "release"}
+    started = {schedule.job_name for schedule in defs.schedules or []} | {"advance_canary"}  # the latter by canary_sensor
+    made = {key for name in started for key in defs.resolve_job_def(name).asset_layer.selected_asset_keys}
+    assert release
+    assert release <= made
 
 
 def test_today_can_be_scored_and_partitions_stay_few() -> None:

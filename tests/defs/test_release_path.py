@@ -13,7 +13,7 @@ import polars as pl
 import pytest
 
 from tests.conftest import NOW, Agency
-from within_pipelines.database import AlertRepository, CanaryRepository, Database, GoldenResultRepository, SqlRegistry
+from within_pipelines.database import AlertRepository, CanaryRecord, CanaryRepository, Database, GoldenResultRepository, SqlRegistry
 from within_pipelines.defs.catalogue import defs
 from within_pipelines.defs.resource import WithinResource
 from within_pipelines.defs.sensors import canary_sensor
@@ -139,3 +139,95 @@ def test_from_training_to_traffic(agency: Agency, tmp_path: Path, instance: dg.D
 
     with ThreadPoolExecutor(2) as pool:
         assert sorted(pool.map(promote, range(2))) == ["refused", "won"]
+
+
+# A declared canary: what is asked for, and how good the challenger's answers turn out to be, beside 60 % of the champion's.
+DECLARED = """
+anomaly:
+  through: canary
+  outcomes: recorded
+  metrics: ["useful:0.2"]
+  shares: [0.2, 0.5, 1]
+  maturity_days: 0
+"""
+
+
+def online(canary: CanaryRecord, *, useful: float, day: int) -> pl.DataFrame:
+    """What 600 new accounts found of the answers that they got on a day."""
+    rng, on = np.random.default_rng([4, day]), NOW.date() + timedelta(days=day)
+    units = [f"account-{day}-{number}" for number in range(600)]
+    arms = [canary.spec.arm_of(unit, share=canary.share) for unit in units]
+    found = (rng.random(600) < np.where(np.array(arms) == "canary", useful, 0.6)).astype(float)
+    return pl.DataFrame({"unit": units, "arm": arms, "day": [on] * 600, "known_on": [on] * 600, "useful": found})
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(("useful", "ends"), [(0.62, CanaryState.PROMOTED), (0.3, CanaryState.ROLLED_BACK)])
+def test_a_declared_canary_goes_its_way_by_the_sensor_alone(
+    useful: float, ends: CanaryState, agency: Agency, tmp_path: Path, instance: dg.DagsterInstance
+) -> None:
+    settings = agency.copy(tmp_path / "home")
+    settings.releases.write_text(DECLARED)
+    with Workspace.open(settings) as ws:
+        better, simple = (trained_version(ws, ws.pin(), MODEL, kind).version for kind in KINDS[MODEL])
+        if champion(ws) != simple:
+            ws.registry.promote(MODEL, simple, who="test", why="the simple rival serves", now=NOW, expected_current=champion(ws))
+    retrained = run(instance, settings, f"retrain_{MODEL}")
+    assert retrained.success
+    (event,) = retrained.asset_materializations_for_node(f"{MODEL}_registry_entry")
+    assert "its canary begins at 20% (recorded outcomes)" in str(event.metadata["reasons"].value)
+    # A file that cannot be understood stops beginnings, never the steps of a canary that is open.
+    settings.releases.write_text("anomoly: {}")
+    with Workspace.open(settings) as ws:
+        assert champion(ws) == simple
+        assert {alias: ws.registry.alias(MODEL, alias).version for alias in ("challenger", "shadow", "canary")} == dict.fromkeys(  # type: ignore[union-attr]
+            ("challenger", "shadow", "canary"), better
+        )
+        canary = CanaryRepository(ws.database).latest(MODEL)
+
+    stages, last = [canary.share], None
+    for day in range(10):
+        within = WithinResource(home=str(settings.home), now=(NOW + timedelta(days=day)).isoformat())
+        with Workspace.open(settings) as ws:
+            record_canary_outcomes(ws, MODEL, online(canary, useful=useful, day=day))
+            assert champion(ws) == simple
+        with dg.build_sensor_context(instance=instance, resources={"within": within}) as context:
+            asked = canary_sensor(context)
+        assert isinstance(asked, dg.SensorResult)
+        last = run(instance, settings, "advance_canary", days=day)
+        assert [event.step_key for event in last.get_step_failure_events()] == ["champion"]
+        with Workspace.open(settings) as ws:
+            canary = CanaryRepository(ws.database).latest(MODEL)
+        stages.append(canary.share)
+        if canary.state.final:
+            break
+    assert canary.state is ends
+    assert last is not None
+    (decided,) = last.asset_materializations_for_node("canary_decision")
+    with Workspace.open(settings) as ws:
+        alerts = AlertRepository(ws.database).alerts()["dedup_key"].to_list()
+        if ends is CanaryState.PROMOTED:
+            assert champion(ws) == better
+            # Stage by stage, and the decision record is written when the alias has moved.
+            assert list(dict.fromkeys(stages)) == [0.2, 0.5, 0.0]
+            record = str(decided.metadata[f"{MODEL} decision_record"].value)
+            assert f"v{simple}" in record
+            assert list((settings.artifacts / "decisions").glob(f"{MODEL}-v{better}-*.html"))
+        else:
+            assert champion(ws) == simple
+            assert f"canary/{MODEL}" in alerts
+            assert f"{MODEL} decision_record" not in decided.metadata
+            assert ws.registry.alias(MODEL, "canary") is None
+    assert "names anomoly" in str(decided.metadata["release.yaml"].value)
+    settings.releases.write_text(DECLARED)
+    # What was taken back does not come again by itself, and what serves has nowhere to go.
+    with dg.build_sensor_context(instance=instance, resources={"within": within}) as context:
+        assert isinstance(canary_sensor(context), dg.SkipReason)
+    again = run(instance, settings, f"retrain_{MODEL}", days=10)
+    assert again.success
+    with Workspace.open(settings) as ws:
+        assert champion(ws) == (better if ends is CanaryState.PROMOTED else simple)
+        assert CanaryRepository(ws.database).open(MODEL) is None
+    (event,) = again.asset_materializations_for_node(f"{MODEL}_registry_entry")
+    said = "it already serves" if ends is CanaryState.PROMOTED else "its canary was rolled back"
+    assert said in str(event.metadata["reasons"].value)

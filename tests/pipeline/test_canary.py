@@ -15,11 +15,12 @@ import numpy as np
 import polars as pl
 import pytest
 
-from within_pipelines.database import AlertRepository, CanaryRecord, CanaryRepository
+from within_pipelines.database import AlertRepository, CanaryMove, CanaryRecord, CanaryRepository, PredictionRepository
 from within_pipelines.exceptions import ModelNotFoundError, PromotionRefusedError, SampleError, SchemaError
 from within_pipelines.pipeline import (
     Workspace,
     abort_canary,
+    feed_canary,
     outcomes_of_predictions,
     pause_canary,
     record_canary_outcomes,
@@ -235,3 +236,99 @@ def test_a_prediction_log_becomes_outcomes() -> None:
         ("a", "control", at.date()), ("b", "canary", at.date()), ("c", "canary", None),
     ]  # fmt: skip
     assert found["score"].to_list() == [pytest.approx(0.87), pytest.approx(0.96), None]
+
+
+def test_a_log_tells_guardrails_and_the_share_in_force_at_the_first_answer() -> None:
+    def move(hours: int, share: float) -> CanaryMove:
+        return CanaryMove(0, NOW + timedelta(hours=hours), CanaryState.RUNNING, 0, share, "run", "why", None)
+
+    rows = [("canary", "a", 1, 10.0, 0.1, 300.0), ("canary", "a", 3, 30.0, 0.4, 100.0), ("champion", "b", 3, 20.0, 0.2, 50.0)]
+    log = pl.DataFrame(
+        [(role, unit, 50.0, outcome, weight, ms, NOW + timedelta(hours=hour)) for role, unit, hour, ms, outcome, weight in rows],
+        schema={
+            "role": pl.String, "unit": pl.String, "value": pl.Float64, "outcome": pl.Float64, "weight": pl.Float64,
+            "latency_ms": pl.Float64, "answered_at": pl.Datetime("us", "UTC"),
+        },
+        orient="row",
+    )  # fmt: skip
+    found = outcomes_of_predictions(log, metrics=["observed", "latency_ms"], moves=[move(0, 0.05), move(2, 0.25)])
+    assert found.select("unit", "share", "observed", "latency_ms").rows() == [
+        ("a", 0.05, pytest.approx((0.1 * 300 + 0.4 * 100) / 400), 20.0), ("b", 0.25, pytest.approx(0.2), 20.0),
+    ]  # fmt: skip
+    with pytest.raises(SampleError, match="does not tell won; it tells score, observed, latency_ms"):
+        outcomes_of_predictions(log, metrics=["won"])
+
+
+def test_a_canary_that_does_not_come_on_is_told_until_it_moves(ws: Workspace) -> None:
+    def told() -> list[str]:
+        return [key for key in AlertRepository(ws.database).alerts()["dedup_key"].to_list() if key.startswith("canary-stalled")]
+
+    canary = begin(ws, metrics=[CanaryMetric("won", margin=0.08)])
+    for days, open_then in ((27, []), (28, ["canary-stalled/ad_score"]), (29, ["canary-stalled/ad_score"])):
+        later = NOW + timedelta(days=days)
+        step_canary(ws, "ad_score", on=later.date(), now=later, who="controller")
+        assert told() == open_then
+    rng, later = np.random.default_rng(5), NOW + timedelta(days=30)
+    record_canary_outcomes(ws, "ad_score", day_of(canary, rng, later.date(), effect=0.0, n=2000))
+    grown = step_canary(ws, "ad_score", on=later.date(), now=later, who="controller")
+    assert grown is not None
+    assert grown.share == 0.5
+    assert told() == []
+    # At 100 % there is more to lose than 2,000 units can rule out.
+    much_later = later + timedelta(days=40)
+    step_canary(ws, "ad_score", on=much_later.date(), now=much_later, who="controller")
+    assert champion(ws) == 1
+    assert told() == ["canary-stalled/ad_score"]
+    abort_canary(ws, "ad_score", who="ada", why="it stands still", now=much_later)
+    assert told() == []
+
+
+def logged(ws: Workspace, *, canary: int, champion: int, hours: int) -> None:
+    """Answers of units in the log, each with an outcome an hour later."""
+    records = []
+    for role, number, n in (("canary", 2, canary), ("champion", 1, champion)):
+        for i in range(n):
+            key = f"{hours}-{role}-{i}"
+            at = NOW + timedelta(hours=hours)
+            records.append(
+                {
+                    "kind": "prediction", "prediction_id": key, "request_id": "r", "role": role, "model": "ad_score", "version": number,
+                    "model_sha256": f"{number}" * 64, "unit": key, "value": 50.0, "answer": {}, "inputs": {}, "latency_ms": 4.0 + i % 2,
+                    "error": None, "answered_at": at.isoformat(),
+                }
+            )  # fmt: skip
+            seen = (at + timedelta(hours=1)).isoformat()
+            known = {"value": 0.1 + 0.01 * (i % 5), "weight": 1.0, "observed_at": seen, "received_at": seen}
+            records.append({"kind": "outcome", "prediction_id": key, **known})
+    PredictionRepository(ws.database).load(records)
+
+
+def test_a_log_that_loses_units_of_one_arm_holds_the_canary(ws: Workspace) -> None:
+    metrics = [CanaryMetric("observed", margin=0.1), CanaryMetric("latency_ms", margin=5.0, higher_is_better=False)]
+    begin(ws, metrics=metrics, shares=(0.5, 0.8, 1.0), missing="exclude")
+    logged(ws, canary=60, champion=240, hours=1)
+    assert feed_canary(ws, "ad_score") == 300
+    lost = step_canary(ws, "ad_score", on=NOW.date() + timedelta(days=1), now=NOW + timedelta(days=1), who="controller")
+    assert lost is not None
+    assert "Sample ratio mismatch" in lost.reason
+    assert lost.share == 0.5
+
+
+def test_answers_of_an_earlier_stage_do_not_look_like_lost_units_of_this_one(ws: Workspace) -> None:
+    begin(ws, metrics=[CanaryMetric("observed", margin=0.1)], shares=(0.2, 0.8, 0.9, 1.0), missing="exclude")
+    logged(ws, canary=80, champion=320, hours=1)
+    feed_canary(ws, "ad_score")
+    tomorrow = NOW + timedelta(days=1)
+    grown = step_canary(ws, "ad_score", on=tomorrow.date(), now=tomorrow, who="controller")
+    assert grown is not None
+    assert grown.share == 0.8
+    # Their outcomes may arrive in any stage: what counts is the share that was in force when they were answered.
+    logged(ws, canary=20, champion=80, hours=2)
+    logged(ws, canary=320, champion=80, hours=25)
+    feed_canary(ws, "ad_score")
+    later = NOW + timedelta(days=2)
+    stepped = step_canary(ws, "ad_score", on=later.date(), now=later, who="controller")
+    assert stepped is not None
+    assert "mismatch" not in stepped.reason
+    kept = CanaryRepository(ws.database).outcomes(stepped)
+    assert dict(kept.group_by("share").len().iter_rows()) == {0.2: 500, 0.8: 400}

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from datetime import UTC, datetime
+from importlib import import_module
 from pathlib import Path
 
 import polars as pl
@@ -20,7 +21,7 @@ from within_pipelines.pipeline import (
     golden_set_versions,
     golden_slices,
 )
-from within_pipelines.pipeline.golden import with_cases
+from within_pipelines.pipeline.golden import compared_with, with_cases
 from within_pipelines.registry import ModelVersion
 from within_pipelines.settings import Settings
 from within_pipelines.stats import Status, Verdict
@@ -72,6 +73,18 @@ def test_a_verdict_passes_only_with_the_sample_and_every_case(ws: Workspace, sam
     assert joined.evidence["cases_met"] == (2 if sign > 0 else 0)
     assert ("one: wanted falling" in joined.reason) == (sign < 0)
     assert golden_slices(joined)["part"].to_list() == ["representative", "incident"]
+
+
+def test_the_difference_to_the_champion_is_told_case_by_case(ws: Workspace, monkeypatch: pytest.MonkeyPatch) -> None:
+    champion = ModelVersion("ad_score", 1, "stack", "a" * 64, "ad_score/a", "d", NOW, 1, "s", "f", 7, NOW)
+    monkeypatch.setattr("within_pipelines.pipeline.training.load_version", lambda *_: None)
+    monkeypatch.setattr(import_module("within_pipelines.pipeline.release"), "golden_answers", lambda *_: lambda rows: -rows["x"])
+    cases = [case(f"case {number}") for number in range(8)]
+    better = compared_with(ws, champion, ask_cases(lambda rows: rows["x"], cases))
+    assert [(found.slice, found.cases, found.gain.value) for found in better] == [("all", 8, 1.0), ("meta_ads", 8, 1.0)]
+    worse = compared_with(ws, champion, ask_cases(lambda rows: -rows["x"], cases))
+    assert worse[0].gain.value == 0.0
+    assert compared_with(ws, champion, []) == ()
 
 
 def test_without_a_champion_there_is_nothing_to_compare_with(ws: Workspace) -> None:

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from datetime import date
+from importlib import import_module
 from pathlib import Path
 
 import polars as pl
@@ -24,6 +26,7 @@ from within_pipelines.pipeline import (
     trained_version,
     validate_golden_sets,
 )
+from within_pipelines.pipeline.drift_reference import drift_baseline_verdict
 from within_pipelines.prediction import Evaluation
 from within_pipelines.stats import Estimate, Status
 
@@ -177,3 +180,28 @@ def test_a_champion_that_this_code_cannot_read_is_no_rival_and_is_replaced(agenc
         assert released.moved
         assert released.champion is not None
         assert released.champion.version == trained_version(ws, pin, "anomaly", KINDS["anomaly"][0]).version
+
+
+@pytest.mark.slow
+def test_without_an_unchanged_reference_of_its_training_a_version_may_not_serve(
+    agency: Agency, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with Workspace.open(agency.copy(tmp_path / "home")) as ws:
+        for model, kinds in KINDS.items():
+            for kind in kinds:
+                assert drift_baseline_verdict(ws, trained_version(ws, ws.pin(), model, kind)).passed
+        champion = ws.registry.alias("account_health", "champion")
+        assert champion is not None
+        none = drift_baseline_verdict(ws, replace(champion, evaluation={"details": {}}))
+        assert (none.status, none.reason) == (Status.FAILED, "Drift cannot be judged: no reference was kept when it was trained.")
+        today = import_module("within_pipelines.pipeline.drift_reference")
+        with monkeypatch.context() as other:
+            other.setattr(today, "schema_version", lambda model: "account_features/9/x")
+            assert "features are account_features/9/x now" in drift_baseline_verdict(ws, champion).reason
+        folder = ws.settings.artifacts / str(champion.evaluation["details"]["drift_reference"])
+        rows = folder / "rows.parquet"
+        rows.write_bytes(rows.read_bytes() + b"x")
+        changed = drift_baseline_verdict(ws, champion)
+        assert changed.status is Status.FAILED
+        verdicts = judge(ws, ws.pin(), "account_health", is_baseline=champion.kind == KINDS["account_health"][1]).verdicts
+        assert "drift_baseline" in [verdict.gate for verdict in verdicts if not verdict.passed]

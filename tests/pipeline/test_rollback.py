@@ -16,7 +16,9 @@ from tests.conftest import NOW, Agency
 from within_pipelines.database import PredictionRepository
 from within_pipelines.exceptions import ArtifactError, ModelNotFoundError, PromotionRefusedError
 from within_pipelines.pipeline import Workspace, collect_garbage, decide, retention, rollback, shadow_report, write_decision
-from within_pipelines.pipeline.release import ROLLBACK, _beside, card_verdict, rolled_back_from
+from within_pipelines.pipeline.beside import place_beside
+from within_pipelines.pipeline.release import card_verdict
+from within_pipelines.pipeline.withdrawn import ROLLBACK, rolled_back_from
 from within_pipelines.registry import POLICY_VERSION, REQUIRED_GATES
 from within_pipelines.stats import Estimate, Status, Verdict
 
@@ -111,12 +113,12 @@ def test_the_challenger_waits_in_the_shadow_and_a_promoted_one_leaves_it_to_the_
     first, second = (ws.registry.get("ad_score", number) for number in other(ws))
     pass_gates(ws, first.version)
     serve(ws, second.version)
-    _beside(ws, second, first, first, now=NOW, who="ada")
+    place_beside(ws, second, first, first, now=NOW, who="ada")
     assert {alias: ws.registry.alias("ad_score", alias).version for alias in ("challenger", "shadow")} == {  # type: ignore[union-attr]
         "challenger": first.version,
         "shadow": first.version,
     }
-    _beside(ws, first, second, first, now=NOW, who="ada")
+    place_beside(ws, first, second, first, now=NOW, who="ada")
     shadow = ws.registry.alias("ad_score", "shadow")
     assert shadow is not None
     assert shadow.version == second.version

@@ -72,7 +72,7 @@ def test_served_features_are_the_offline_features_of_that_origin(api: Running) -
     for origin in (last, last - timedelta(days=30)):
         daily = account_rows(api.ws, pin, origin, knowledge_time(origin)).filter(pl.col("campaign_id") == "")
         for row in daily.head(3).iter_rows(named=True):
-            served, _ = api.server._accounts.features(row["platform"], row["account_id"], origin)
+            served, _, _ = api.server._accounts.features(row["platform"], row["account_id"], origin)
             (stored,) = offline.filter(
                 (pl.col("platform") == row["platform"]) & (pl.col("account_id") == row["account_id"]) & (pl.col("origin") == origin)
             ).to_dicts()

@@ -82,7 +82,7 @@ def test_the_api_and_the_daily_job_agree_about_faulty_feeds(fresh: Workspace, mo
     assert any("currency on" in sentence for sentence in told[mixed]["evidence"]["feed_problems"])
     assert judged[mixed] | {"prediction_id": ""} == {
         "prediction_id": "", "account_id": mixed[1], "state": "feed_problem", "findings": [], "points": 0, "smallest_p_value": None,
-        "feed_problems": told[mixed]["evidence"]["feed_problems"],
+        "planned": [], "calendar": "none", "feed_problems": told[mixed]["evidence"]["feed_problems"],
     }  # fmt: skip
     for account in (micros, mixed, sound):
         ours = {f["metric"] for f in judged[account]["findings"] if f["kind"] == "anomaly" and f["timestamp"] == day.isoformat()}

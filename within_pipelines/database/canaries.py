@@ -89,6 +89,11 @@ class CanaryRepository:
             row = CanaryModel.latest(session, open_model=model)
             return None if row is None else _record(row)
 
+    def canaries(self, model: str) -> list[CanaryRecord]:
+        """Every canary of the model, oldest first."""
+        with self._database.reading() as session:
+            return [_record(row) for row in CanaryModel.find(session, model=model)]
+
     def latest(self, model: str) -> CanaryRecord:
         """The model's newest canary, open or not.
 
@@ -100,9 +105,10 @@ class CanaryRepository:
             return _record(row)
 
     def running(self, model: str) -> tuple[int, float] | None:
-        """(version, share) of the version that answers a share of the model's units, or None when none does."""
+        """(version, share) of the version that answers a share of the model's units, or None when none does; one over replayed days
+        answers nobody."""
         found = self.open(model)
-        if found is None or found.share <= 0:
+        if found is None or found.share <= 0 or found.spec.outcomes == "replay":
             return None
         return found.spec.version, found.share
 

@@ -118,6 +118,16 @@ class SqlRegistry:
         with self._database.reading() as session:
             return _verdicts(session, model_sha256, data_version)
 
+    def verdicts_of(self, move: AliasMove) -> list[Verdict]:
+        """What had been recorded about the version when the alias moved, oldest first: what is judged later is no ground of the move."""
+        with self._database.reading() as session:
+            row = _row(session, move.model, move.to_version)
+            history = AliasHistoryModel.latest(
+                session, model=move.model, alias=move.alias, to_version=move.to_version, moved_at=move.moved_at
+            )
+            until = None if history is None else history.created_at
+            return _verdicts(session, row.model_sha256, row.data_version, until=until)
+
     def alias(self, model: str, alias: str) -> ModelVersion | None:
         """The version that an alias points to, or None."""
         with self._database.reading() as session:
@@ -236,10 +246,9 @@ def _verdict_values(verdict: Verdict) -> dict[str, Any]:
     }
 
 
-def _verdicts(session: Session, model_sha256: str, data_version: str) -> list[Verdict]:
-    rows = session.scalars(
-        select(VerdictModel).filter_by(model_sha256=model_sha256, data_version=data_version).order_by(VerdictModel.id)
-    ).all()
+def _verdicts(session: Session, model_sha256: str, data_version: str, *, until: datetime | None = None) -> list[Verdict]:
+    query = select(VerdictModel).filter_by(model_sha256=model_sha256, data_version=data_version).order_by(VerdictModel.id)
+    rows = session.scalars(query if until is None else query.where(VerdictModel.created_at <= until)).all()
     return [
         Verdict(
             gate=row.gate,

@@ -43,13 +43,13 @@ retrain = {
 }
 validate_golden_set = dg.define_asset_job(
     "validate_golden_set",
-    selection=dg.AssetSelection.assets("golden_set_result", "challenger_comparison"),
+    selection=dg.AssetSelection.assets("golden_set_result", "challenger_comparison", "shadow_report", "champion"),
     executor_def=IN_PROCESS,
-    description="Ask every champion the golden set again, and the newest version beside it.",
+    description="Ask every champion the golden set again, and the newest version beside it; what shadows said, and who serves.",
 )
 advance_canary = dg.define_asset_job(
     "advance_canary",
-    selection=dg.AssetSelection.assets("canary_decision"),
+    selection=dg.AssetSelection.assets("canary_decision", "champion"),
     executor_def=IN_PROCESS,
     description="Take the step that is due in every open canary.",
 )

@@ -156,11 +156,13 @@ def orphaned_run_sensor(context: dg.SensorEvaluationContext, within: WithinResou
     job=advance_canary,
     minimum_interval_seconds=60,
     default_status=RUNNING,
-    description="Starts a step of the canaries when one is due: an unfinished intention, a new day, or outcomes that came since.",
+    description="Starts a step of the canaries when one is due: an unfinished intention, a new day, outcomes that came since, or a "
+    "challenger whose declared canary may begin.",
 )
 def canary_sensor(context: dg.SensorEvaluationContext, within: WithinResource) -> dg.SensorResult | dg.SkipReason:
     """The run key holds what is due, so that one state of the canaries starts one run."""
-    from within_pipelines.pipeline import due_canaries
+    from within_pipelines.exceptions import SchemaError
+    from within_pipelines.pipeline import due_canaries, waiting_canaries
 
     now = within.clock()
     settings = within.settings()
@@ -168,6 +170,11 @@ def canary_sensor(context: dg.SensorEvaluationContext, within: WithinResource) -
         return dg.SkipReason("Nothing has run here yet.")
     with within.open() as workspace:
         due = due_canaries(workspace, on=now.date())
+        try:
+            due += waiting_canaries(workspace, on=now.date())
+        except SchemaError as error:
+            # An open canary can be taken back whatever the file says.
+            context.log.error(f"No canary begins: {error}")
     if not due:
         return dg.SkipReason("No canary has a step to take.")
     return dg.SensorResult(run_requests=[dg.RunRequest(run_key="canary-" + ",".join(due))])

@@ -10,14 +10,14 @@ from within_pipelines.pipeline.alerting import close_alert, open_alert
 from within_pipelines.pipeline.canary import (
     abort_canary,
     due_canaries,
-    outcomes_of_predictions,
     pause_canary,
     record_canary_outcomes,
     resume_canary,
     start_canary,
     step_canary,
 )
-from within_pipelines.pipeline.canary_feed import feed_canary
+from within_pipelines.pipeline.canary_feed import feed_canary, outcomes_of_predictions
+from within_pipelines.pipeline.canary_release import begin_waiting_canary, waiting_canaries
 from within_pipelines.pipeline.decision import decide, write_decision
 from within_pipelines.pipeline.drift_reference import DriftReference, keep_reference, read_reference
 from within_pipelines.pipeline.experiments import (
@@ -58,11 +58,13 @@ from within_pipelines.pipeline.release import (
     release,
     validate_golden_sets,
 )
+from within_pipelines.pipeline.release_policy import ReleaseRule, release_rules
 from within_pipelines.pipeline.retention import Collected, Kept, collect_garbage, retention
 from within_pipelines.pipeline.retraining import Decided, decide_retraining, request_retraining, runs_to_request, tell_findings
 from within_pipelines.pipeline.robustness_audit import audit_robustness, robustness_report
 from within_pipelines.pipeline.rollback import rollback
 from within_pipelines.pipeline.scoring import ScoreReport, champion, find_anomalies, score_accounts, score_ads, score_day
+from within_pipelines.pipeline.serving_table import serving_table
 from within_pipelines.pipeline.shadow import shadow_report
 from within_pipelines.pipeline.summary import summarise
 from within_pipelines.pipeline.tables import (
@@ -104,6 +106,7 @@ __all__ = [
     "Kept",
     "Pin",
     "Precision",
+    "ReleaseRule",
     "Released",
     "ScoreReport",
     "Silent",
@@ -119,6 +122,7 @@ __all__ = [
     "analyse_experiment",
     "audit_robustness",
     "backtest_account_alerts",
+    "begin_waiting_canary",
     "build_account_features",
     "build_creative_features",
     "build_metric_series",
@@ -171,6 +175,7 @@ __all__ = [
     "read_result",
     "record_canary_outcomes",
     "release",
+    "release_rules",
     "report_fairness",
     "report_path",
     "request_retraining",
@@ -185,6 +190,7 @@ __all__ = [
     "score_day",
     "series_incident",
     "series_rows",
+    "serving_table",
     "shadow_report",
     "silent_sensors",
     "start_canary",
@@ -199,6 +205,7 @@ __all__ = [
     "training_run",
     "training_set",
     "validate_golden_sets",
+    "waiting_canaries",
     "write_decision",
     "write_fairness_page",
 ]

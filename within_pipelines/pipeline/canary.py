@@ -8,11 +8,13 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import replace
-from datetime import date, datetime
+from datetime import date, datetime, timedelta
 from typing import TYPE_CHECKING
 
 from within_pipelines.exceptions import ModelNotFoundError, PromotionRefusedError
-from within_pipelines.pipeline.alerting import close_alert, open_alert
+from within_pipelines.pipeline.beside import place_beside
+from within_pipelines.pipeline.canary_alerts import close_rolled_back, close_stalled, tell_rolled_back, tell_stalled
+from within_pipelines.pipeline.withdrawn import NO_CONTROL, REFUSED
 from within_pipelines.pipeline.workspace import Workspace
 from within_pipelines.validation import CanaryMetric, CanarySpec, CanaryState, ExperimentStateError, Step, look
 
@@ -20,7 +22,13 @@ if TYPE_CHECKING:
     import polars as pl
 
     from within_pipelines.database import CanaryRecord
+    from within_pipelines.validation.canary import Outcomes
     from within_pipelines.validation.late_outcomes import Missing
+
+# A canary that is in one stage for so long probably gets no outcomes, and keeps later versions waiting.
+STALLED_AFTER = timedelta(days=28)
+# How the reason of a promotion begins that a canary made.
+BY_CANARY = "canary: "
 
 
 def start_canary(
@@ -38,13 +46,16 @@ def start_canary(
     maturity_days: int = 0,
     missing: Missing = "zero",
     minimum_units: int = 30,
+    outcomes: Outcomes = "live",
+    trigger: str = "",
 ) -> CanaryRecord:
     """Open a canary of `version` beside the champion. Its arms are those that the traffic router gives: the experiment's name is
-    `<model>/canary/<model_sha256>`, `key` the deployment's traffic key.
+    `<model>/canary/<model_sha256>`, `key` the deployment's traffic key. `trigger` says what started the release, for the record.
 
     Raises `PromotionRefusedError` when a required gate has not passed, `ModelNotFoundError` without a champion to stand beside, and
     `ExperimentStateError` when a canary of the model is open or an experiment about its versions runs."""
     from within_pipelines.database import CanaryRepository
+    from within_pipelines.registry import missing_gates
     from within_pipelines.validation import STAGES
 
     repository = CanaryRepository(ws.database)
@@ -54,15 +65,19 @@ def start_canary(
     spec = CanarySpec(
         name=f"{model}/canary/{candidate.model_sha256}", model=model, version=version, control_version=champion.version,
         metrics=tuple(metrics), key=key, shares=tuple(shares or STAGES), alpha=alpha, days_per_stage=days_per_stage,
-        maturity_days=maturity_days, missing=missing, minimum_units=minimum_units,
+        maturity_days=maturity_days, missing=missing, minimum_units=minimum_units, outcomes=outcomes,
     )  # fmt: skip
-    repository.check_free(model)
+    if unmet := missing_gates(model, ws.registry.verdicts(candidate.model_sha256, candidate.data_version), alias="canary"):
+        raise PromotionRefusedError(f"{model} v{version} may not become canary. " + "; ".join(unmet))
+    why = f"canary of v{version} beside v{champion.version}" + (f"; triggered by {trigger}" if trigger else "")
+    # Of two at once one opens; only that one moves the alias.
+    opened = repository.start(spec, who=who, why=why, now=now)
     current = ws.registry.alias(model, "canary")
     ws.registry.promote(
         model, version, alias="canary", who=who, why=f"canary beside v{champion.version}", now=now,
         expected_current=None if current is None else current.version,
     )  # fmt: skip
-    return repository.start(spec, who=who, why=f"canary of v{version} beside v{champion.version}", now=now)
+    return opened
 
 
 def step_canary(ws: Workspace, model: str, *, on: date, now: datetime, who: str) -> CanaryRecord | None:
@@ -114,13 +129,18 @@ def _look(ws: Workspace, canary: CanaryRecord, *, on: date, now: datetime, who: 
     champion = ws.registry.alias(canary.spec.model, "champion")
     if champion is None or champion.version != canary.spec.control_version:
         found = "nobody" if champion is None else f"v{champion.version}"
-        why = f"Control v{canary.spec.control_version} is no longer the champion ({found} is), so there is nothing left to compare with."
+        why = f"{NO_CONTROL}{canary.spec.control_version} is no longer the champion ({found} is), so there is nothing left to compare with."
         return repository.move(canary, state=CanaryState.ROLLING_BACK, who=who, why=why, now=now)
     known = repository.known_outcomes(canary)
     seen = replace(look(canary.spec, repository.outcomes(canary), on=on, stage=canary.stage, stage_since=canary.stage_since), known=known)
     state = {Step.ROLL_BACK: CanaryState.ROLLING_BACK, Step.PROMOTE: CanaryState.PROMOTING}.get(seen.step, CanaryState.RUNNING)
     stage = canary.stage + 1 if seen.step is Step.ADVANCE else canary.stage
-    return repository.move(canary, state=state, stage=stage, who=who, why=seen.reason, now=now, found=seen)
+    moved = repository.move(canary, state=state, stage=stage, who=who, why=seen.reason, now=now, found=seen)
+    if state is CanaryState.RUNNING and stage == canary.stage and on - canary.stage_since >= STALLED_AFTER:
+        tell_stalled(ws, moved, now=now)
+    else:
+        close_stalled(ws, canary.spec.model, now=now)
+    return moved
 
 
 def _promote(ws: Workspace, canary: CanaryRecord, *, now: datetime, who: str) -> CanaryRecord:
@@ -131,33 +151,24 @@ def _promote(ws: Workspace, canary: CanaryRecord, *, now: datetime, who: str) ->
     if champion is None or champion.version != spec.version:
         try:
             ws.registry.promote(
-                spec.model, spec.version, who=who, why=f"canary: {canary.reason}", now=now, expected_current=spec.control_version
+                spec.model, spec.version, who=who, why=f"{BY_CANARY}{canary.reason}", now=now, expected_current=spec.control_version
             )
         except PromotionRefusedError as refusal:
-            return repository.move(canary, state=CanaryState.ROLLING_BACK, who=who, why=f"Promotion was refused: {refusal}", now=now)
+            return repository.move(canary, state=CanaryState.ROLLING_BACK, who=who, why=f"{REFUSED}{refusal}", now=now)
     ws.registry.withdraw(spec.model, "canary", version=spec.version, who=who, why="it is the champion now", now=now)
-    close_alert(ws, f"canary/{spec.model}", now=now)
+    serving, before = (ws.registry.get(spec.model, number) for number in (spec.version, spec.control_version))
+    place_beside(ws, serving, before, serving, now=now, who=who)
+    close_rolled_back(ws, spec.model, now=now)
     return repository.move(canary, state=CanaryState.PROMOTED, who=who, why=canary.reason, now=now)
 
 
 def _roll_back(ws: Workspace, canary: CanaryRecord, *, now: datetime, who: str) -> CanaryRecord:
     from within_pipelines.database import CanaryRepository
-    from within_pipelines.monitoring import Alert, Severity
 
     spec = canary.spec
     ws.registry.withdraw(spec.model, "canary", version=spec.version, who=who, why=canary.reason, now=now)
-    open_alert(
-        ws,
-        Alert(
-            dedup_key=f"canary/{spec.model}",
-            severity=Severity.WARNING,
-            title=f"{spec.model}: canary v{spec.version} was rolled back",
-            detail=canary.reason,
-            closes_when=f"A later canary of {spec.model} is promoted.",
-            context={"model": spec.model, "version": str(spec.version)},
-        ),
-        now=now,
-    )
+    close_stalled(ws, spec.model, now=now)
+    tell_rolled_back(ws, canary, now=now)
     return CanaryRepository(ws.database).move(canary, state=CanaryState.ROLLED_BACK, who=who, why=canary.reason, now=now)
 
 
@@ -222,28 +233,3 @@ def record_canary_outcomes(ws: Workspace, model: str, outcomes: pl.DataFrame) ->
     if strange := sorted(set(outcomes["arm"].to_list()) - {"canary", "control"}):
         raise SampleError(f"The arms {strange} are neither canary nor control; give the arm that answered.")
     return CanaryRepository(ws.database).record_outcomes(canary, outcomes)
-
-
-def outcomes_of_predictions(predictions: pl.DataFrame, *, metric: str = "score") -> pl.DataFrame:
-    """What a prediction log says about a canary: one row per unit and day.
-
-    `predictions` has `role` (`champion` or `canary`), `unit`, `value`, `outcome`, `answered_at` and optionally `observed_at`. The metric
-    is 1 - (value - outcome)^2 of probabilities (Brier's score, turned so that more is better), averaged over the unit's answers of a day.
-    An answer without an outcome yet leaves the unit's day open."""
-    import polars as pl
-
-    observed = pl.col("observed_at") if "observed_at" in predictions.columns else pl.col("answered_at")
-    return (
-        predictions.filter(pl.col("role").is_in(["champion", "canary"]))
-        .with_columns(
-            arm=pl.when(pl.col("role") == "canary").then(pl.lit("canary")).otherwise(pl.lit("control")),
-            day=pl.col("answered_at").dt.date(),
-            known=pl.when(pl.col("outcome").is_not_null()).then(observed.dt.date()),
-            gained=1 - (pl.col("value") - pl.col("outcome")) ** 2,
-        )
-        .group_by("unit", "arm", "day", maintain_order=True)
-        .agg(
-            known_on=pl.when(pl.col("known").is_null().any()).then(None).otherwise(pl.col("known").max()),
-            **{metric: pl.when(pl.col("known").is_null().any()).then(None).otherwise(pl.col("gained").mean())},
-        )
-    )

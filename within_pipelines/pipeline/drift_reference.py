@@ -16,6 +16,7 @@ from within_pipelines.exceptions import ArtifactError
 from within_pipelines.pipeline.monitored_rows import Monitored, trained_on
 from within_pipelines.pipeline.tables import FEATURE_TABLE
 from within_pipelines.pipeline.workspace import Pin, Workspace
+from within_pipelines.stats import Estimate, Status, Verdict
 
 if TYPE_CHECKING:
     import polars as pl
@@ -92,6 +93,24 @@ def read_reference(ws: Workspace, version: ModelVersion) -> DriftReference | Non
     frames = {name: _frame(stored.bytes(f"{name}.parquet")) for name in _PARTS}
     data = Monitored(**frames, loss=stored.manifest["loss"])
     return DriftReference(data, stored.manifest["schema_version"], stored.manifest["profile"], stored.model_sha256)
+
+
+def drift_baseline_verdict(ws: Workspace, version: ModelVersion) -> Verdict:
+    """The gate `drift_baseline`: what the version was trained on is kept, unchanged and by today's definition of the features, so that
+    drift can be seen from its first day on."""
+    rows, why = 0, "no reference was kept when it was trained"
+    try:
+        reference = read_reference(ws, version)
+    except ArtifactError as error:
+        reference, why = None, str(error).rstrip(".")
+    if reference is not None:
+        rows, current = reference.data.rows.height, schema_version(version.model)
+        why = "" if rows else "the reference holds no rows"
+        if reference.schema_version != current:
+            why = f"the reference is of {reference.schema_version}, and features are {current} now"
+    found = Estimate(float(rows), float(rows), float(rows), n=max(rows, 1))
+    reason = f"Drift cannot be judged: {why}." if why else f"A reference of {rows:,} rows is kept, by the features of today."
+    return Verdict("drift_baseline", Status.FAILED if why else Status.PASSED, found, 1.0, {"rows": rows}, reason)
 
 
 def _parquet(frame: pl.DataFrame) -> bytes:

@@ -196,8 +196,6 @@ def compare_with_champion(ws: Workspace, challenger: ModelVersion) -> tuple[Slic
     """Every case of the current golden set asked of both, challenger minus champion, per slice with intervals; the first line is all.
 
     Raises `ModelNotFoundError` when the model has no champion."""
-    import numpy as np
-
     from within_pipelines.pipeline.release import golden_answers
     from within_pipelines.pipeline.training import load_version
 
@@ -205,8 +203,18 @@ def compare_with_champion(ws: Workspace, challenger: ModelVersion) -> tuple[Slic
     if champion is None:
         raise ModelNotFoundError(f"{challenger.model} has no champion to compare with.")
     cases = current_golden_set(ws).of(challenger.model)
-    asked = [ask_cases(golden_answers(version.model, load_version(ws, version)), cases) for version in (challenger, champion)]
-    return compare_cases(asked[0], asked[1], rng=np.random.default_rng([ws.settings.seed, 50]))
+    return compared_with(ws, champion, ask_cases(golden_answers(challenger.model, load_version(ws, challenger)), cases))
+
+
+def compared_with(ws: Workspace, champion: ModelVersion, results: Sequence[CaseResult]) -> tuple[SliceComparison, ...]:
+    """The champion asked the cases of `results`, and those results less the champion's, per slice with intervals."""
+    import numpy as np
+
+    from within_pipelines.pipeline.release import golden_answers
+    from within_pipelines.pipeline.training import load_version
+
+    own = ask_cases(golden_answers(champion.model, load_version(ws, champion)), [result.case for result in results])
+    return compare_cases(results, own, rng=np.random.default_rng([ws.settings.seed, 50]))
 
 
 def compare_newest(ws: Workspace, model: str) -> pl.DataFrame:

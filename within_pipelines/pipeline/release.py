@@ -8,9 +8,13 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from within_pipelines.exceptions import ArtifactError, PromotionRefusedError
+from within_pipelines.pipeline.beside import place_beside
+from within_pipelines.pipeline.canary_release import through_canary
+from within_pipelines.pipeline.drift_reference import drift_baseline_verdict
 from within_pipelines.pipeline.fairness_audit import fairness_verdict
 from within_pipelines.pipeline.robustness_audit import robustness_report
 from within_pipelines.pipeline.training import KINDS, evaluate, load_version, trained_version
+from within_pipelines.pipeline.withdrawn import withdrawn_versions
 from within_pipelines.pipeline.workspace import Pin, Workspace
 from within_pipelines.stats import Estimate, Status, Verdict, judge_at_least
 
@@ -30,8 +34,6 @@ SLOPE_TOLERANCE = (0.5, 2.0)
 SLOPE_TOO_WIDE = (0.1, 10.0)
 # Realised alarms on quiet days may exceed the stated budget by at most this factor.
 FALSE_ALARM_FACTOR = 1.5
-# How the reason of a rollback begins in the history of aliases.
-ROLLBACK = "rollback: "
 # The main metric of a useless model.
 NO_SKILL = {"ad_score": 0.5, "account_health": 0.0, "anomaly": 0.0}
 
@@ -162,16 +164,25 @@ def golden_answers(model: str, predictor: Any) -> Any:
     return p_values
 
 
-def golden_verdict(ws: Workspace, version: ModelVersion) -> Verdict:
+def golden_verdict(ws: Workspace, version: ModelVersion, *, beside: ModelVersion | None = None) -> Verdict:
     """The gate `golden_sample`: the artifact answers the frozen sample, answers it as when it was first recorded, and meets every case of
-    the golden set (hard cases, replays of incidents)."""
-    from within_pipelines.pipeline.golden import current_golden_set, with_cases
+    the golden set (hard cases, replays of incidents). The evidence holds the difference to the version `beside`, per slice with intervals.
+    """
+    from within_pipelines.pipeline.golden import compared_with, current_golden_set, with_cases
     from within_pipelines.validation import ask_cases
 
     answers = golden_answers(version.model, load_version(ws, version))
     sample = golden_sample_verdict(ws, version, answers)
     golden_set = current_golden_set(ws)
-    return with_cases(sample, golden_set, ask_cases(answers, golden_set.of(version.model)))
+    results = ask_cases(answers, golden_set.of(version.model))
+    verdict = with_cases(sample, golden_set, results)
+    if beside is None:
+        return verdict
+    differences = {
+        found.slice: {"cases": found.cases, "gain": str(found.gain), "mcnemar_p": found.mcnemar.p_value, "lost": list(found.lost)}
+        for found in compared_with(ws, beside, results)
+    }
+    return replace(verdict, evidence={**verdict.evidence, "beside": f"champion v{beside.version}", "differences": differences})
 
 
 def golden_sample_verdict(ws: Workspace, version: ModelVersion, answers: Any) -> Verdict:
@@ -218,10 +229,14 @@ def judge(ws: Workspace, pin: Pin, model: str, *, is_baseline: bool = False) -> 
         ),
         "calibration": lambda: calibration_verdict(evaluation),
         "false_alarms": lambda: false_alarm_verdict(evaluation),
-        "golden_sample": lambda: golden_verdict(ws, version),
+        # A champion that cannot be read, or that is this very artifact, shows no difference.
+        "golden_sample": lambda: golden_verdict(
+            ws, version, beside=None if champion is None or unreadable or champion.model_sha256 == version.model_sha256 else champion
+        ),
         "model_card": lambda: card_verdict(ws.registry.get(model, version.version)),
         "fairness": lambda: fairness_verdict(ws, pin, version),
         "robustness": lambda: robustness_report(ws, pin, version).verdict(),
+        "drift_baseline": lambda: drift_baseline_verdict(ws, ws.registry.get(model, version.version)),
     }
     # The card is read from what is recorded, so that it says what the registry will show.
     ws.registry.record_metrics(version, evaluation)
@@ -240,24 +255,28 @@ def judge(ws: Workspace, pin: Pin, model: str, *, is_baseline: bool = False) -> 
 
 
 def release(ws: Workspace, pin: Pin, model: str, *, now: datetime, who: str, trigger: str = "") -> Released:
-    """Promote the challenger trained for `pin` when its recorded verdicts allow it.
+    """Promote the challenger trained for `pin` when its recorded verdicts allow it; where HOME/release.yaml asks for a canary, begin that.
 
     A challenger that does not come to serve gets the alias `challenger`, and `shadow`, so that it answers beside; one that does leaves
-    `shadow` to the champion before it, so that the gain is seen. A version that was rolled back from is not promoted again by itself.
+    `shadow` to the champion before it, so that the gain is seen. A version that was rolled back from, as champion or as canary, is not
+    promoted again by itself.
 
-    Cold start: without a champion, the baseline is tried after the challenger. A refusal is a result, not an error: the champion that
-    serves keeps serving, and the reasons name every gate that did not pass."""
+    Cold start: without a champion, the baseline is tried after the challenger, and there is nothing that a canary could stand beside. A
+    refusal is a result, not an error: the champion that serves keeps serving, and the reasons name every gate that did not pass."""
     champion = ws.registry.alias(model, "champion")
     challenger, baseline = (trained_version(ws, pin, model, kind) for kind in KINDS[model])
     candidates = [challenger] if champion is not None else [challenger, baseline]
     reasons: list[str] = []
-    withdrawn = rolled_back_from(ws.registry.alias_history(model))
+    withdrawn = withdrawn_versions(ws, model)
     for candidate in candidates:
         if candidate.version in withdrawn:
-            reasons.append(f"{candidate.kind} v{candidate.version}: it was rolled back from; promote it by hand, or train another.")
+            reasons.append(f"{candidate.kind} v{candidate.version}: {withdrawn[candidate.version]}; promote it by hand, or train another.")
             continue
         if champion is not None and champion.version == candidate.version:
             return Released(model, champion, moved=False, reasons=("it already serves",))
+        if champion is not None and (said := through_canary(ws, candidate, now=now, who=who, trigger=trigger)):
+            reasons.append(f"{candidate.kind} v{candidate.version}: {said}")
+            continue
         try:
             ws.registry.promote(
                 model,
@@ -271,47 +290,11 @@ def release(ws: Workspace, pin: Pin, model: str, *, now: datetime, who: str, tri
         except PromotionRefusedError as refusal:
             reasons.append(f"{candidate.kind} v{candidate.version}: {refusal}")
         else:
-            _beside(ws, candidate, champion, challenger, now=now, who=who)
+            place_beside(ws, candidate, champion, challenger, now=now, who=who)
             return Released(model, candidate, moved=True, reasons=(*reasons, f"{candidate.kind} passed its gates"))
     if champion is not None:
-        _beside(ws, champion, None, challenger, now=now, who=who)
+        place_beside(ws, champion, None, challenger, now=now, who=who)
     return Released(model, champion, moved=False, reasons=tuple(reasons))
-
-
-def rolled_back_from(history: pl.DataFrame) -> set[int]:
-    """Versions whose last move as champion was away from them by a rollback."""
-    left: dict[int, bool] = {}
-    for row in history.iter_rows(named=True):
-        if row["alias"] != "champion":
-            continue
-        left[row["to_version"]] = False
-        if row["from_version"] is not None:
-            left[row["from_version"]] = row["why"].startswith(ROLLBACK)
-    return {version for version, back in left.items() if back}
-
-
-def _beside(
-    ws: Workspace, serving: ModelVersion, before: ModelVersion | None, challenger: ModelVersion, *, now: datetime, who: str
-) -> None:
-    """Move `challenger` and `shadow`; a version that does not even answer its golden sample gets neither."""
-    waiting = challenger if challenger.version != serving.version else None
-    wanted = {"challenger": waiting, "shadow": waiting if waiting is not None else before}
-    for alias, version in wanted.items():
-        current = ws.registry.alias(serving.model, alias)
-        if version is None or (current is not None and current.version == version.version):
-            continue
-        try:
-            ws.registry.promote(
-                serving.model,
-                version.version,
-                alias=alias,
-                who=who,
-                why=f"beside champion v{serving.version}",
-                now=now,
-                expected_current=None if current is None else current.version,
-            )
-        except PromotionRefusedError:
-            continue
 
 
 def golden_check(ws: Workspace) -> dict[str, Verdict]:

@@ -6,7 +6,7 @@ from datetime import datetime
 from typing import TYPE_CHECKING
 
 from within_pipelines.exceptions import ArtifactError, ModelNotFoundError, PromotionRefusedError
-from within_pipelines.pipeline.release import ROLLBACK, rolled_back_from
+from within_pipelines.pipeline.withdrawn import ROLLBACK, rolled_back_from
 from within_pipelines.pipeline.workspace import Workspace
 
 if TYPE_CHECKING:

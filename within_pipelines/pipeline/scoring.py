@@ -13,6 +13,7 @@ from within_pipelines.exceptions import ModelNotFoundError, SampleError
 from within_pipelines.lake import knowledge_time
 from within_pipelines.pipeline.account_rows import account_rows, newest_currency, series_rows
 from within_pipelines.pipeline.feeds import planned_changes, tell_stopped_feeds
+from within_pipelines.pipeline.health_band import keep_band
 from within_pipelines.pipeline.tables import ACCOUNT_ENTITY, HEALTH_ENTITY, HEALTH_HORIZON, maturity, possible_ads
 from within_pipelines.pipeline.training import load_version
 from within_pipelines.pipeline.workspace import Pin, Workspace
@@ -160,7 +161,7 @@ def score_accounts(ws: Workspace, pin: Pin, day: date, known_at: datetime) -> pl
     """Health of every account and campaign on `day`; accounts carry an empty `campaign_id`.
 
     The band of the log ratio first learns from the outcomes that became known since the model was fitted (adaptive conformal inference);
-    it is learned anew from the artifact each time, so that a day scored again gets the same band."""
+    it is learned anew from the artifact each time, so that a day scored again gets the same band, and kept for the HTTP API."""
     from within_pipelines.database import AccountHealthRepository
     from within_pipelines.features import account_labels, run_by_account
 
@@ -193,6 +194,7 @@ def score_accounts(ws: Workspace, pin: Pin, day: date, known_at: datetime) -> pl
         # What a faulty feed made of an outcome is none.
         sound = features.join(faults.filter(pl.col("blocking")), on=list(ACCOUNT_ENTITY), how="anti")
         predictor.update(sound.join(outcomes, on=[*HEALTH_ENTITY, "origin"]).sort("origin", *HEALTH_ENTITY))
+    keep_band(ws, version, day, predictor)
     rows = features.filter(pl.col("origin") == day).sort(*HEALTH_ENTITY)
     if rows.is_empty():
         return pl.DataFrame()

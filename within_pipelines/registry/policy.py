@@ -9,6 +9,7 @@ Bootstrap rules, so that a fresh deployment ends with something that serves:
   of incidents), whose expectations hold for the first version as for any later one.
 - `robustness` has no discount: the baseline is asked the same faults as a challenger. It needs no champion to compare with, so it holds on
   the first day as on any other.
+- `drift_baseline` and `model_card` have none either: what a version was trained on is kept with the first one as with any.
 - The anomaly model has no labels; its `performance` is an incident backtest, its `false_alarms` the realised alarms on quiet days.
 - `fairness` without a champion asks that no gap between groups is shown and that flipping a declared attribute moves nothing, because a
   young deployment cannot show the absence of a gap; beside a champion, the absence or a gap not wider than the champion's."""
@@ -22,9 +23,9 @@ from collections.abc import Iterable, Mapping
 from within_pipelines.stats import Status, Verdict
 
 REQUIRED_GATES: Mapping[str, tuple[str, ...]] = {
-    "ad_score": ("performance", "calibration", "golden_sample", "model_card", "fairness", "robustness"),
-    "account_health": ("performance", "calibration", "golden_sample", "model_card", "fairness", "robustness"),
-    "anomaly": ("performance", "false_alarms", "golden_sample", "model_card", "fairness", "robustness"),
+    "ad_score": ("performance", "calibration", "golden_sample", "model_card", "fairness", "robustness", "drift_baseline"),
+    "account_health": ("performance", "calibration", "golden_sample", "model_card", "fairness", "robustness", "drift_baseline"),
+    "anomaly": ("performance", "false_alarms", "golden_sample", "model_card", "fairness", "robustness", "drift_baseline"),
 }
 
 # Verdicts count only for the policy that they were made under. Raise the number when a gate's rule changes.

@@ -23,9 +23,11 @@ if TYPE_CHECKING:
 class Decision:
     """Everything that a record of one move of the champion says.
 
-    `before` is the version that served until then. `shadow` compares the two before the move (the champion of then, this one in its
-    shadow); `realised` after it (this one as champion, the one before in its shadow). `canary` are the recorded looks of the canary that
-    led here, newest last: moment, state, share, who, why."""
+    `before` is the version that served until then; `trigger` is what started the release. `shadow` compares the two before the move (the
+    champion of then, this one in its shadow); `realised` after it (this one as champion, the one before in its shadow). `canary` are the
+    recorded looks of the canary that led here, newest last: moment, state, share, gain with interval, who, why; `canary_outcomes` says
+    where its outcomes came from. `experiments` are A/B tests with this version as an arm: name, state, arms, outcome, difference, reason.
+    """
 
     move: AliasMove
     version: ModelVersion
@@ -35,6 +37,9 @@ class Decision:
     canary: tuple[tuple[str, ...], ...]
     realised: ShadowComparison | None
     written_at: datetime
+    trigger: str = ""
+    canary_outcomes: str = ""
+    experiments: tuple[tuple[str, ...], ...] = ()
 
 
 # A section is a title and its blocks; a block is a paragraph, or a table of column names and rows.
@@ -52,7 +57,7 @@ def _sections(decision: Decision) -> list[Section]:
         ("moved at", f"{move.moved_at:%Y-%m-%d %H:%M:%S} UTC"),
         ("approved by", move.who),
         ("why", move.why),
-        ("triggered by", move.why.partition("triggered by ")[2] or "not recorded (by hand, or before triggers were)"),
+        ("triggered by", decision.trigger or "not recorded (by hand, or before triggers were)"),
     ]
     training = [
         ("artifact", version.model_sha256),
@@ -67,9 +72,10 @@ def _sections(decision: Decision) -> list[Section]:
         ("What was trained", [(("", ""), training)]),
         ("Verdicts", [_verdicts(list(newest.values()))]),
         ("Metrics", [_metrics(version)]),
-        ("Golden set", [_golden(newest.get("golden_sample"))]),
+        ("Golden set", _golden(newest.get("golden_sample"))),
         ("Shadow", [_comparison(decision.shadow, "No shadow of this version had answered beside the champion before the move.")]),
-        ("Canary", [_canary(decision.canary)]),
+        ("Canary", _canary(decision)),
+        ("Experiments", [_experiments(decision.experiments)]),
         ("Expected and realised gain", _gains(decision)),
     ]
 
@@ -95,12 +101,26 @@ def _metrics(version: ModelVersion) -> Block:
     return ("metric", "this version", str(version.evaluation.get("baseline", "baseline"))), rows
 
 
-def _golden(verdict: Verdict | None) -> Block:
+def _golden(verdict: Verdict | None) -> list[Block]:
     if verdict is None:
-        return "The golden sample was not asked."
+        return ["The golden sample was not asked."]
     rows = [("outcome", status_text(verdict.status)), ("set", verdict.golden_set_version or "not named"), ("reason", verdict.reason)]
     rows += [(name.replace("_", " "), str(value)) for name, value in verdict.evidence.items() if isinstance(value, str | int | float)]
-    return ("", ""), rows
+    slices, differences = (verdict.evidence.get(name) or {} for name in ("slices", "differences"))
+    found: list[Block] = [(("", ""), rows)]
+    if slices:
+        found.append((("part and slice", "share of cases met"), list(slices.items())))
+    if not differences:
+        return [
+            *found,
+            "No difference to a champion is recorded: none served when this was judged, it was this artifact, or it has no cases.",
+        ]
+    gains = [
+        (name, str(own["cases"]), own["gain"], number_text(own["mcnemar_p"]), ", ".join(own["lost"]) or "none")
+        for name, own in differences.items()
+    ]
+    other = verdict.evidence.get("beside", "the champion")
+    return [*found, (("slice", "cases", f"gain in cases met over {other}", "McNemar p", f"met by {other} alone"), gains)]
 
 
 def _comparison(found: ShadowComparison | None, none: str) -> Block:
@@ -121,8 +141,15 @@ def _pair(values: tuple[float, float]) -> str:
     return f"{values[0]:.1f}, {values[1]:.1f}"
 
 
-def _canary(moves: Sequence[tuple[str, ...]]) -> Block:
-    return (("when", "state", "share", "by", "why"), moves) if moves else "No canary of this version ran."
+def _canary(decision: Decision) -> list[Block]:
+    if not decision.canary:
+        return ["No canary of this version ran."]
+    looks = ("when", "state", "share", "gain with one-sided ends", "by", "why"), decision.canary
+    return [*([f"Its outcomes were {decision.canary_outcomes}."] if decision.canary_outcomes else []), looks]
+
+
+def _experiments(rows: Sequence[tuple[str, ...]]) -> Block:
+    return (("name", "state", "arms", "outcome", "difference", "reason"), rows) if rows else "No experiment had this version as an arm."
 
 
 def _gains(decision: Decision) -> list[Block]:
@@ -144,6 +171,8 @@ def _gains(decision: Decision) -> list[Block]:
         realised = f"{-own.value:.4f} [{-own.high:.4f}, {-own.low:.4f}] less squared error than the version before, over {own.n} units"
     correlation = None if found is None else found.outcome_correlation
     rows = [("expected", expected), ("realised", realised)]
+    if seen := [look[3] for look in decision.canary if look[3]]:
+        rows.insert(1, ("seen in the canary", seen[-1]))
     if correlation is not None:
         rows.append(("rank correlation with outcomes", f"{correlation[0]:.3f} (the version before: {correlation[1]:.3f})"))
     return [(("", ""), rows)]

@@ -2,18 +2,22 @@
 
 from __future__ import annotations
 
+import logging
 import threading
 from collections import OrderedDict
+from collections.abc import Collection
 from datetime import date
 from typing import TYPE_CHECKING, Any, TypedDict
 
 import polars as pl
 
-from within_pipelines.exceptions import SampleError
+from within_pipelines.exceptions import ArtifactError, SampleError
 from within_pipelines.lake import knowledge_time
 from within_pipelines.pipeline import Pin, Workspace, account_rows, series_rows
+from within_pipelines.pipeline.health_band import band_on, bands_folder
 from within_pipelines.pipeline.scoring import feed_faults_on, told_faults
 from within_pipelines.pipeline.tables import maturity
+from within_pipelines.serving.logs import event
 
 if TYPE_CHECKING:
     from within_pipelines.lake import MaturityCurve
@@ -31,6 +35,14 @@ class Feed(TypedDict):
     mixed: bool
 
 
+class Band(TypedDict):
+    """The band that the daily job drew on a day: its quantile, and the newest origin whose outcome it had learned from."""
+
+    day: str
+    quantile: float
+    outcomes_until: str | None
+
+
 class UnknownAccountError(LookupError):
     """The lake holds nothing about the account up to that day."""
 
@@ -46,10 +58,14 @@ class LakeAccounts:
         self._curve: MaturityCurve | None = None
         self._last: date | None = None
         self._kept: OrderedDict[tuple[str, str, str, date], Any] = OrderedDict()
+        self._bands: OrderedDict[tuple[str, date], tuple[int, Band | None]] = OrderedDict()
 
-    def features(self, platform: str, account_id: str, day: date | None) -> tuple[dict[str, Any], Feed]:
-        """The account's feature row at the end of `day` (default: the newest day), with what was known at noon UTC of the next, and what
-        the door says of its feed. Money in several currencies counts in the newest one alone.
+    def features(
+        self, platform: str, account_id: str, day: date | None, artifacts: Collection[str] = ()
+    ) -> tuple[dict[str, Any], Feed, dict[str, Band]]:
+        """The account's feature row at the end of `day` (default: the newest day), with what was known at noon UTC of the next, what the
+        door says of its feed, and the band that the daily job drew with each of `artifacts` on that day or last before it. Money in several
+        currencies counts in the newest one alone.
 
         Raises `UnknownAccountError` when there are no facts of it."""
         with self._lock:
@@ -65,8 +81,8 @@ class LakeAccounts:
                 if rows.is_empty():
                     raise UnknownAccountError
                 self._remember(key, (_json_row(rows.to_dicts()[0]), feed))
-            found: tuple[dict[str, Any], Feed] = self._kept[key]
-            return found
+            row, feed = self._kept[key]
+            return row, feed, {sha256: band for sha256 in artifacts if (band := self._band(sha256, origin)) is not None}
 
     def series(self, platform: str, account_id: str, day: date | None) -> tuple[list[dict[str, Any]], Feed]:
         """The account's daily metrics up to `day`, as the detector reads them, and what the door says of its feed. An account whose money
@@ -96,6 +112,31 @@ class LakeAccounts:
             "blocked": not blocking.is_empty(),
             "mixed": "currency" in blocking["kind"].to_list(),
         }
+
+    def _band(self, model_sha256: str, day: date) -> Band | None:
+        try:
+            written = bands_folder(self._ws, model_sha256).stat().st_mtime_ns
+        except OSError:
+            return None
+        key = (model_sha256, day)
+        if key not in self._bands or self._bands[key][0] != written:
+            try:
+                found = band_on(self._ws, model_sha256, day)
+            except (ArtifactError, OSError) as error:
+                event("band_unreadable", level=logging.ERROR, problem=str(error))
+                found = None
+            band: Band | None = None
+            if found is not None:
+                until = found.outcomes_until
+                band = {
+                    "day": found.day.isoformat(),
+                    "quantile": found.quantile,
+                    "outcomes_until": None if until is None else until.isoformat(),
+                }
+            self._bands[key] = (written, band)
+            if len(self._bands) > _KEPT:
+                self._bands.popitem(last=False)
+        return self._bands[key][1]
 
     def _state(self, day: date | None) -> tuple[Pin, MaturityCurve, date]:
         if self._pin is None or self._pin.commit_seq != self._ws.lake.watermark():

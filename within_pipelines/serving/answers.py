@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
+from datetime import date
 from itertools import islice
 from typing import TYPE_CHECKING, Any, Protocol
 
@@ -13,7 +14,7 @@ import polars as pl
 from within_pipelines.serving.schemas import Creative
 
 if TYPE_CHECKING:
-    from within_pipelines.prediction import AccountHealthPredictor, AdScorePredictor, AnomalyDetector
+    from within_pipelines.prediction import AccountHealthPredictor, AdScorePredictor, AnomalyDetector, Calendar
 
 _CREATIVE_SCHEMA: dict[str, Any] = {
     name: pl.Float64 if name == "account_ctr" or name.endswith("_before") else pl.String for name in Creative.model_fields
@@ -100,11 +101,16 @@ class AccountHealthAnswers:
         return [[self._one(predictor, account) for account in job] for job in jobs]
 
     def _one(self, predictor: AccountHealthPredictor, account: dict[str, Any]) -> Answer:
-        (report,) = predictor.predict(health_frame(account))
+        band = account.get("bands", {}).get(predictor.loaded_from)
+        (report,) = predictor.predict(health_frame(account), band_quantile=None if band is None else band["quantile"])
         found = asdict(report)
         found.pop("campaign_id")
         found["origin"] = report.origin.isoformat()
         found["evidence"] = {name: _finite(value) for name, value in report.evidence.items()}
+        own = predictor.learned_until
+        # Which band it is: that of the daily job on its day, or the one that was fitted.
+        found["evidence"]["band_of"] = "fit" if band is None else band["day"]
+        found["evidence"]["outcomes_until"] = (None if own is None else own.isoformat()) if band is None else band["outcomes_until"]
         feed = account.get("feed")
         if feed is not None:
             found["evidence"]["feed_problems"] = feed["problems"]
@@ -148,11 +154,17 @@ class AnomalyAnswers:
 
     def _one(self, predictor: AnomalyDetector, account: dict[str, Any]) -> Answer:
         feed = account.get("feed") or {"problems": [], "days": [], "mixed": False}
-        told = {"account_id": account["account_id"], "feed_problems": feed["problems"]}
+        told = {
+            "account_id": account["account_id"],
+            "feed_problems": feed["problems"],
+            "calendar": account.get("calendar", "none"),
+            "planned": [],
+        }
         if feed["mixed"]:
             return told | {"state": "feed_problem", "findings": [], "points": 0, "smallest_p_value": None}
         frame = series_frame(account)
-        findings = [_plain(finding) for finding in predictor.detect(frame)]
+        judged = predictor.judge(frame, calendar=_calendar(account.get("planned", ())))
+        findings = [_plain(finding) for finding in (*judged.feeds, *judged.findings)]
         # As in the daily job: a day on which the feed itself is at fault raises no alarm about the business.
         findings = [found for found in findings if found["kind"] != "anomaly" or found["timestamp"] not in feed["days"]]
         scored = predictor.score_series(frame, limits=False)
@@ -160,6 +172,7 @@ class AnomalyAnswers:
         return told | {
             "state": "judged",
             "findings": findings,
+            "planned": [_plain(finding) for finding in judged.suppressed],
             "points": frame.height,
             "smallest_p_value": None if smallest is None else float(smallest),  # type: ignore[arg-type]
         }
@@ -172,6 +185,14 @@ class AnomalyAnswers:
         """-log10 of the smallest p-value: how improbable the account's most surprising point is."""
         smallest = answer["smallest_p_value"]
         return None if smallest is None else -math.log10(max(smallest, 1e-300))
+
+
+def _calendar(entries: Sequence[dict[str, Any]]) -> Calendar:
+    """The calendar of a job's plain entries, which were checked when the file was read."""
+    from within_pipelines.prediction.anomaly import Calendar, Planned
+
+    days = ((date.fromisoformat(entry["first"]), date.fromisoformat(entry["last"]), entry) for entry in entries)
+    return Calendar(tuple(Planned(first, last, entry["reason"], entry["where"]) for first, last, entry in days))
 
 
 def series_frame(account: dict[str, Any]) -> pl.DataFrame:

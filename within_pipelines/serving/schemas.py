@@ -265,7 +265,11 @@ class RiskFactorItem(Told):
 
 class AccountHealthItem(Told):
     """Health of one account; `state` "insufficient_data" has no numbers and says why in `evidence`, and so does "feed_problem": an account
-    of the lake whose feed says what cannot be (`feed_problems`)."""
+    of the lake whose feed says what cannot be (`feed_problems`).
+
+    The band `log_ratio_low` to `log_ratio_high` of an account of the lake is that of the daily job on its day, or last before it:
+    `evidence.band_of` names the day, `evidence.outcomes_until` the newest origin whose outcome it learned from. "fit" is the band as
+    fitted: of rows that were given, and of a version that the daily job has not scored with."""
 
     prediction_id: str
     platform: str
@@ -308,13 +312,16 @@ class AccountHealthBatchAnswer(Told):
 class AnomaliesItem(Told):
     """What is wrong with one account: alarms and stopped feeds, as `AnomalyDetector.detect` gives them. Of an account of the lake
     `feed_problems` says what its feed tells that cannot be: such days raise no alarm, and with money in several currencies nothing is
-    judged (`state` "feed_problem")."""
+    judged (`state` "feed_problem"). What the deployment's calendar plans is no alarm: it is in `planned`, each with its `reason`.
+    `calendar` is "unreadable" while the file that is there now cannot be read; what was planned before then still holds."""
 
     prediction_id: str
     account_id: str
     state: Literal["judged", "feed_problem"]
     feed_problems: list[str]
     findings: list[dict[str, Any]]
+    planned: list[dict[str, Any]]
+    calendar: Literal["none", "applied", "unreadable"]
     points: int
     smallest_p_value: float | None
 

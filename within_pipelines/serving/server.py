@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import functools
 import logging
 import time
 import uuid
@@ -24,6 +25,7 @@ from within_pipelines.serving.keys import KeyRing
 from within_pipelines.serving.loading import load_predictor
 from within_pipelines.serving.logs import event
 from within_pipelines.serving.metrics import Metrics
+from within_pipelines.serving.planned import PlannedChanges
 from within_pipelines.serving.prediction_log import LogUnavailableError, PredictionLog
 from within_pipelines.serving.problems import ProblemError
 from within_pipelines.serving.records import prediction_record
@@ -112,6 +114,7 @@ class Server:
             Shadow(folder, self.metrics, most=settings.shadow_queue, rotate_seconds=settings.load_seconds) if settings.shadow else None
         )
         self._accounts = LakeAccounts(ws)
+        self._planned = PlannedChanges(ws)
         self._lake = ThreadPoolExecutor(1, thread_name_prefix="within-lake")
         self._refresher = ThreadPoolExecutor(1, thread_name_prefix="within-refresh")
         self._now = asyncio.Event()
@@ -287,15 +290,20 @@ class Server:
         if request.daily is not None:
             days = [row.model_dump(mode="json") for row in request.daily]
             return {"platform": request.platform, "account_id": request.account_id, "currency": request.currency, "daily": days}
-        features, feed = await self._from_lake(self._accounts.features, request.platform, request.account_id, request.day)
-        return {"features": features, "feed": feed}
+        plan = self.holder.lanes["account_health"].plan
+        artifacts = {version.model_sha256 for version in (*plan.answering, *([] if plan.shadow is None else [plan.shadow]))}
+        read = functools.partial(self._accounts.features, artifacts=artifacts)
+        features, feed, bands = await self._from_lake(read, request.platform, request.account_id, request.day)
+        return {"features": features, "feed": feed, "bands": bands}
 
     async def anomaly_job(self, request: AnomaliesRequest) -> dict[str, Any]:
         """What the answerer takes: the series given, or the account's from the lake. Raises `ProblemError`."""
+        planned, calendar = self._planned.read()
+        known: dict[str, Any] = {"account_id": request.account_id, "planned": planned, "calendar": calendar}
         if request.series is None:
             rows, feed = await self._from_lake(self._accounts.series, request.platform, request.account_id, request.day)
             names = ("platform", "account_id", "metric", "timestamp", "value", "maturity", "currency")
-            return {"account_id": request.account_id, "rows": [{name: row.get(name) for name in names} for row in rows], "feed": feed}
+            return known | {"rows": [{name: row.get(name) for name in names} for row in rows], "feed": feed}
         rows = [
             {
                 "platform": request.platform,
@@ -309,7 +317,7 @@ class Server:
             for series in request.series
             for point in series.points
         ]
-        return {"account_id": request.account_id, "rows": rows}
+        return known | {"rows": rows}
 
     async def _from_lake(self, read: Any, platform: str | None, account_id: str, day: date | None) -> Any:
         if platform is None:

@@ -19,7 +19,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from datetime import date
 from enum import StrEnum
-from typing import Any, Self
+from typing import Any, Literal, Self, get_args
 
 import polars as pl
 
@@ -37,6 +37,8 @@ MINIMUM_UNITS = 30
 MISMATCH_ALPHA = 1e-5
 
 CANARY, CONTROL = "canary", "control"
+# Where outcomes come from: answers that people got, days of the lake that both versions answer afterwards, or a file that somebody gives.
+Outcomes = Literal["live", "replay", "recorded"]
 
 
 class CanaryState(StrEnum):
@@ -76,13 +78,32 @@ class CanaryMetric:
         if not self.name or not (self.margin > 0 and math.isfinite(self.margin)):
             raise SampleError(f"The metric {self.name!r} has margin {self.margin}; give a name and how much it may lose, above 0.")
 
+    @classmethod
+    def of(cls, text: str) -> Self:
+        """Read `NAME:MARGIN[:higher|lower]`: a name, the loss that is accepted, and which way is better.
+
+        Raises `SampleError` for another form.
+
+        >>> CanaryMetric.of("latency_ms:20:lower")
+        CanaryMetric(name='latency_ms', margin=20.0, higher_is_better=False)
+        """
+        name, *rest = text.split(":")
+        if len(rest) not in (1, 2) or (len(rest) == 2 and rest[1] not in ("higher", "lower")):
+            raise SampleError(f"{text!r} is not of the form NAME:MARGIN[:higher|lower].")
+        try:
+            margin = float(rest[0])
+        except ValueError:
+            raise SampleError(f"{text}: {rest[0]!r} is no number.") from None
+        return cls(name, margin=margin, higher_is_better=rest[-1] != "lower")
+
 
 @dataclass(frozen=True, slots=True)
 class CanarySpec:
     """Everything that is fixed before the first unit: who, against whom, on which metrics, in which stages, at which error rate.
 
     `metrics` names the success metric first, then the guardrails. `days_per_stage` is the least time in a stage, so that every stage sees
-    whole days (7 sees a whole week). `maturity_days` and `missing` say when an outcome counts and what a missing one counts."""
+    whole days (7 sees a whole week). `maturity_days` and `missing` say when an outcome counts and what a missing one counts. `outcomes`
+    says where they come from; a canary over replayed days answers nobody."""
 
     name: str
     model: str
@@ -96,6 +117,7 @@ class CanarySpec:
     maturity_days: int = 0
     missing: Missing = "zero"
     minimum_units: int = MINIMUM_UNITS
+    outcomes: Outcomes = "live"
 
     def __post_init__(self) -> None:
         if not self.metrics or len({metric.name for metric in self.metrics}) != len(self.metrics):
@@ -110,6 +132,8 @@ class CanarySpec:
             )
         if self.version == self.control_version:
             raise SampleError(f"Canary and control are both v{self.version}; a version cannot be compared with itself.")
+        if self.outcomes not in get_args(Outcomes):
+            raise SampleError(f"outcomes is {self.outcomes!r}; give {', '.join(get_args(Outcomes))}.")
         self.arm_of("any unit", share=0.5)  # the key is checked where it is used
 
     def arm_of(self, unit: str, *, share: float) -> str:

@@ -164,33 +164,46 @@ def challenger_comparison(context: dg.AssetExecutionContext, within: WithinResou
     kinds={"sqlalchemy"},
     owners=OWNERS,
     deps=[f"{model}_registry_entry" for model in MODELS],
-    description="One step of every open canary: look at matured outcomes, then hold, grow, promote or roll back; every look is recorded.",
+    description="One step of every canary: begin a declared one, or look at matured outcomes, then hold, grow, promote or roll back; every "
+    "look is recorded.",
 )
 def canary_decision(context: dg.AssetExecutionContext, within: WithinResource) -> dg.MaterializeResult:
     from within_pipelines.database import CanaryRepository
-    from within_pipelines.pipeline import feed_canary, step_canary
-    from within_pipelines.reporting import canary_frame, canary_plot
-    from within_pipelines.validation import ExperimentStateError
+    from within_pipelines.exceptions import SchemaError
+    from within_pipelines.pipeline import begin_waiting_canary, decide, feed_canary, step_canary, write_decision
+    from within_pipelines.reporting import canary_frame, canary_plot, decision_markdown
+    from within_pipelines.validation import CanaryState, ExperimentStateError
 
-    now = within.clock()
+    now, who, seen = within.clock(), f"dagster run {context.run.run_id[:8]}", 0
     metadata: dict[str, dg.MetadataValue | str | int] = {}
     with within.open() as workspace:
         repository = CanaryRepository(workspace.database)
         for model in MODELS:
-            feed_canary(workspace, model)
             try:
-                canary = step_canary(workspace, model, on=now.date(), now=now, who=f"run {context.run.run_id}")
+                begin_waiting_canary(workspace, model, now=now, who=who)
+            except SchemaError as error:
+                # An open canary can be taken back whatever the file says.
+                context.log.error(f"No canary begins: {error}")
+                metadata["release.yaml"] = str(error)
+            feed_canary(workspace, model, on=now.date())
+            try:
+                canary = step_canary(workspace, model, on=now.date(), now=now, who=who)
             except ExperimentStateError:
                 # Another controller or a person took the step; theirs holds, and the table shows it.
                 canary = repository.latest(model)
             if canary is None:
                 continue
+            seen += 1
             moves = repository.moves(canary)
             first = canary.spec.metrics[0]
             metadata[model] = f"v{canary.spec.version} is {canary.state.value.replace('_', ' ')} at {canary.share:.0%}: {canary.reason}"
             metadata[f"{model} looks"] = frame_table(canary_frame(moves))
             metadata[f"{model} gain"] = png(canary_plot(moves, metric=first.name, margin=first.margin))
-    return dg.MaterializeResult(metadata={"open": len(metadata) // 3, **metadata})
+            if canary.state is CanaryState.PROMOTED:
+                decision = decide(workspace, model, canary.spec.version, now=now)
+                write_decision(workspace, decision)
+                metadata[f"{model} decision_record"] = dg.MetadataValue.md(decision_markdown(decision))
+    return dg.MaterializeResult(metadata={"open": seen, **metadata})
 
 
 @dg.asset_check(
@@ -229,5 +242,20 @@ def shadow_report(context: dg.AssetExecutionContext, within: WithinResource) -> 
     )
 
 
-RELEASE_ASSETS = [shadow_report, golden_set_result, challenger_comparison, canary_decision]
+@dg.asset(
+    group_name="release",
+    kinds={"sqlalchemy"},
+    owners=OWNERS,
+    deps=["golden_set_result", "challenger_comparison", "shadow_report", "canary_decision"],
+    description="Who serves each model since when, by whom and why; who answers beside, and how the next version comes to serve.",
+)
+def champion(context: dg.AssetExecutionContext, within: WithinResource) -> dg.MaterializeResult:
+    from within_pipelines.pipeline import serving_table
+
+    with within.open() as workspace:
+        table = serving_table(workspace)
+    return dg.MaterializeResult(metadata={"serving": int(table["champion"].is_not_null().sum()), "models": frame_table(table)})
+
+
+RELEASE_ASSETS = [shadow_report, golden_set_result, challenger_comparison, canary_decision, champion]
 RELEASE_CHECKS = [ad_scores_are_sane, account_health_is_sane, golden_sets_hold]

@@ -113,6 +113,7 @@ class AccountHealthPredictor:
         self._stopping: LinearPart | None = None
         self._stability: Mapping[str, float] = {}
         self._learned_until: int | None = None
+        self._loaded_from: str | None = None
 
     @property
     def _settings(self) -> dict[str, Any]:
@@ -135,6 +136,16 @@ class AccountHealthPredictor:
     def learned_until(self) -> date | None:
         """The newest origin whose outcome `fit` or `update` has learned from."""
         return None if self._learned_until is None else date(1970, 1, 1) + timedelta(days=self._learned_until)
+
+    @property
+    def loaded_from(self) -> str | None:
+        """`model_sha256` of the artifact that this predictor was loaded from; None for one that was fitted here."""
+        return self._loaded_from
+
+    @property
+    def band_quantile(self) -> float | None:
+        """How many scales the band now reaches to either side of the predicted log ratio; None without a band. `update` moves it."""
+        return None if self._band is None else self._band.quantile()
 
     @property
     def group_stability(self) -> dict[str, float]:
@@ -329,14 +340,16 @@ class AccountHealthPredictor:
         blend = self._fitted_blend()
         return sigmoid(self._platt(blend.log_odds(matrix(rows, blend.features))))
 
-    def predict(self, data: Any) -> AccountHealthReports:
+    def predict(self, data: Any, *, band_quantile: float | None = None) -> AccountHealthReports:
         """The health of each row (feature rows) or of each account on the newest day (daily facts).
+
+        `band_quantile` draws the band as another copy of this model drew it after later outcomes (its `band_quantile`); default: its own.
 
         Raises `NotFittedError` when this predictor is not fitted and no champion is registered."""
         blend = self._ready()
         rows = self._rows(data)
         x = matrix(rows, blend.features)
-        numbers = self._numbers(rows, x)
+        numbers = self._numbers(rows, x, band_quantile)
         contributions = self.contributions(x)
         return AccountHealthReports(
             tuple(
@@ -345,7 +358,7 @@ class AccountHealthPredictor:
             )
         )
 
-    def _numbers(self, rows: pl.DataFrame, x: Floats) -> pl.DataFrame:
+    def _numbers(self, rows: pl.DataFrame, x: Floats, band_quantile: float | None = None) -> pl.DataFrame:
         """Every number of an answer, column by column; null where the state is insufficient."""
         blend = self._fitted_blend()
         probability = sigmoid(self._platt(blend.log_odds(x)))
@@ -353,7 +366,7 @@ class AccountHealthPredictor:
         centre, reach = unknown, unknown
         if self._band is not None:
             centre, scale = blend.location_and_scale(x)
-            reach = scale * self._band.quantile()
+            reach = scale * (self._band.quantile() if band_quantile is None else band_quantile)
         stop = sigmoid(self._stopping(matrix(rows, STOPPING))) if self._stopping is not None else unknown
         enough = (rows["clicks_28"].cast(pl.Float64).fill_null(0.0) >= self.minimum_clicks) & ~_short(rows["history_share"])
         usable = enough.to_numpy() & np.isfinite(x).any(axis=1)
@@ -531,6 +544,7 @@ class AccountHealthPredictor:
         loaded._stopping = None if state["stopping"] is None else LinearPart.from_dict(state["stopping"])
         loaded._stability = state["stability"]
         loaded._learned_until = state["learned_until"]
+        loaded._loaded_from = artifact.model_sha256
         return loaded
 
     def _become(self, other: Self) -> None:
