@@ -156,6 +156,30 @@ def cut_off(strength: float | None) -> Callable[..., list[Decide]]:
     return path
 
 
+def between(x: Array, y: Array, groups: Array, targets: Sequence[float], criterion: str, seed: int) -> list[Decide]:
+    """Ours: the base model with a stated probability, group thresholds for a gap of 0 else: a randomised classifier on the line between
+    these two points, so its accuracy is the weighted mean of theirs and its gap at most that (the convex hull). The weight of the base
+    model is the largest whose gap on inner folds, where neither has seen the rows, is at most the target."""
+
+    def plain(a: Array, b: Array, c: Array) -> Decide:
+        model = base().fit(a, b)
+        return lambda rows, _: model.predict(rows).astype(float)
+
+    def fair(a: Array, b: Array, c: Array) -> Decide:
+        return cut_off(None)(a, b, c, [0.0], criterion, seed)[0]
+
+    inner = [held_out(x, y, groups, fit, seed) for fit in (plain, fair)]
+    ends = [fit(x, y, groups) for fit in (plain, fair)]
+    shares = np.linspace(1, 0, 21)
+    gaps = [gap_of(y, share * inner[0] + (1 - share) * inner[1], groups, criterion) for share in shares]
+
+    def decide(target: float) -> Decide:
+        share = next((s for s, gap in zip(shares, gaps, strict=True) if gap <= target + 1e-9), 0.0)
+        return lambda rows, g: share * ends[0](rows, g) + (1 - share) * ends[1](rows, g)
+
+    return [decide(target) for target in targets]
+
+
 def exponentiated_gradient(x: Array, y: Array, groups: Array, targets: Sequence[float], criterion: str, seed: int) -> list[Decide]:
     """fairlearn: the reduction, its slack set to the target."""
     from fairlearn.reductions import DemographicParity, EqualizedOdds, ExponentiatedGradient
@@ -226,6 +250,7 @@ def methods(criterion: str) -> dict[str, Callable[..., list[Decide]]]:
     return {
         "group thresholds (ours)": cut_off(None),
         "regularised, then thresholds (ours)": cut_off(5.0),
+        "between base and thresholds (ours)": between,
         "regularised logistic (ours)": along_path(STRENGTHS, regularised(criterion)),
         "reweighing (ours)": along_path((0.0, 0.5, 1.0), reweighed),
         "ExponentiatedGradient": exponentiated_gradient,

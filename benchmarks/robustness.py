@@ -34,10 +34,14 @@ from within_pipelines.robustness import (
     ReluNetwork,
     Trades,
     TreeEnsemble,
+    Victim,
     auto_pgd,
+    boundary,
+    carlini_wagner,
     certify,
     classifier_victim,
     deepfool,
+    ensemble,
     fgsm,
     gradient_masking,
     hop_skip_jump,
@@ -52,6 +56,8 @@ from within_pipelines.stats import cluster_mean
 EPS = 0.1
 SIGMA = 0.25
 MOST_PAIRS = 800
+# Draws of noise that smoothing at inference averages over, the same in every step of an attack.
+SMOOTHED = 16
 
 
 def packages(folder: Path) -> pl.DataFrame:
@@ -84,6 +90,34 @@ def significant_pairs(group: np.ndarray, log_odds: np.ndarray, variance: np.ndar
 def pair_network(network: Network) -> ReluNetwork:
     """The network as a judge of two standardised inputs side by side."""
     return ReluNetwork.mean_of(network.inner, network.bias, network.outer).paired()
+
+
+def of_several(judges: list[ReluNetwork], n: int) -> Victim:
+    """Several networks that answer with their median; the attacker follows the slope of their mean."""
+    answer = ensemble(judges)
+    return classifier_victim(answer, np.ones(n), lambda q: np.mean([judge.gradient(q) for judge in judges], axis=0))
+
+
+def clipped(judge: ReluNetwork, feasible: FeasibleSet, n: int) -> Victim:
+    """Values outside what training showed are moved to its ends before they are judged; there the slope is nothing."""
+    low, high = feasible.lower, feasible.upper
+    inside = lambda q: (q >= low) & (q <= high)
+    return classifier_victim(
+        lambda q: judge(np.clip(q, low, high)), np.ones(n), lambda q: judge.gradient(np.clip(q, low, high)) * inside(q)
+    )
+
+
+def voted(judge: ReluNetwork, feasible: FeasibleSet, n: int, seed: int) -> Victim:
+    """Smoothing at inference: the share of noisy answers that name the first, less one half; ties by the mean answer. The attacker knows
+    the draws and follows the mean of their slopes (expectation over transformation, Athalye et al. 2018)."""
+    moves = (feasible.budget > 0) & (feasible.step <= feasible.budget)
+    noise = SIGMA * np.random.default_rng([seed, 5]).standard_normal((SMOOTHED, len(moves))) * moves
+
+    def vote(q: np.ndarray) -> np.ndarray:
+        answers = np.stack([judge(q + one) for one in noise])
+        return (answers > 0).mean(axis=0) - 0.5 + 1e-3 * np.tanh(answers.mean(axis=0))
+
+    return classifier_victim(vote, np.ones(n), lambda q: np.mean([judge.gradient(q + one) for one in noise], axis=0))
 
 
 def feasible_of(network: Network, x: np.ndarray, n_hand: int) -> FeasibleSet:
@@ -148,7 +182,9 @@ def network_part(options, metrics: dict[str, float]) -> None:
         "none": None,
         "adversarial training (PGD)": AdversarialTraining(one, steps=3, share=0.5),
         "adversarial training (PGD, all)": AdversarialTraining(one, steps=3, share=1.0),
-        "TRADES": Trades(one, beta=0.3, steps=3),
+        "TRADES (beta 1)": Trades(one, beta=1.0, steps=3),
+        "TRADES (beta 3)": Trades(one, beta=3.0, steps=3),
+        "TRADES (beta 6)": Trades(one, beta=6.0, steps=3),
         "Gaussian augmentation": GaussianAugmentation(np.where(one > 0, SIGMA, 0.0)),
     }
     networks: dict[str, tuple[Network, float]] = {"none": (plain, cpu_plain)}
@@ -158,17 +194,27 @@ def network_part(options, metrics: dict[str, float]) -> None:
     z = plain._standardised(x[split])
     both = np.concatenate([z[win], z[lose]], axis=1)
     rows, robust, clean = [], {}, {}
+    defended: dict[str, tuple[Victim, float]] = {}
     for name, (network, cpu) in networks.items():
         judge = pair_network(network)
-        victim = classifier_victim(judge, np.ones(len(both)), judge.gradient)
-        attacked = pgd(victim, both, single, rng=np.random.default_rng(options.seed), steps=20, restarts=2)
+        defended[name] = classifier_victim(judge, np.ones(len(both)), judge.gradient), cpu
+    seeds, cpu_more = timed(lambda: [fit_network(sample, spread=spread, seed=options.seed + k) for k in (1, 2)])
+    judges = [pair_network(network) for network in (plain, *seeds)]
+    defended["ensemble (median of three)"] = of_several(judges, len(both)), cpu_plain + cpu_more
+    defended["clipping to the training range"] = clipped(pair_network(plain), single, len(both)), cpu_plain
+    hardened, cpu_hardened = networks["adversarial training (PGD)"]
+    for name, network, cpu in (("smoothing", plain, cpu_plain), ("smoothing of adversarial training", hardened, cpu_hardened)):
+        defended[f"{name} ({SMOOTHED} draws)"] = voted(pair_network(network), single, len(both), options.seed), cpu
+    for name, (victim, cpu) in defended.items():
+        attacked = pgd(victim, both, single, rng=np.random.default_rng(options.seed), steps=20, restarts=2 if name in networks else 1)
         assert single.contains(attacked.x, both).all()
-        clean[name], clean_text = shown(judge(both) > 0, clusters, rng)
+        clean[name], clean_text = shown(victim.margin(both, np.arange(len(both))) > 0, clusters, rng)
         robust[name], robust_text = shown(attacked.margin > 0, clusters, rng)
         gap = clean["none"] - robust["none"]
         back = (robust[name] - robust["none"]) / gap if gap > 0 else float("nan")
         rows.append([name, clean_text, robust_text, f"{back:.2f}", f"{100 * (clean['none'] - clean[name]):+.2f}", f"{cpu:.1f}"])
         key = name.split(" (")[0].replace(" ", "_").replace(",", "") + ("_all" if "all)" in name else "")
+        key += f"_beta_{name.split('beta ')[1].rstrip(')')}" if "beta" in name else ""
         metrics |= {
             f"network_{key}_clean": clean[name],
             f"network_{key}_robust": robust[name],
@@ -192,6 +238,8 @@ def network_part(options, metrics: dict[str, float]) -> None:
         "PGD": lambda: pgd(victim, target, single, rng=np.random.default_rng(1)),
         "Auto-PGD": lambda: auto_pgd(victim, target, single, rng=np.random.default_rng(1)),
         "DeepFool": lambda: deepfool(victim, target, single),
+        "Carlini-Wagner": lambda: carlini_wagner(victim, target, single, searches=2),
+        "Boundary": lambda: boundary(victim, target, single, rng=np.random.default_rng(1), steps=30, tries=30),
         "Square (tables)": lambda: square(victim, target, single, rng=np.random.default_rng(1)),
         "HopSkipJump": lambda: hop_skip_jump(victim, target, single, rng=np.random.default_rng(1), rounds=2, samples=20),
     }

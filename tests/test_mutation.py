@@ -397,6 +397,13 @@ def law_calibration_gap(difference) -> None:
     assert difference([1.0, 0.0], [1.0, 0.0], ["a", "b"]) == 0.0
 
 
+def law_calibration_within_groups(errors) -> None:
+    y, g = np.tile([1, 0, 0, 0, 0], 40), np.repeat(["a", "b"], 100)
+    found = errors(y, np.repeat([0.2, 0.8], 100), g, bins=1)
+    assert found["a"] < 0.1
+    assert found["b"] == pytest.approx(0.6, abs=0.05)
+
+
 def law_score_gap(difference) -> None:
     assert difference([1.0, 3.0], ["a", "b"]) == 2.0
     assert difference([1.0, 1.0], ["a", "b"]) == 0.0
@@ -984,6 +991,11 @@ CASES: dict[str, tuple[Callable[..., None], Callable[..., Any], list[Callable[..
     "equalized_odds": (law_conditional_difference, fairness.equalized_odds_difference, [always(0.0), always(1.0)]),
     "predictive_parity": (law_precision_difference, fairness.predictive_parity_difference, [always(0.0), always(0.5)]),
     "calibration_gap": (law_calibration_gap, fairness.calibration_gap, [always(0.0), always(1.0)]),
+    "calibration_within_groups": (
+        law_calibration_within_groups,
+        fairness.calibration_within_groups,
+        [always({"a": 0.0, "b": 0.0}), always({"a": 0.5, "b": 0.5})],
+    ),
     "score_gap": (law_score_gap, fairness.score_gap, [always(0.0), always(2.0)]),
     "consistency": (law_consistency, fairness.consistency, [always(0.0), always(1.0)]),
     "exposure_parity": (law_exposure, fairness.exposure_parity, [always({"a": 1.0, "b": 1.0})]),

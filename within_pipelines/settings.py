@@ -8,6 +8,7 @@ from __future__ import annotations
 from datetime import UTC, datetime
 from functools import cached_property
 from pathlib import Path
+from typing import Literal
 
 from pydantic import Field, SecretStr, field_validator
 from pydantic_settings import BaseSettings, SettingsConfigDict
@@ -31,6 +32,10 @@ class Settings(BaseSettings):
     demo_accounts: int = Field(default=24, ge=1, description="Accounts of the demo agency.")
     demo_days: int = Field(default=200, ge=60, description="Days of history of the demo agency.")
     encoder: str | None = Field(default=None, description="Folder of a sentence encoder; `none` for no encoder; default: the extra `text`.")
+    ad_score_objective: Literal["plain", "adversarial", "trades", "noise", "fair"] = Field(
+        default="plain", description="What the ad score's network is trained for beside ranking: hardened, or fairer."
+    )
+    ad_score_objective_strength: float | None = Field(default=None, gt=0, description="How much of it; default depends on the objective.")
     threads: int = Field(default=2, ge=1, description="Threads for model fitting.")
     sensor_seconds: int = Field(default=60, ge=1, description="Seconds between two ticks of a sensor.")
     fixed_now: datetime | None = Field(default=None, description="Stops the clock of steps and sensors at this moment, for replays.")

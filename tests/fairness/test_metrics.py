@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -9,6 +10,7 @@ from hypothesis import strategies as st
 from within_pipelines.exceptions import SampleError
 from within_pipelines.fairness import (
     calibration_gap,
+    calibration_within_groups,
     consistency,
     demographic_parity_difference,
     demographic_parity_ratio,
@@ -19,6 +21,7 @@ from within_pipelines.fairness import (
     exposure_parity,
     group_means,
     predictive_parity_difference,
+    predictive_parity_ratio,
     score_gap,
 )
 
@@ -67,9 +70,29 @@ def test_conditional_rates_equal_fairlearns(drawn: list[tuple[int, int, str]]) -
 
 def test_precision_calibration_and_scores_by_hand() -> None:
     assert predictive_parity_difference([1, 0, 1, 1, 0], [1, 1, 1, 0, 0], ["a", "a", "b", "b", "c"]) == 1.0
+    # Precision is 1/2 among a, 1 among b; among c nobody is selected.
+    assert predictive_parity_ratio([1, 0, 1], [1, 1, 1], ["a", "a", "b"]) == 0.5
+    assert predictive_parity_ratio([1, 0, 1, 0], [1, 1, 1, 0], ["a", "a", "b", "c"]) == 0.0
     assert calibration_gap([1, 0, 0, 0], [0.5, 0.5, 0.3, 0.3], ["a", "a", "b", "b"]) == pytest.approx(0.3)
     assert score_gap([1, 2, 9], ["a", "a", "b"]) == 7.5
     assert exposure_parity([60, 40], ["a", "b"], merit=[60, 40]) == pytest.approx({"a": 1.0, "b": 1.0})
+
+
+def test_probabilities_that_are_too_bold_in_one_group_have_the_right_mean_and_are_found() -> None:
+    rng = np.random.default_rng(3)
+    g = np.repeat(["a", "b"], 4000)
+    truth = rng.uniform(0.3, 0.7, size=8000)
+    y = (rng.random(8000) < truth).astype(float)
+    bold = np.where(g == "b", np.clip(0.5 + 2.4 * (truth - 0.5), 0, 1), truth)
+    assert calibration_gap(y, bold, g) < 0.03
+    found = calibration_within_groups(y, bold, g)
+    assert found["a"] < 0.03
+    # Bold by 1.4 times a uniform spread of .4 / sqrt(12).
+    assert found["b"] == pytest.approx(1.4 * 0.4 / 12**0.5, abs=0.03)
+    with pytest.raises(SampleError, match=r"Too few rows for 5 bins of ten: b \(2\)"):
+        calibration_within_groups(np.ones(52), np.ones(52), ["a"] * 50 + ["b"] * 2)
+    with pytest.raises(SampleError, match=r"in \[0, 1\]"):
+        calibration_within_groups([1, 0], [0.5, 7.0], ["a", "a"], bins=1)
 
 
 def test_alike_rows_scored_apart_are_inconsistent() -> None:

@@ -10,8 +10,19 @@ import numpy as np
 import polars as pl
 import pytest
 
-from within_pipelines.pipeline.ad_score_worst_case import DRAWS, EDITS, RADII, SIGMA, certified_accuracy, worst_edits
+from within_pipelines.pipeline.ad_score_worst_case import (
+    DRAWS,
+    EDITS,
+    RADII,
+    SIGMA,
+    attacked_inputs,
+    certified_accuracy,
+    held_under_attack,
+    whole_steps,
+    worst_edits,
+)
 from within_pipelines.prediction import AdScorePredictor
+from within_pipelines.prediction.ad_score.evaluation import Pairs
 from within_pipelines.prediction.ad_score.model import Ridge
 from within_pipelines.robustness import Expectation, RobustnessReport
 from within_pipelines.stats import Status
@@ -74,6 +85,40 @@ def test_certified_accuracy_falls_with_the_radius_and_ends_where_draws_end(predi
     assert all(value == 0 for radius, value in zip(radii, accuracy, strict=True) if radius > most)
     # At small radii, the vote is right no more often than ads that are told apart.
     assert accuracy[5] > 0.3
+
+
+def test_an_attack_on_the_inputs_turns_pairs_of_the_network_and_none_without_a_budget(
+    predictor: AdScorePredictor, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    # Pairs of this world lie far apart, so the attacker gets a whole standard deviation.
+    eps = 1.0
+    monkeypatch.setattr("within_pipelines.pipeline.ad_score_worst_case.EPS", eps)
+    unseen = ads(40, 3)
+    found = attacked_inputs(predictor, unseen, rng=np.random.default_rng(1))
+    assert found.expectation is Expectation.ANSWERED
+    assert found.unhandled is not None
+    assert 0 < found.unhandled.value < 1
+    state: Any = predictor._fitted
+    line = AdScorePredictor(kind="stack", encoder="none")
+    line._fitted = replace(state, stack=type(state.stack)({"words": 1.0}, state.stack.words, penalties={}))
+    # What it may turn of a line is known: each weight times the budget, in whole units where there are such.
+    part, x, _ = line.smooth_part(unseen)
+    pairs = Pairs.of(unseen, rng=np.random.default_rng(2))
+    chosen = np.flatnonzero(pairs.significant)
+    z = np.nan_to_num(np.clip((x - part.mean) / part.scale, -6, 6), nan=0.0)
+    margin = (z[pairs.first] - z[pairs.second])[chosen] @ part.coefficients * np.where(pairs.won[chosen] > 0.5, 1, -1)
+    step = whole_steps(x, part.scale)
+    reach = np.where(step > 0, np.floor(eps / np.where(step > 0, step, 1) + 1e-9) * step, eps) * np.isfinite(part.scale)
+    held = held_under_attack(part, x, pairs, chosen)
+    assert 0 < held.mean() < np.mean(margin > 0)
+    assert held.tolist() == (margin > 2 * np.sum(np.abs(part.coefficients) * reach)).tolist()
+    monkeypatch.setattr("within_pipelines.pipeline.ad_score_worst_case.EPS", 0.0)
+    still = attacked_inputs(predictor, unseen, rng=np.random.default_rng(1))
+    assert still.unhandled is not None
+    assert still.unhandled.value == 0.0
+    none = attacked_inputs(deaf(predictor), unseen, rng=np.random.default_rng(1))
+    assert none.unhandled is None
+    assert "none rightly" in none.what
 
 
 def test_a_deaf_model_is_certified_no_better_than_one_answer_for_all(predictor: AdScorePredictor) -> None:

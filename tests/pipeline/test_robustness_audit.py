@@ -88,6 +88,7 @@ def test_every_challenger_is_audited_and_its_report_is_kept_by_hash(agency: Agen
         if model == "ad_score":
             told = {r.name: r for r in report.results}
             assert told["emoji"].expectation is told["worst of 3 edits"].expectation is Expectation.ANSWERED
+            assert told["inputs 0.1 sd off"].unhandled is not None
             ((radii, accuracy),) = report.certified.values()
             assert len(radii) == len(accuracy) > 1
         else:

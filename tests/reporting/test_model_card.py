@@ -51,3 +51,23 @@ def test_the_strongest_features_are_shown_where_they_were_recorded(version: Mode
     assert "- encoder: all" in told
     assert "log\\_ctr\\_7" in card
     assert "What it looks at" not in model_card(version, ())
+
+
+def test_what_a_training_objective_cost_is_a_table_of_its_own(version: ModelVersion) -> None:
+    row = {"measure": "pairs under attack", "plain": 0.1, "with objective": 0.35, "change": 0.25, "low": 0.2, "high": 0.3, "n": 90}
+    card = model_card(replace(version, evaluation={"details": {"objective": "adversarial (share: 0.5)", "objective_costs": [row]}}), ())
+    assert "## What its training objective bought and cost" in card
+    assert "Trained with adversarial \\(share: 0.5\\), beside the same training without it" in card
+    assert "| pairs under attack | 0.1 | 0.35 | 0.250 \\[0.200, 0.300\\] |" in card
+    assert "objective costs:" not in card
+    assert "bought and cost" not in model_card(version, ())
+
+
+def test_what_component_scores_are_worth_is_shown_where_it_was_recorded(version: ModelVersion) -> None:
+    rows = [
+        {"component": "engagement", "share": 0.68, "low": 0.61, "high": 0.78, "pairs": 104, "clusters": 12, "says": "more is better"},
+        {"component": "topic", "share": None, "low": None, "high": None, "pairs": 0, "clusters": 0, "says": "no pair differs in it"},
+    ]
+    card = model_card(replace(version, evaluation={**version.evaluation, "components": rows}), ())
+    assert "| engagement | 0.680 \\[0.610, 0.780\\] | 104 | more is better |" in card
+    assert "no pair differs in it" in card

@@ -58,7 +58,7 @@ def test_hardened_training_gives_back_a_third_of_the_gap_at_little_cost() -> Non
     budget = np.full(41, EPS)
     clean, robust, pairs, plain = judged(fit_network(train, spread=1.0, seed=1, members=1, epochs=16), test, truth)
     assert clean - robust > 0.2, (clean, robust)
-    for objective in (AdversarialTraining(budget, share=1.0), Trades(budget, beta=0.3)):
+    for objective in (AdversarialTraining(budget, share=1.0), Trades(budget, beta=3.0)):
         c, r, _, _ = judged(fit_network(train, spread=1.0, seed=1, members=1, objective=objective, epochs=16), test, truth)
         assert (r - robust) / (clean - robust) > 1 / 3, (type(objective).__name__, clean, robust, c, r)
         assert clean - c < 0.08
@@ -72,10 +72,32 @@ def test_hardened_training_gives_back_a_third_of_the_gap_at_little_cost() -> Non
     assert np.median(radii[1]) > 0
 
 
+def test_trades_pays_the_divergence_of_pairs_and_not_of_scores() -> None:
+    """A hand calculation: one pair of weight w, clean difference 1, moved to 0 at worst; a shift of both siblings costs nothing."""
+    import torch
+
+    seen: dict[str, float] = {}
+
+    def objective(x, loss, steady, score, apart):  # type: ignore[no-untyped-def]
+        clean, moved, shifted = torch.tensor([1.0, 0.0]), torch.tensor([0.5, 0.5]), torch.tensor([8.0, 7.0])
+        if len(x) == 2 and not seen:
+            half, p = 0.5, 1 / (1 + np.exp(-1.0))
+            weight = float(apart(clean, moved)) * 2 / (p * np.log(p / half) + (1 - p) * np.log((1 - p) / half))
+            seen.update(weight=weight, same=float(apart(clean, clean)), shift=float(apart(clean, shifted)))
+        return loss(x)
+
+    # One group of two ads: reliability 2 s^2 / (2 s^2 + both variances) over one degree of freedom.
+    two = Sample(np.array([[1.0], [0.0]]), np.array([0.5, -0.5]), np.full(2, 1 / (1.0 + 0.5)), np.zeros(2, dtype=np.intp))
+    fit_network(two, spread=1.0, seed=1, members=1, epochs=1, objective=objective)
+    assert seen["weight"] == pytest.approx(2 / (2 + 1.0), rel=1e-5)
+    assert seen["same"] == pytest.approx(0, abs=1e-7)
+    assert seen["shift"] == pytest.approx(0, abs=1e-6)
+
+
 def test_no_budget_is_the_same_training() -> None:
     train, _ = sample(40)
     plain = fit_network(train, spread=1.0, seed=1, members=1)
-    again = fit_network(train, spread=1.0, seed=1, members=1, objective=lambda x, loss, steady, score: loss(x))
+    again = fit_network(train, spread=1.0, seed=1, members=1, objective=lambda x, loss, steady, score, apart: loss(x))
     np.testing.assert_array_equal(plain.inner, again.inner)
     other = fit_network(train, spread=1.0, seed=1, members=1, objective=AdversarialTraining(np.full(41, 0.3)))
     assert not np.array_equal(plain.inner, other.inner)

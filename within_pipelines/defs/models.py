@@ -40,6 +40,8 @@ def model_assets(model: str, *, feature_table: str, learns: str, kinds: set[str]
         description=f"The fitted {learns} and its simple rival, both stored and registered.",
     )
     def trained_model(context: dg.AssetExecutionContext, within: WithinResource) -> dg.MaterializeResult:
+        import polars as pl
+
         from within_pipelines.pipeline import KINDS, train, training_run
         from within_pipelines.reporting import learning_curve
 
@@ -59,6 +61,8 @@ def model_assets(model: str, *, feature_table: str, learns: str, kinds: set[str]
                 "trained_at": challenger.trained_at.isoformat(),
                 "cpu_seconds": 0.0 if run is None else round(run.cpu_seconds, 2),
                 "parameters": dg.MetadataValue.json(params),
+                # What a training objective bought and cost beside the same training without it.
+                **({"objective_costs": frame_table(pl.DataFrame(params["objective_costs"]))} if "objective_costs" in params else {}),
                 **{f"{name}_plot": png(learning_curve(losses, title=name.replace("_", " "))) for name, losses in curves.items()},
             },
             data_version=dg.DataVersion(challenger.model_sha256[:32]),

@@ -19,6 +19,7 @@ from within_pipelines.fairness.group_gap import GroupGap, group_gap
 from within_pipelines.fairness.measures import Measure, Role, classification_measures, mean_measure
 from within_pipelines.fairness.metrics import (
     calibration_gap,
+    calibration_within_groups,
     consistency,
     demographic_parity_difference,
     demographic_parity_ratio,
@@ -29,6 +30,7 @@ from within_pipelines.fairness.metrics import (
     exposure_parity,
     group_means,
     predictive_parity_difference,
+    predictive_parity_ratio,
     score_gap,
 )
 from within_pipelines.fairness.penalty import FairLogistic, GapPenalty, fair_xgboost_objective
@@ -64,6 +66,7 @@ __all__ = [
     "accuracy_gap_frontier",
     "audit_fairness",
     "calibration_gap",
+    "calibration_within_groups",
     "classification_measures",
     "consistency",
     "declared",
@@ -87,6 +90,7 @@ __all__ = [
     "mean_measure",
     "pooled",
     "predictive_parity_difference",
+    "predictive_parity_ratio",
     "proxy_strength",
     "reweighing_weights",
     "score_gap",

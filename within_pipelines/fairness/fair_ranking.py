@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     import torch
 
     TensorFunction = Callable[[torch.Tensor], torch.Tensor]
+    Divergence = Callable[[torch.Tensor, torch.Tensor], torch.Tensor]
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,7 +38,9 @@ class FairRanking:
             raise SampleError(f"There are {len(self.groups)} groups, but row {int(rows.max())} is trained on; name the group of every row.")
         penalty = GapPenalty.of(self.groups[rows])
 
-        def objective(x: torch.Tensor, loss: TensorFunction, steady: TensorFunction, score: TensorFunction) -> torch.Tensor:
+        def objective(
+            x: torch.Tensor, loss: TensorFunction, steady: TensorFunction, score: TensorFunction, apart: Divergence
+        ) -> torch.Tensor:
             import torch
 
             return loss(x) + self.strength * penalty.torch_loss(torch.sigmoid(score(x)))

@@ -98,6 +98,16 @@ def predictive_parity_difference(outcome: ArrayLike, selected: ArrayLike, groups
     return _range(_conditional(d, y, groups, of=1.0))
 
 
+def predictive_parity_ratio(outcome: ArrayLike, selected: ArrayLike, groups: ArrayLike) -> float:
+    """Smallest over largest precision; 1 when all are alike, also when no selected row comes true anywhere.
+
+    >>> predictive_parity_ratio([1, 0, 1, 1], [1, 1, 1, 1], ["a", "a", "b", "b"])
+    0.5
+    """
+    y, d = _binary(outcome, "outcomes"), _binary(selected, "selections")
+    return _share(_conditional(d, y, groups, of=1.0))
+
+
 def calibration_gap(outcome: ArrayLike, probability: ArrayLike, groups: ArrayLike) -> float:
     """Largest less smallest mean of predicted less realised over the groups; 0 when all are equally well calibrated in the large.
 
@@ -108,6 +118,31 @@ def calibration_gap(outcome: ArrayLike, probability: ArrayLike, groups: ArrayLik
     if y.shape != p.shape:
         raise SampleError(f"outcomes and probabilities have shapes {y.shape} and {p.shape}; give one of each per row.")
     return _range(list(group_means(p - y, groups).values()))
+
+
+def calibration_within_groups(outcome: ArrayLike, probability: ArrayLike, groups: ArrayLike, *, bins: int = 5) -> dict[str, float]:
+    """Root mean squared calibration error inside each group, over equally filled bins, less what chance alone adds (Kumar, Liang and Ma,
+    2019): 0 says that of the rows told p in this group a share of p came true (calibration within groups; Kleinberg et al., 2017).
+
+    `calibration_gap` compares means only; probabilities that are too bold in one group have the right mean and are found here.
+
+    Raises `SampleError` for outcomes other than 0 and 1, probabilities outside [0, 1], or a group with fewer than ten rows per bin.
+
+    >>> p, y = np.repeat([0.2, 0.8], 100), np.tile([1, 0, 0, 0, 0], 40)
+    >>> found = calibration_within_groups(y, p, np.repeat(["told right", "told wrong"], 100), bins=1)
+    >>> {group: round(error, 1) for group, error in found.items()}
+    {'told right': 0.0, 'told wrong': 0.6}
+    """
+    from within_pipelines.prediction.metrics import debiased_ece
+
+    y = _binary(outcome, "outcomes")
+    p, names, codes = _checked(probability, groups)
+    if y.shape != p.shape or bins < 1 or not np.all((p >= 0) & (p <= 1)):
+        raise SampleError(f"{y.size} outcomes, {p.size} probabilities in [{p.min():g}, {p.max():g}]; give one of each per row, in [0, 1].")
+    counts = np.bincount(codes)
+    if small := [f"{name} ({n})" for name, n in zip(names.tolist(), counts.tolist(), strict=True) if n < 10 * bins]:
+        raise SampleError(f"Too few rows for {bins} bins of ten: {', '.join(small)}; pool small groups, or ask for fewer bins.")
+    return {str(name): debiased_ece(y[codes == k], p[codes == k], bins=bins) for k, name in enumerate(names)}
 
 
 def score_gap(scores: ArrayLike, groups: ArrayLike) -> float:

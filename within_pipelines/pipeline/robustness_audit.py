@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Any, cast
 import numpy as np
 
 from within_pipelines.files import write_text
-from within_pipelines.pipeline.ad_score_worst_case import certified_accuracy, worst_edits
+from within_pipelines.pipeline.ad_score_worst_case import attacked_inputs, certified_accuracy, worst_edits
 from within_pipelines.pipeline.tables import ACCOUNT_ENTITY, code_version, fingerprint_of, maturity
 from within_pipelines.pipeline.training import KINDS, held_back_rows, load_version, trained_version
 from within_pipelines.pipeline.workspace import Pin, Workspace
@@ -134,7 +134,8 @@ def _ad_scores(ws: Workspace, pin: Pin, version: ModelVersion, progress: Progres
         progress("looking for the worst edits, and for what no small change can do")
     worst = worst_edits(predictor, texts, tolerance=SCORE_TOLERANCE, rng=np.random.default_rng([ws.settings.seed, 36]))
     certified = certified_accuracy(predictor, rows, rng=np.random.default_rng([ws.settings.seed, 37]))
-    return replace(found, results=(*found.results, worst), certified=certified)
+    attacked = attacked_inputs(predictor, rows, rng=np.random.default_rng([ws.settings.seed, 38]))
+    return replace(found, results=(*found.results, worst, attacked), certified=certified)
 
 
 def _facts(ws: Workspace, pin: Pin, *, seed: int) -> pl.DataFrame:

@@ -44,20 +44,51 @@ class Trained:
     cached: bool
 
 
-def _training_key(ws: Workspace, pin: Pin, model: str, kind: str) -> str:
+def _training_key(ws: Workspace, pin: Pin, model: str, kind: str, *, plain: bool = False) -> str:
     from within_pipelines.prediction.encoder import find_encoder
 
     # Other weights, layers or precision make another ad-score model of the same rows.
     found = find_encoder() if model == "ad_score" and kind == KINDS[model][0] else None
     encoder = {} if found is None else {"encoder": found.sha256}
-    return fingerprint_of(training_set=training_fingerprint(pin, model), kind=kind, seed=ws.settings.seed, **encoder)
+    aim = None if plain else _objective(ws, model, kind)
+    objective = {} if aim is None else {"objective": list(aim)}
+    return fingerprint_of(training_set=training_fingerprint(pin, model), kind=kind, seed=ws.settings.seed, **encoder, **objective)
 
 
-def _fit(model: str, kind: str, rows: pl.DataFrame, *, seed: int, threads: int) -> Predictor:
+def _objective(ws: Workspace, model: str, kind: str) -> tuple[str, float] | None:
+    """(name, strength) of what the settings ask this kind to be trained for beside its own loss; None for nothing."""
+    from within_pipelines.pipeline.objectives import objective_strength
+
+    name = ws.settings.ad_score_objective
+    if name == "plain" or model != "ad_score" or kind != KINDS[model][0]:
+        return None
+    return name, objective_strength(name, ws.settings.ad_score_objective_strength)
+
+
+def _bought(ws: Workspace, pin: Pin, predictor: Predictor, rows: pl.DataFrame, aim: tuple[str, float] | None) -> dict[str, Any]:
+    """The objective that `predictor` was trained with, and what it does beside a version trained on the same rows without."""
+    if aim is None:
+        return {}
+    from within_pipelines.pipeline.objectives import STRENGTHS, objective_costs
+
+    told = {"objective": f"{aim[0]} ({STRENGTHS[aim[0]][0]}: {aim[1]:g})"}
+    version = ws.registry.by_fingerprint("ad_score", _training_key(ws, pin, "ad_score", KINDS["ad_score"][0], plain=True))
+    if version is not None and ws.artifacts.verify(version):
+        plain = load_version(ws, version)
+    else:
+        plain = _fit("ad_score", KINDS["ad_score"][0], rows, seed=ws.settings.seed, threads=ws.settings.threads)
+    rng = np.random.default_rng([ws.settings.seed, 23])
+    costs = objective_costs(cast("Any", plain), cast("Any", predictor), held_back_rows(ws, pin, "ad_score"), rng=rng)
+    return {**told, "objective_costs": costs.to_dicts()}
+
+
+def _fit(model: str, kind: str, rows: pl.DataFrame, *, seed: int, threads: int, aim: tuple[str, float] | None = None) -> Predictor:
     from within_pipelines import prediction
+    from within_pipelines.pipeline.objectives import objective_of
 
     if model == "ad_score":
-        return prediction.train_ad_score(rows, seed=seed, threads=threads, kind=kind)
+        objective = None if aim is None else objective_of(*aim)
+        return prediction.train_ad_score(rows, seed=seed, threads=threads, kind=kind, objective=objective)
     if model == "account_health":
         return prediction.train_account_health(rows, seed=seed, threads=threads, kind=kind)
     return prediction.train_anomaly(rows, seed=seed, kind=kind)
@@ -94,8 +125,10 @@ def train(ws: Workspace, pin: Pin, model: str, kind: str, *, now: datetime) -> T
         return Trained(existing, cached=True)
     rows = training_set(ws, pin, model)
     started = time.process_time()
-    predictor = _fit(model, kind, rows, seed=ws.settings.seed, threads=ws.settings.threads)
+    aim = _objective(ws, model, kind)
+    predictor = _fit(model, kind, rows, seed=ws.settings.seed, threads=ws.settings.threads, aim=aim)
     cpu_seconds = time.process_time() - started
+    details = {**getattr(predictor, "details", {}), **_bought(ws, pin, predictor, rows, aim)}
     ws.settings.artifacts.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(dir=ws.settings.artifacts, prefix=".within-tmp-") as scratch:
         folder = Path(scratch) / "model"
@@ -119,7 +152,7 @@ def train(ws: Workspace, pin: Pin, model: str, kind: str, *, now: datetime) -> T
             metrics={},
             baseline_metrics={},
             code_version=code_version(),
-            evaluation={"details": {**getattr(predictor, "details", {}), STORE: reference}},
+            evaluation={"details": {**details, STORE: reference}},
         )
     )
     TrainingRunRepository(ws.database).record(
@@ -132,7 +165,7 @@ def train(ws: Workspace, pin: Pin, model: str, kind: str, *, now: datetime) -> T
                 "kind": kind,
                 "rows": rows.height,
                 "columns": rows.width,
-                **getattr(predictor, "details", {}),
+                **details,
             },
             metrics={},
             curves=getattr(predictor, "curves", {}),

@@ -9,6 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 if TYPE_CHECKING:
+    import polars as pl
     import torch
 
 
@@ -16,8 +17,9 @@ class TrainingObjective(Protocol):
     """Turns the loss of a step into the loss that is descended.
 
     `x` are standardised inputs of the step, `loss(x)` its loss with dropout and `steady(x)` without (who climbs the loss must not climb
-    noise), `score(x)` the network's scores without dropout. Adversarial training and noise augmentation are such objectives
-    (`within_pipelines.robustness.defences`)."""
+    noise), `score(x)` the network's scores without dropout. `apart(p, q)` says, on the scale of the loss, how far the win probabilities
+    of siblings at scores `q` are from those at scores `p`: their Kullback-Leibler divergence, pairs weighted as in the loss. Adversarial
+    training, TRADES and noise augmentation are such objectives (`within_pipelines.robustness.defences`)."""
 
     def __call__(
         self,
@@ -25,6 +27,7 @@ class TrainingObjective(Protocol):
         loss: Callable[[torch.Tensor], torch.Tensor],
         steady: Callable[[torch.Tensor], torch.Tensor],
         score: Callable[[torch.Tensor], torch.Tensor],
+        apart: Callable[[torch.Tensor, torch.Tensor], torch.Tensor],
     ) -> torch.Tensor:
         """A scalar to descend, differentiable by the network's parameters."""
 
@@ -36,3 +39,11 @@ class RowObjective(Protocol):
 
     def of_rows(self, rows: NDArray[np.intp]) -> TrainingObjective:
         """The objective of a step on these rows, in the order of its inputs."""
+
+
+class ObjectiveFor(Protocol):
+    """Makes the objective of one fit from what is fitted on: budgets and groups depend on the ads, and each part of a cross-fit sees
+    others."""
+
+    def __call__(self, ads: pl.DataFrame, x: NDArray[np.float64]) -> TrainingObjective | RowObjective:
+        """The objective for these ads; `x` is what the network sees of them, one row per ad, before it is standardised."""

@@ -38,6 +38,8 @@ _LIMITS: Mapping[str, tuple[str, ...]] = {
 }
 
 
+# Among the details of a version: a table, which has a section of its own.
+_COSTS = "objective_costs"
 _FACTORS: Mapping[str, str] = {
     "ad_score": "Audience segments, platforms and formats; the fairness report compares segments, the robustness report edits.",
     "account_health": "Platforms, and how many clicks stand behind an account; too few are answered with insufficient data.",
@@ -98,11 +100,13 @@ def model_card(version: ModelVersion, verdicts: Sequence[Verdict]) -> str:
     ]
     lines += [f"- code {_code(version.code_version)}"] if version.code_version else []
     details = version.evaluation.get("details", {})
-    lines += [f"- {markdown_escaped(name.replace('_', ' '))}: {markdown_escaped(str(value))}" for name, value in details.items()]
+    lines += [
+        f"- {markdown_escaped(name.replace('_', ' '))}: {markdown_escaped(str(value))}" for name, value in details.items() if name != _COSTS
+    ]
     lines += ["", "## Metrics", "", *_metrics(version), "", "## Verdicts", ""]
     newest = {verdict.gate: verdict for verdict in verdicts}
     lines.append(frame_markdown(verdict_table(list(newest.values()))) if verdicts else "No verdict has been recorded.")
-    lines += [*_components(version), *_importance(version)]
+    lines += [*_objective_costs(version), *_components(version), *_importance(version)]
     lines += ["", "## Limits", ""]
     limits = _LIMITS.get(version.model, ("None are declared for this model.",))
     lines += [f"- {limit}" for limit in limits]
@@ -135,11 +139,23 @@ def _importance(version: ModelVersion) -> list[str]:
     return ["", "## What it looks at", "", "Mean size of each feature's contribution to the log-odds of unseen rows.", "", table]
 
 
+def _objective_costs(version: ModelVersion) -> list[str]:
+    details = version.evaluation.get("details", {})
+    rows = details.get(_COSTS) or []
+    if not rows:
+        return []
+    listed = [(row["measure"], row["plain"], row["with objective"], interval_text(row | {"value": row["change"]})) for row in rows]
+    table = frame_markdown(pl.DataFrame(listed, schema=["measure", "without", "with", "change"], orient="row"))
+    aim = markdown_escaped(str(details.get("objective")))
+    said = f"Trained with {aim}, beside the same training without it, on unseen ads; 95 % intervals."
+    return ["", "## What its training objective bought and cost", "", said, "", table]
+
+
 def _components(version: ModelVersion) -> list[str]:
     rows = version.evaluation.get("components") or []
     if not rows:
         return []
-    shares = ["" if row["share"] is None else interval_text(row | {"value": row["share"]}) for row in rows]
+    shares = ["" if row["share"] is None else interval_text(row | {"value": row["share"], "n": row["clusters"]}) for row in rows]
     listed = [(row["component"], share, row["pairs"], row["says"]) for row, share in zip(rows, shares, strict=True)]
     table = frame_markdown(pl.DataFrame(listed, schema=["component", "share of pairs", "pairs", "says"], orient="row"))
     said = "Of unseen sibling pairs in which it differs, the share where the ad with more of it had the higher rate; .5 tells nothing."

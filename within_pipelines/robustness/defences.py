@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     import torch
 
     TensorFunction = Callable[[torch.Tensor], torch.Tensor]
+    Divergence = Callable[[torch.Tensor, torch.Tensor], torch.Tensor]
 
 Floats = NDArray[np.float64]
 
@@ -28,7 +29,9 @@ class AdversarialTraining:
     steps: int = 3
     share: float = 0.5
 
-    def __call__(self, x: torch.Tensor, loss: TensorFunction, steady: TensorFunction, score: TensorFunction) -> torch.Tensor:
+    def __call__(
+        self, x: torch.Tensor, loss: TensorFunction, steady: TensorFunction, score: TensorFunction, apart: Divergence
+    ) -> torch.Tensor:
         """The mixed loss."""
         worst = _climb(x, steady, self.budget, self.steps)
         return (1 - self.share) * loss(x) + self.share * loss(worst)
@@ -36,19 +39,24 @@ class AdversarialTraining:
 
 @dataclass(frozen=True, slots=True)
 class Trades:
-    """A training objective: clean loss + beta x mean squared change of the score at the input within `budget` that changes it most (TRADES,
-    Zhang et al. 2019, with a squared difference, because the network ranks and states no class)."""
+    """A training objective: clean loss + beta x divergence of the siblings' win probabilities at the inputs within `budget` that move them
+    furthest from those at the clean inputs (TRADES, Zhang et al. 2019: Kullback-Leibler, beta 1 to 6).
+
+    The network ranks, so its probabilities are those of pairs: what moves all siblings alike costs nothing, and pairs weigh as in the
+    loss, which keeps beta a pure number."""
 
     budget: Floats
     beta: float = 1.0
     steps: int = 3
 
-    def __call__(self, x: torch.Tensor, loss: TensorFunction, steady: TensorFunction, score: TensorFunction) -> torch.Tensor:
-        """Clean loss and the pull to a flat score."""
+    def __call__(
+        self, x: torch.Tensor, loss: TensorFunction, steady: TensorFunction, score: TensorFunction, apart: Divergence
+    ) -> torch.Tensor:
+        """Clean loss and the pull of attacked pairs to clean ones."""
         clean = score(x)
         fixed = clean.detach()
-        worst = _climb(x, lambda z: ((score(z) - fixed) ** 2).mean(), self.budget, self.steps, jitter=True)
-        return loss(x) + self.beta * ((score(worst) - clean) ** 2).mean()
+        worst = _climb(x, lambda z: apart(fixed, score(z)), self.budget, self.steps, jitter=True)
+        return loss(x) + self.beta * apart(clean, score(worst))
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,7 +66,9 @@ class GaussianAugmentation:
 
     sigma: Floats
 
-    def __call__(self, x: torch.Tensor, loss: TensorFunction, steady: TensorFunction, score: TensorFunction) -> torch.Tensor:
+    def __call__(
+        self, x: torch.Tensor, loss: TensorFunction, steady: TensorFunction, score: TensorFunction, apart: Divergence
+    ) -> torch.Tensor:
         """The loss at noisy inputs."""
         import torch
 

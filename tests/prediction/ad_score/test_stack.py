@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import polars as pl
@@ -60,6 +61,29 @@ def test_parts_that_know_nothing_get_no_weight() -> None:
     fits = [AdScorePredictor(encoder=FakeEncoder()).fit(ads, np.random.default_rng(seed).permutation(rate)) for seed in (2, 3, 4)]
     # One shuffle may look like something by chance; most must not.
     assert np.median([sum(fit.details["weights"].values()) for fit in fits]) < 0.6
+
+
+def test_an_objective_is_made_for_each_part_of_the_cross_fit_from_its_own_ads(predictor: AdScorePredictor, encoder: FakeEncoder) -> None:
+    seen: list[pl.DataFrame] = []
+
+    def made(ads: pl.DataFrame, x: np.ndarray) -> Any:
+        # What the network sees starts with statistics of the text, the second the log of its length: each row is that of its ad.
+        assert len(x) == ads.height
+        np.testing.assert_allclose(x[:, 1], np.log1p(ads["headline"].str.len_chars().to_numpy()))
+        seen.append(ads)
+        return lambda shown, loss, steady, score, apart: loss(shown)
+
+    ads = meant()
+    same = AdScorePredictor(encoder=encoder).fit(ads, objective=made)
+    # Five parts without a fold, which together leave out every ad once, and all ads at last.
+    assert len(seen) == 6
+    assert seen[-1].height == ads.height
+    assert sum(ads.height - part.height for part in seen[:-1]) == ads.height
+    new = meant(10, seed=2)
+    np.testing.assert_array_equal(same.contrasts(new), predictor.contrasts(new))
+    other = AdScorePredictor(encoder=encoder).fit(ads, objective=lambda ads, x: lambda shown, loss, steady, score, apart: 0.0 * loss(shown))
+    networks = [one.smooth_part(new)[0] for one in (predictor, same, other)]
+    assert [np.array_equal(network.inner, networks[0].inner) for network in networks] == [True, True, False]
 
 
 def test_contributions_of_all_parts_add_up(predictor: AdScorePredictor) -> None:

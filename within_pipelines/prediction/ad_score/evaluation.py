@@ -18,6 +18,7 @@ from within_pipelines.prediction.ad_score.winning import beside_share, sampling_
 from within_pipelines.prediction.calibration import calibration_slope
 from within_pipelines.prediction.evaluation import Evaluation
 from within_pipelines.prediction.metrics import auroc, debiased_ece, log_loss, reliability_table
+from within_pipelines.prediction.objective import ObjectiveFor
 from within_pipelines.stats import Estimate, cluster_bootstrap, cluster_mean
 
 Floats = NDArray[np.float64]
@@ -44,10 +45,13 @@ def split_ad_score(training_set: pl.DataFrame) -> tuple[pl.DataFrame, pl.DataFra
     return older, newer
 
 
-def train_ad_score(training_set: pl.DataFrame, *, seed: int, threads: int = 1, kind: str = "stack") -> AdScorePredictor:
-    """Fit on the older ads; the newest stay unseen for `evaluate_ad_score`."""
+def train_ad_score(
+    training_set: pl.DataFrame, *, seed: int, threads: int = 1, kind: str = "stack", objective: ObjectiveFor | None = None
+) -> AdScorePredictor:
+    """Fit on the older ads; the newest stay unseen for `evaluate_ad_score`. `objective` as in `AdScorePredictor.fit`."""
     older, _ = split_ad_score(training_set)
-    return AdScorePredictor(kind=kind).fit(older, older["clicks"] / older["impressions"], seed=seed, threads=threads)
+    rates = older["clicks"] / older["impressions"]
+    return AdScorePredictor(kind=kind).fit(older, rates, seed=seed, threads=threads, objective=objective)
 
 
 @dataclass(frozen=True, slots=True)

@@ -182,8 +182,15 @@ def _trained(
             def steady(x: torch.Tensor, pairs_of: Callable[[torch.Tensor], torch.Tensor] = pairs_of) -> torch.Tensor:
                 return pairs_of(score_of(x))
 
+            def apart(
+                p: torch.Tensor, q: torch.Tensor, a: torch.Tensor = a, b: torch.Tensor = b, counts: torch.Tensor = counts
+            ) -> torch.Tensor:
+                clean, moved = p[a] - p[b], q[a] - q[b]
+                found = torch.sigmoid(clean) * (clean - moved) - functional.softplus(clean) + functional.softplus(moved)
+                return (counts * found).sum() / len(p)
+
             aims = objective.of_rows(rows) if isinstance(objective, RowObjective) else objective
-            loss = loss_of(shown) if aims is None else aims(shown, loss_of, steady, score_of)
+            loss = loss_of(shown) if aims is None else aims(shown, loss_of, steady, score_of, apart)
             optimiser.zero_grad()
             loss.backward()  # type: ignore[no-untyped-call]
             optimiser.step()

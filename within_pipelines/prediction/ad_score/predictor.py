@@ -40,6 +40,7 @@ from within_pipelines.prediction.champion import champion_folder
 from within_pipelines.prediction.conformal import conformal_quantile
 from within_pipelines.prediction.encoder import TextEncoder, find_encoder
 from within_pipelines.prediction.frames import as_polars, as_vector, require
+from within_pipelines.prediction.objective import ObjectiveFor
 
 Floats = NDArray[np.float64]
 
@@ -165,26 +166,30 @@ class AdScorePredictor:
     def _encoder(self) -> TextEncoder | None:
         return find_encoder(self.encoder) if self.encoder is None or isinstance(self.encoder, str) else self.encoder
 
-    def fit(self, data: Any, labels: Any = None, *, seed: int = 7, threads: int = 1) -> Self:
+    def fit(self, data: Any, labels: Any = None, *, seed: int = 7, threads: int = 1, objective: ObjectiveFor | None = None) -> Self:
         """Fit on past ads; `labels` are click-through rates (default: `clicks` / `impressions` of the table).
 
         Groups are dealt into five folds by a stable hash of their cluster; predictions for the groups of each fold by parts fitted on the
         others set the penalties, the weights of the parts and the intervals. Then everything is fitted once on all. Clusters are the
         column `cluster_id` where it is given (a story, a product), else groups that share a headline, because a text that was seen with
-        its result is no test. Deterministic for a seed.
+        its result is no test. Deterministic for a seed. `objective` changes what the network among the parts descends (hardened, or
+        fairer: `prediction.objective`); the lines and trees beside it are fitted as ever.
 
         Raises `SchemaError` without `headline` or `group_id`; `SampleError` for labels outside [0, 1] or fewer than 12 groups with at
-        least two ads; `ArtifactError` when a named encoder is not installed."""
+        least two ads; `ArtifactError` when a named encoder is not installed; `SettingsError` for an objective of the rival, which has no
+        network."""
         # All at once, so that a refused refit leaves the model as it was.
-        self._fitted = self._learned(data, labels, seed=seed, threads=threads)
+        self._fitted = self._learned(data, labels, seed=seed, threads=threads, objective=objective)
         return self
 
-    def _learned(self, data: Any, labels: Any, *, seed: int, threads: int) -> _Fitted:
+    def _learned(self, data: Any, labels: Any, *, seed: int, threads: int, objective: ObjectiveFor | None) -> _Fitted:
         from within_pipelines.features import CREATIVE_FEATURES
 
         frame, seen = _observed(data, labels)
         frame = _with_features(frame)
         simple = self.kind == "longer_headline"
+        if simple and objective is not None:
+            raise SettingsError("longer_headline has no network to train with an objective; give objective=None, or kind='stack'.")
         encoder = None if simple else self._encoder()
         inputs = Inputs.learn(frame, features=_LENGTH if simple else CREATIVE_FEATURES.columns, words=not simple, encoder=encoder)
         x = inputs.matrix(frame, remember=False)
@@ -193,7 +198,10 @@ class AdScorePredictor:
         contrast = within_group(seen.log_odds, weight, seen.group, seen.n_groups)
         sample = Sample(x, contrast, weight, seen.group)
         fold = folds_of(clusters_of(frame), seed=seed)
-        stack, unseen = Stack.fit(inputs, sample, fold, spread=spread, simple=simple, seed=seed, threads=threads)
+        stack, unseen = Stack.fit(
+            inputs, sample, fold, spread=spread, simple=simple, seed=seed, threads=threads,
+            objective=None if objective is None else lambda rows, seen_of: objective(frame[rows], seen_of),
+        )  # fmt: skip
         beside = within_group(unseen, weight, seen.group, seen.n_groups)
         residual, quantile = self._interval(sample, contrast - beside, seen.variance)
         vectors, basis = _headline_vectors(inputs, x)

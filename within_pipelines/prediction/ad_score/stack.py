@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any, Self
 
@@ -25,6 +25,7 @@ from within_pipelines.prediction.ad_score.model import (
     tree_values,
 )
 from within_pipelines.prediction.ad_score.network import Network, fit_network
+from within_pipelines.prediction.objective import RowObjective, TrainingObjective
 
 Floats = NDArray[np.float64]
 
@@ -48,12 +49,14 @@ class Stack:
 
     @classmethod
     def fit(
-        cls, inputs: Inputs, sample: Sample, fold: NDArray[np.int64], *, spread: float, simple: bool, seed: int, threads: int
-    ) -> tuple[Self, Floats]:
+        cls, inputs: Inputs, sample: Sample, fold: NDArray[np.int64], *, spread: float, simple: bool, seed: int, threads: int,
+        objective: Callable[[NDArray[np.intp], Floats], TrainingObjective | RowObjective] | None = None,
+    ) -> tuple[Self, Floats]:  # fmt: skip
         """(the stack, its predictions of each ad by parts that have not seen the ad's fold).
 
         Each part is fitted five times without a fold; these predictions set the penalties and the weights. Then each part is fitted once
-        on all. `simple` is the rival: one unpenalised line on one feature."""
+        on all. `simple` is the rival: one unpenalised line on one feature. `objective` makes what the network descends from the numbers of
+        the rows that it is fitted on and from what it sees of them; the other parts are fitted as ever."""
         explained = _columns(sample, slice(0, inputs.n_explained))
         unseen: dict[str, Floats] = {}
         penalties: dict[str, float] = {}
@@ -73,8 +76,15 @@ class Stack:
                 unseen["meaning"], penalties["meaning"] = cross_fit_ridge(meaning, fold, penalties=MEANING_PENALTIES)
                 found.meaning = fit_ridge(meaning, penalty=penalties["meaning"])
             seen = Sample(sample.x[:, _network_columns(inputs, sample.x.shape[1])], sample.y, sample.weight, sample.group)
-            unseen["network"] = cross_fit(seen, fold, lambda part: fit_network(_renumbered(part), spread=spread, seed=seed))
-            found.network = fit_network(_renumbered(seen), spread=spread, seed=seed)
+
+            def network(rows: NDArray[np.intp]) -> Network:
+                part = _renumbered(Sample(seen.x[rows], seen.y[rows], seen.weight[rows], seen.group[rows]))
+                return fit_network(part, spread=spread, seed=seed, objective=None if objective is None else objective(rows, part.x))
+
+            unseen["network"] = np.zeros(seen.y.size)
+            for k in np.unique(fold):
+                unseen["network"][fold == k] = network(np.flatnonzero(fold != k))(seen.x[fold == k])
+            found.network = network(np.arange(seen.y.size))
         weights = stack_weights(sample, list(unseen.values()))
         found.weights = dict(zip(unseen, weights.tolist(), strict=True))
         found.penalties = penalties
