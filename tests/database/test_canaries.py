@@ -94,5 +94,8 @@ def test_of_two_racing_controllers_exactly_one_moves(database: Database) -> None
     with multiprocessing.get_context("spawn").Manager() as manager, multiprocessing.get_context("spawn").Pool(2) as pool:
         barrier = manager.Barrier(2)
         results = pool.starmap(_race, [(url, barrier), (url, barrier)])
+        # Left to itself the pool kills its processes, and one that is just ending may then never end.
+        pool.close()
+        pool.join()
     assert sorted(results) == ["told", "won"]
     assert (repository.latest("ad_score").stage, len(repository.moves(canary))) == (1, 2)

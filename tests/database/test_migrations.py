@@ -37,6 +37,9 @@ def test_two_processes_may_migrate_at_once(tmp_path: Path) -> None:
     url = f"sqlite:///{tmp_path / 'within.db'}"
     with multiprocessing.get_context("spawn").Pool(2) as pool:
         pool.map(_upgrade, [url, url])
+        # Left to itself the pool kills its processes, and one that is just ending may then never end.
+        pool.close()
+        pool.join()
     assert Database(url).revision() == Database.newest_revision()
 
 

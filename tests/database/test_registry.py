@@ -165,6 +165,9 @@ def test_of_two_racing_promoters_exactly_one_wins(database: Database) -> None:
     with multiprocessing.get_context("spawn").Manager() as manager, multiprocessing.get_context("spawn").Pool(2) as pool:
         barrier = manager.Barrier(2)
         results = pool.starmap(_race, [(url, 1, barrier), (url, 2, barrier)])
+        # Left to itself the pool kills its processes, and one that is just ending may then never end.
+        pool.close()
+        pool.join()
     assert sorted(result.split(":")[0] for result in results) == ["refused", "won"]
     assert registry.alias_history("ad_score").height == 1
 
