@@ -1133,7 +1133,7 @@ def test_every_gate_and_test_of_significance_has_a_law() -> None:
             "slice_results", "spread", "without_golden_groups", "write_golden_set",
         },
         fairness: {"classification_measures", "declared", "demographic_parity_ratio", "equal_opportunity_ratio", "equalized_odds_ratio",
-                   "fair_budget", "fair_xgboost_objective", "flipped", "group_means", "intersection", "mean_measure", "pooled",
+                   "fair_budget", "fair_xgboost_objective", "flipped", "group_means", "intersection", "mean_measure", "pooled", "predictive_parity_ratio",
                    "reweighing_weights"},
         robustness: {"ask", "duplicated_rows", "homoglyphs", "lower_case", "missing_column", "missing_values", "punctuation", "scaled_unit",
                      "shuffled_columns",
