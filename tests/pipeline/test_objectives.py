@@ -126,8 +126,13 @@ def test_a_hardened_ad_score_goes_through_every_gate_and_its_price_is_told(agenc
         assert trained_version(ws, pin, "ad_score", "longer_headline").version != hardened.version
         costs = costs_of(ws, hardened)
         attacked = costs["significant pairs, network under attack"]
-        assert attacked["change"] > 0.02
-        assert attacked["low"] > 0
+        if plain.evaluation["details"]["encoder"] != "words only":
+            assert attacked["change"] > 0.02
+            assert attacked["low"] > 0
+        else:
+            # Whether a word is there cannot be pushed a little, so without meanings there is hardly anything to attack, or to harden.
+            unattacked = costs["significant pairs, network alone"]
+            assert unattacked["plain"] - attacked["plain"] < 0.1
         assert costs["pairs ranked rightly"]["change"] > -0.05
         assert 0 <= costs["weight of the network in the score"]["with objective"] <= 1
         # Attacked networks are never better than themselves unattacked.
