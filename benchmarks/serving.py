@@ -271,6 +271,22 @@ class Postgres:
         self._server.cleanup()
 
 
+def rollback_cost(settings: Settings) -> dict[str, float]:
+    """Seconds of `within rollback`, to the version before and back: the better of two, because what others do on the machine only adds."""
+    code = "from within_pipelines.cli import main; main()"
+    wall, cpu = [], []
+    for _ in range(2):
+        before, start = os.times(), time.perf_counter()
+        subprocess.run(
+            [sys.executable, "-c", code, "--home", str(settings.home), "rollback", "ad_score", "--why", "measured"],
+            capture_output=True, check=True,
+        )  # fmt: skip
+        after = os.times()
+        wall.append(time.perf_counter() - start)
+        cpu.append(after.children_user + after.children_system - before.children_user - before.children_system)
+    return {"rollback_seconds": min(wall), "rollback_cpu_seconds": min(cpu)}
+
+
 def soak(settings: Settings, postgres: Postgres | None, *, rate: float, seconds: float) -> dict[str, float]:
     """Load, while aliases move every few seconds and the database is stopped and started twice. Every answer is compared with what the
     version it names says; in durable mode every answered prediction must be in the database at the end."""
@@ -359,6 +375,7 @@ def soak(settings: Settings, postgres: Postgres | None, *, rate: float, seconds:
         "soak_outages": float(outages[0]),
         "soak_p99_ms": quantiles(answers)[1],
     }  # fmt: skip
+    metrics |= rollback_cost(settings)
     show(
         f"soak: {rate:g} requests a second for {seconds:g} s, durable, shadow on",
         ["what", "count"],

@@ -90,23 +90,28 @@ def test_a_damaged_artifact_is_no_way_back(ws: Workspace) -> None:
     assert champion.version == second
 
 
-def test_the_command_takes_less_than_two_seconds_of_cpu(ws: Workspace) -> None:
+_LOADED = """
+import sys
+from within_pipelines.cli import main
+try:
+    main()
+finally:
+    heavy = {"torch", "xgboost", "sklearn", "dagster", "matplotlib", "alibi_detect", "fastapi", "shap"}
+    print("heavy:", sorted(heavy & set(sys.modules)))
+"""
+
+
+def test_the_command_goes_there_and_back_and_loads_nothing_heavy(ws: Workspace) -> None:
     first, second = other(ws)
     serve(ws, second)
-    spent = []
-    # The better of two: what others do on the machine can only add.
     for target, left in ((first, second), (second, first)):
-        before = os.times()
-        code = "from within_pipelines.cli import main; main()"
         done = subprocess.run(
-            [sys.executable, "-c", code, "--home", str(ws.settings.home), "rollback", "ad_score", "--to", str(target)],
+            [sys.executable, "-c", _LOADED, "--home", str(ws.settings.home), "rollback", "ad_score", "--to", str(target)],
             capture_output=True, text=True, check=False,
         )  # fmt: skip
-        after = os.times()
         assert done.returncode == 0, done.stderr
         assert f"v{target} serves again instead of v{left}" in done.stdout
-        spent.append(after.children_user + after.children_system - before.children_user - before.children_system)
-    assert min(spent) <= 2.0
+        assert "heavy: []" in done.stdout
 
 
 def test_the_challenger_waits_in_the_shadow_and_a_promoted_one_leaves_it_to_the_one_before(ws: Workspace) -> None:
