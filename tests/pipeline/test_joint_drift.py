@@ -11,11 +11,12 @@ import numpy as np
 import polars as pl
 import pytest
 
+from within_pipelines.features import creative_features
 from within_pipelines.monitoring import DriftState, MeasurementCalendar, hashed_words
 from within_pipelines.pipeline.drift_reference import DriftReference
 from within_pipelines.pipeline.joint_drift import calm_separation, joint_rows, multivariate_drift, text_drift
 from within_pipelines.pipeline.monitor_case import MonitorCase, permutations_for
-from within_pipelines.pipeline.monitored_rows import Monitored
+from within_pipelines.pipeline.monitored_rows import Monitored, _creative_features
 
 DAY = date(2026, 6, 30)
 ACCOUNTS, ROWS = 30, 14
@@ -177,3 +178,12 @@ def test_the_window_moves_the_day_and_a_stricter_level_draws_more_signs() -> Non
     assert replace(told, window=replace(told.window, rows=pl.DataFrame())).window_start == DAY
     assert permutations_for(0.0012) == 3334
     assert (permutations_for(0.5), permutations_for(1e-9)) == (999, 9999)
+
+
+def test_what_grows_with_an_accounts_age_is_not_watched() -> None:
+    rows = pl.DataFrame({"headline": ["Warm coats"], "platform": ["meta_ads"], "account_id": ["1"], "first_day": [date(2026, 6, 1)]})
+    features = creative_features(rows)
+    watched = _creative_features(rows.hstack(features)).columns
+    assert {"sibling_count", "sibling_reliability"} <= set(features.columns)
+    assert not {"sibling_count", "sibling_reliability"} & set(watched)
+    assert {"headline_words", "sibling_log_ctr_ratio"} <= set(watched)

@@ -189,6 +189,8 @@ def _health_window(
 # Ad score
 
 _WATCHED = ("headline_", "description_", "audience_age", "sibling", "headline_in")
+# How many ads came before an ad, and how sure that makes what is known of them, grow with an account's age: newer ads always differ.
+_AD_CLOCKS = ("sibling_count", "sibling_reliability")
 _CATEGORIES = ("format", "call_to_action", "audience_segment")
 
 
@@ -197,7 +199,8 @@ def _creative_features(rows: pl.DataFrame) -> pl.DataFrame:
 
     from within_pipelines.features import CREATIVE_FEATURES
 
-    numbers = [name for name in CREATIVE_FEATURES.columns if name.startswith(_WATCHED) and name in rows.columns]
+    watched = (name for name in CREATIVE_FEATURES.columns if name.startswith(_WATCHED) and name not in _AD_CLOCKS)
+    numbers = [name for name in watched if name in rows.columns]
     categories = [pl.col(name).cast(pl.String) for name in _CATEGORIES if name in rows.columns]
     return rows.select(*_keys("first_day"), *numbers, *categories)
 
