@@ -62,12 +62,7 @@ def _waiting(ws: Workspace, model: str) -> ModelVersion | None:
     if release_rules(ws)[model].through == "direct":
         return None
     champion, challenger = ws.registry.alias(model, "champion"), ws.registry.alias(model, "challenger")
-    if (
-        champion is None
-        or challenger is None
-        or challenger.version == champion.version
-        or challenger.version in withdrawn_versions(ws, model)
-    ):
+    if champion is None or challenger is None or challenger.version == champion.version:
         return None
     try:
         CanaryRepository(ws.database).check_free(model)

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterable, Iterator
-from dataclasses import asdict, dataclass, replace
-from math import erf, exp, sqrt
+from dataclasses import asdict, replace
+from math import exp, sqrt
 from pathlib import Path
 from typing import Any, Self
 
@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 
 from within_pipelines.exceptions import ArtifactError, NotFittedError, SampleError, SettingsError
 from within_pipelines.features import Speller
+from within_pipelines.prediction.ad_score.answers import accounts_of, answers_of, headline_vectors, normal
 from within_pipelines.prediction.ad_score.contrasts import (
     HIDDEN,
     Observed,
@@ -22,9 +23,10 @@ from within_pipelines.prediction.ad_score.contrasts import (
     observe,
     within_group,
 )
+from within_pipelines.prediction.ad_score.fitted import Fitted
 from within_pipelines.prediction.ad_score.folds import clusters_of, folds_of
-from within_pipelines.prediction.ad_score.inputs import BLOCKS, Inputs
-from within_pipelines.prediction.ad_score.levels import LevelModel, check_history, given_levels
+from within_pipelines.prediction.ad_score.inputs import Inputs
+from within_pipelines.prediction.ad_score.levels import LevelModel, check_history
 from within_pipelines.prediction.ad_score.library import AdLibrary, PastAd
 from within_pipelines.prediction.ad_score.model import Ridge, Sample
 from within_pipelines.prediction.ad_score.network import Network
@@ -32,10 +34,9 @@ from within_pipelines.prediction.ad_score.scores import AdScore, AdScores
 from within_pipelines.prediction.ad_score.stack import Stack
 from within_pipelines.prediction.ad_score.suggestions import EDITABLE, EditInterval, Suggestion, bag_of, edit_distance, edits, offered
 from within_pipelines.prediction.ad_score.support import Support
-from within_pipelines.prediction.ad_score.vocabulary import joined_text, words_of
-from within_pipelines.prediction.ad_score.winning import beside_share, fit_sharpness, win_probability
+from within_pipelines.prediction.ad_score.vocabulary import joined_text
+from within_pipelines.prediction.ad_score.winning import beside_share, fit_sharpness
 from within_pipelines.prediction.artifact import read_artifact, write_artifact
-from within_pipelines.prediction.calibration import sigmoid
 from within_pipelines.prediction.champion import champion_folder
 from within_pipelines.prediction.conformal import conformal_quantile
 from within_pipelines.prediction.encoder import TextEncoder, find_encoder
@@ -49,30 +50,9 @@ AD_SCORE_KINDS: tuple[str, ...] = ("stack", "longer_headline")
 ASSUMED_IMPRESSIONS = 10_000.0
 _MINIMUM_GROUPS = 12
 _LENGTH = ("headline_characters",)
-_COSTLY = -0.02
-_MOST_SIBLINGS = 50
 _MOST_EDITS = 12
 # Rows whose input matrix is held at once.
 _CHUNK = 8192
-
-
-@dataclass(frozen=True, slots=True)
-class _Fitted:
-    """What `fit` learned. `spread`: of true contrasts between siblings; `residual`: of the truth around a prediction; `quantile`: the
-    conformal one; `sharpness`: calibration of win probabilities; `centre`: the mean prediction of past ads."""
-
-    inputs: Inputs
-    stack: Stack
-    centre: float
-    spread: float
-    residual: float
-    quantile: float
-    sharpness: float
-    edit_interval: EditInterval
-    choices: dict[str, tuple[str, ...]]
-    support: Support
-    levels: LevelModel | None
-    library: AdLibrary
 
 
 class AdScorePredictor:
@@ -96,7 +76,7 @@ class AdScorePredictor:
         self.kind = kind
         self.level = level
         self.encoder = encoder
-        self._fitted: _Fitted | None = None
+        self._fitted: Fitted | None = None
 
     @property
     def fitted(self) -> bool:
@@ -104,7 +84,7 @@ class AdScorePredictor:
         return self._fitted is not None
 
     @property
-    def _state(self) -> _Fitted:
+    def _state(self) -> Fitted:
         if self._fitted is None:
             raise NotFittedError("This ad_score predictor is not fitted; call fit(), or predict(), which asks for the champion.")
         return self._fitted
@@ -182,7 +162,7 @@ class AdScorePredictor:
         self._fitted = self._learned(data, labels, seed=seed, threads=threads, objective=objective)
         return self
 
-    def _learned(self, data: Any, labels: Any, *, seed: int, threads: int, objective: ObjectiveFor | None) -> _Fitted:
+    def _learned(self, data: Any, labels: Any, *, seed: int, threads: int, objective: ObjectiveFor | None) -> Fitted:
         from within_pipelines.features import CREATIVE_FEATURES
 
         frame, seen = _observed(data, labels)
@@ -204,8 +184,8 @@ class AdScorePredictor:
         )  # fmt: skip
         beside = within_group(unseen, weight, seen.group, seen.n_groups)
         residual, quantile = self._interval(sample, contrast - beside, seen.variance)
-        vectors, basis = _headline_vectors(inputs, x)
-        return _Fitted(
+        vectors, basis = headline_vectors(inputs, x)
+        return Fitted(
             inputs=inputs,
             stack=stack,
             centre=float(np.average(stack(inputs, x), weights=weight)),
@@ -226,7 +206,7 @@ class AdScorePredictor:
                 vectors,
                 basis=basis,
                 spread=spread,
-                accounts=_accounts(frame),
+                accounts=accounts_of(frame),
             ),
         )
 
@@ -282,7 +262,7 @@ class AdScorePredictor:
             alone = np.bincount(group)[group] == 1
             contrast = np.where(alone, contrast, within_group(contrast, np.ones(len(contrast)), group, int(group.max()) + 1))
         width = sqrt(state.residual**2 + state.spread**2)
-        return np.array([100 * _normal(state.sharpness * value / width) for value in contrast])
+        return np.array([100 * normal(state.sharpness * value / width) for value in contrast])
 
     def predict(self, data: Any, *, suggestions: int = 0) -> AdScores:
         """Score each row. With `group_id` in the table the siblings are the rows of the same group, else past ads.
@@ -296,7 +276,7 @@ class AdScorePredictor:
         x = state.inputs.matrix(frame)
         group = _siblings(frame)
         parts = self._contributions(x, group)
-        answers = _answers(state, frame, x, parts, group, level=self.level)
+        answers = answers_of(state, frame, x, parts, group, level=self.level)
         if suggestions > 0:
             found = self._suggested(self._checked(data), answers, most=suggestions)
             answers = [replace(answer, suggestions=own) for answer, own in zip(answers, found, strict=True)]
@@ -438,7 +418,7 @@ class AdScorePredictor:
         vectors = arrays["library.vectors"].astype(np.float32)
         loaded = cls(kind=artifact.manifest["kind"], level=artifact.manifest["level"], encoder=None if wanted is None else wanted["name"])
         spread, residual, quantile, sharpness = values["spread"]
-        loaded._fitted = _Fitted(
+        loaded._fitted = Fitted(
             inputs=Inputs(
                 tuple(values["features"]),
                 tuple(values["vocabulary"]),
@@ -463,129 +443,6 @@ class AdScorePredictor:
         return loaded
 
 
-def _answers(
-    state: _Fitted, frame: pl.DataFrame, x: Floats, parts: Floats, group: NDArray[np.intp] | None, *, level: float
-) -> list[AdScore]:
-    inputs, names = state.inputs, state.inputs.names
-    contrast, own = parts.sum(axis=1), parts[:, :-1]
-    text = np.array([n.startswith(("headline", "description", "word:", "meaning:")) for n in names])
-    audience = np.array([n.startswith("audience") for n in names])
-    similar = state.library.nearest(_headline_vectors(inputs, x)[0], accounts=_accounts(frame))
-    statistics = _statistics(frame)
-    blocks = inputs.blocks(frame, own)
-    reasons = state.support.reasons(inputs, frame, x)
-    confidence = inputs.known_share(frame)
-    # A typical sibling's own contrast spreads by `spread` around 0, this one's truth by `residual` around its prediction.
-    width = sqrt(state.residual**2 + state.spread**2)
-    half = state.quantile * state.residual * np.sqrt(np.ones(frame.height) if group is None else beside_share(group))
-    expected, low, high = _rates(state, frame, contrast)
-    wins = _wins(frame, state.sharpness * contrast, group, state.residual)
-    headlines = joined_text(frame)
-    known = dict(zip(inputs.vocabulary, inputs.idf.tolist(), strict=True))
-    answers = []
-    for i in range(frame.height):
-        strongest = np.argsort(-np.abs(own[i]), kind="stable")[:8]
-        used = np.flatnonzero(x[i, inputs.n_hand : inputs.n_explained]) + inputs.n_hand
-        tokens = words_of(headlines[i])
-        topical = [word for word in tokens if word in known]
-        answers.append(
-            AdScore(
-                score=100 * _normal(state.sharpness * contrast[i] / width),
-                win_probabilities=wins[i],
-                log_odds_contrast=float(contrast[i]),
-                low=float(contrast[i] - half[i]),
-                high=float(contrast[i] + half[i]),
-                interval_level=level,
-                predicted_ctr=expected[i],
-                ctr_low=low[i],
-                ctr_high=high[i],
-                engagement=100 * _normal(own[i][text].sum() / state.spread),
-                sentiment=50 * (1 + statistics["sentiment"][i]),
-                complexity=100 * (1 - min(max(statistics["reading_ease"][i], 0.0), 1.0)) if tokens else 0.0,
-                topic=max(topical, key=lambda word: (known[word], word)) if topical else None,
-                audience_match=100 * _normal(own[i][audience].sum() / state.spread),
-                confidence=confidence[i],
-                out_of_support=bool(reasons[i]),
-                support_reasons=reasons[i],
-                contributions={names[k]: float(own[i][k]) for k in strongest if own[i][k] != 0},
-                block_contributions={block: float(blocks[block][i]) for block in BLOCKS},
-                costly_words={
-                    names[k].removeprefix("word:"): float(own[i][k]) for k in sorted(used, key=lambda k: own[i][k]) if own[i][k] < _COSTLY
-                },
-                similar_ads=similar[i],
-            )
-        )
-    return answers
-
-
-def _statistics(frame: pl.DataFrame) -> dict[str, list[float]]:
-    from within_pipelines.features import TEXT_FEATURES, plain_text, text_counts
-
-    def of(name: str) -> Floats:
-        texts = frame[name].cast(pl.String).to_list() if name in frame.columns else [None] * frame.height
-        return text_counts([None if text is None else plain_text(text) for text in texts])
-
-    headline, description = of("headline"), of("description")
-    tone = TEXT_FEATURES.index("sentiment")
-    return {
-        "sentiment": np.clip(headline[:, tone] + description[:, tone], -1.0, 1.0).tolist(),
-        "reading_ease": headline[:, TEXT_FEATURES.index("reading_ease")].tolist(),
-    }
-
-
-def _rates(state: _Fitted, frame: pl.DataFrame, contrast: Floats) -> tuple[list[float | None], list[float | None], list[float | None]]:
-    """Expected click-through rate and its interval; what is not known is None."""
-    mean, variance, offset = given_levels(frame), np.zeros(frame.height), 0.0
-    levels = state.levels
-    if levels is not None:
-        own, spread = levels.levels(frame)
-        told = np.isfinite(own)
-        # Of an account's rate alone, how far campaign and ad group lie from it is not known.
-        mean, variance, offset = np.where(told, own, mean), np.where(told, spread, levels.below_account), levels.offset
-    centre = mean + offset + contrast
-    usable = levels is not None and np.isfinite(levels.quantile)
-    half = levels.quantile * np.sqrt(variance + levels.residual**2) if levels is not None and usable else np.full(frame.height, np.nan)
-
-    def rates(values: Floats) -> list[float | None]:
-        return [float(p) if np.isfinite(p) else None for p in sigmoid(values)]
-
-    return rates(centre), rates(centre - half), rates(centre + half)
-
-
-def _wins(frame: pl.DataFrame, contrast: Floats, group: NDArray[np.intp] | None, residual: float) -> list[dict[str, float]]:
-    found: list[dict[str, float]] = [{} for _ in range(frame.height)]
-    if group is None:
-        return found
-    names = frame["ad_id"].cast(pl.String).to_list() if "ad_id" in frame.columns else [None] * frame.height
-    order = np.argsort(group, kind="stable")
-    for members in np.split(order, np.flatnonzero(np.diff(group[order])) + 1):
-        own = [names[row] for row in members]
-        # An id that is missing or repeated would hide a sibling; then rows go by their number.
-        named = None not in own and len(set(own)) == len(own)
-        ranked = members[np.argsort(-contrast[members], kind="stable")]
-        for row in members:
-            others = ranked[ranked != row][:_MOST_SIBLINGS]
-            chance = win_probability(contrast[row] - contrast[others], residual=residual)
-            found[row] = {str(names[o]) if named else str(o): float(p) for o, p in zip(others.tolist(), chance, strict=True)}
-    return found
-
-
-def _accounts(frame: pl.DataFrame) -> list[str | None]:
-    """The advertiser of each row; None where the table does not say."""
-    if "account_id" not in frame.columns:
-        return [None] * frame.height
-    accounts = frame["account_id"].cast(pl.String).to_list()
-    platforms = frame["platform"].cast(pl.String).to_list() if "platform" in frame.columns else [""] * frame.height
-    return [None if account is None else f"{platform or ''}/{account}" for platform, account in zip(platforms, accounts, strict=True)]
-
-
-def _headline_vectors(inputs: Inputs, x: Floats) -> tuple[Floats, str]:
-    """(vectors that similar headlines share, their basis): the encoder's, else idf-weighted words."""
-    if "headline" in inputs.meanings:
-        return x[:, inputs.meaning_slices()[inputs.meanings.index("headline")]], "meaning"
-    return x[:, inputs.n_hand : inputs.n_explained] * inputs.idf, "words"
-
-
 def _encoder_of(wanted: dict[str, Any], folder: Path) -> TextEncoder | None:
     from within_pipelines.prediction.encoder import PACKAGED
 
@@ -608,11 +465,6 @@ def _with_features(frame: pl.DataFrame) -> pl.DataFrame:
         return frame
     features = creative_features(frame)
     return pl.concat([frame.drop([c for c in features.columns if c in frame.columns]), features], how="horizontal")
-
-
-def _normal(z: float) -> float:
-    """Standard normal distribution function."""
-    return 0.5 * (1 + erf(float(z) / sqrt(2)))
 
 
 def _siblings(frame: pl.DataFrame) -> NDArray[np.intp] | None:
