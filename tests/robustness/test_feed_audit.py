@@ -108,7 +108,9 @@ def test_order_must_not_matter_and_raising_is_a_finding() -> None:
 
 
 def test_few_accounts_are_insufficient() -> None:
-    assert audited(SOUND, accounts=2).verdict().status is Status.INSUFFICIENT
+    alone = audited(SOUND, accounts=1)
+    assert alone.verdict().status is Status.INSUFFICIENT
+    assert {r.mean_change for r in alone.results} == {None}
 
 
 def test_a_report_survives_json_and_shows_a_row_per_fault(sound: RobustnessReport) -> None:

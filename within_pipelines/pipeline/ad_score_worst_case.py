@@ -39,8 +39,8 @@ def worst_edits(
     import polars as pl
 
     from within_pipelines.robustness import Expectation, FaultResult, text_attack
-    from within_pipelines.robustness.stability import largest_amounts
-    from within_pipelines.stats import cluster_mean, wilson_interval
+    from within_pipelines.robustness.stability import largest_amounts, mean_of_changes
+    from within_pipelines.stats import wilson_interval
 
     shuffled = texts.with_row_index("_row").filter(pl.col("headline").is_not_null())
     shuffled = shuffled[rng.permutation(shuffled.height)].unique("cluster", keep="first", maintain_order=True).head(_MOST_ATTACKED)
@@ -55,7 +55,7 @@ def worst_edits(
     change = np.abs(found.change)
     share = wilson_interval(int(np.sum(change > tolerance)), len(change))
     money = {} if at_stake is None else largest_amounts(at_stake[shuffled["_row"].to_numpy()[change > tolerance]])
-    mean = cluster_mean(change, np.arange(len(change)), rng=rng, n_resamples=300)
+    mean = mean_of_changes(change, np.arange(len(change)), rng=rng)
     return FaultResult(name, what, Expectation.ANSWERED, unhandled=share, mean_change=mean, worst_change=float(change.max()), money=money)
 
 

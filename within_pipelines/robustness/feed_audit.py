@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from within_pipelines.robustness.facts import FAULT_DAYS, MEASURES, FactFault
 from within_pipelines.robustness.perturbation import Expectation
 from within_pipelines.robustness.report import FaultResult, RobustnessReport
-from within_pipelines.robustness.stability import rank_correlation
+from within_pipelines.robustness.stability import mean_of_changes, rank_correlation
 from within_pipelines.stats import Estimate, cluster_bootstrap, cluster_mean, wilson_interval
 
 ACCOUNT: tuple[str, ...] = ("platform", "account_id")
@@ -105,7 +105,7 @@ def _result(fault: FactFault, found: pl.DataFrame | None, problem: str, *, rng: 
         owed,
         unhandled=_share(unhandled, found, rng=rng, level=level),
         noticed=float(found["noticed"].mean() or 0.0),  # type: ignore[arg-type]
-        mean_change=cluster_mean(change.to_numpy(), _accounts(found), rng=own, n_resamples=300),
+        mean_change=mean_of_changes(change.to_numpy(), _accounts(found), rng=own),
         rank_stability=_rank_stability(found, own),
         worst_change=float(change.max() or 0.0),  # type: ignore[arg-type]
         money=money,

@@ -122,6 +122,15 @@ def reaches(share: Estimate | None, limit: float, expectation: Expectation) -> b
     return expectation is Expectation.STABLE and share is not None and share.high > limit
 
 
+def mean_of_changes(changes: NDArray[np.float64], clusters: NDArray[np.int64], *, rng: np.random.Generator) -> Estimate | None:
+    """The mean of absolute changes with its interval over clusters; None with fewer than two, of which no interval can be told.
+
+    >>> mean_of_changes(np.ones(2), np.zeros(2, dtype=np.int64), rng=np.random.default_rng(7)) is None
+    True
+    """
+    return cluster_mean(changes, clusters, rng=rng, n_resamples=300) if len(np.unique(clusters)) > 1 else None
+
+
 def largest_amounts(at_stake: pl.DataFrame) -> dict[str, float]:
     """The largest `amount` per `currency`; rows without either are left out.
 
