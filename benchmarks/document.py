@@ -20,6 +20,7 @@ FILES = {
     "ad_score": ("upworthy_packages.parquet",),
     "account_health": ("adwords_daily.csv.gz", "online_advertising.csv"),
     "anomaly": ("nab",),
+    "fairness": ("facebook_conversions.csv",),
 }
 
 
@@ -87,7 +88,7 @@ def main() -> None:
     KEPT.mkdir(parents=True, exist_ok=True)
     for name in options.names:
         if name not in FILES:
-            raise SystemExit(f"{name} is no benchmark of the models; give any of {', '.join(FILES)}.")
+            raise SystemExit(f"{name} is no benchmark of this page; give any of {', '.join(FILES)}.")
         if not (options.reuse and (KEPT / f"{name}.kept.json").is_file()):
             print(f"running {name} ...", flush=True)
             run(name, data=options.data.absolute(), seed=options.seed)

@@ -61,15 +61,17 @@ def deaf(predictor: AdScorePredictor) -> AdScorePredictor:
 
 def test_the_attack_moves_a_fitted_model_and_not_a_deaf_one(predictor: AdScorePredictor) -> None:
     texts = ads(30, 2).select("headline", cluster="group_id")
-    found = worst_edits(predictor, texts, tolerance=5.0, rng=np.random.default_rng(1))
+    spent = pl.DataFrame({"amount": np.arange(texts.height, dtype=float), "currency": "EUR"})
+    found = worst_edits(predictor, texts, tolerance=5.0, rng=np.random.default_rng(1), at_stake=spent)
     assert found.expectation is Expectation.ANSWERED
     assert found.unhandled is not None
     assert found.unhandled.n == 30  # one ad of each group
     assert found.worst_change is not None
     assert found.mean_change is not None
-    assert found.worst_change >= found.mean_change > 0
-    still = worst_edits(deaf(predictor), texts, tolerance=0.0, rng=np.random.default_rng(1))
-    assert (still.worst_change, still.unhandled.value) == (0.0, 0.0)  # type: ignore[union-attr]
+    assert found.worst_change >= found.mean_change.value > found.mean_change.low > 0
+    assert 0 < found.money["EUR"] < texts.height
+    still = worst_edits(deaf(predictor), texts, tolerance=0.0, rng=np.random.default_rng(1), at_stake=spent)
+    assert (still.worst_change, still.unhandled.value, still.money) == (0.0, 0.0, {})  # type: ignore[union-attr]
     assert f"{EDITS} edits" in still.name
 
 

@@ -89,12 +89,20 @@ def test_every_challenger_is_audited_and_its_report_is_kept_by_hash(agency: Agen
             told = {r.name: r for r in report.results}
             assert told["emoji"].expectation is told["worst of 3 edits"].expectation is Expectation.ANSWERED
             assert told["inputs 0.1 sd off"].unhandled is not None
+            assert told["row order"].rank_stability is not None
+            assert told["row order"].rank_stability.value == 1
+            # Ads that an edit moves beyond the tolerance have money on them; where none moves, none hangs on it.
+            assert all(bool(r.money) == (r.unhandled.value > 0) for name in ("emoji", "row order") if (r := told[name]).unhandled)
             ((radii, accuracy),) = report.certified.values()
             assert len(radii) == len(accuracy) > 1
         else:
             noticed = {r.name: r.noticed for r in report.results}
             assert min(noticed[name] for name in ("money x100", "money in micros", "doubled day", "no conversions")) > 0.9
             assert noticed["untouched feeds"] == 0
+            order = next(r for r in report.results if r.name == "noise").rank_stability
+            # Alarms have no order.
+            assert (order is None) == (model == "anomaly")
+            assert order is None or 0.9 < order.value <= 1
         champion = ws.registry.alias(model, "champion")
         assert champion is not None
 

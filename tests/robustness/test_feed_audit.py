@@ -32,7 +32,7 @@ class Level:
         change = pl.col("value_after") - pl.col("value")
         return both.select(
             *ACCOUNT, moved=(change.abs() > self.tolerance).fill_null(True), change=change.fill_null(1e9), noticed=pl.lit(False),
-            money=pl.lit(3.5), currency=pl.lit("EUR"),
+            money=pl.lit(3.5), currency=pl.lit("EUR"), before="value", after="value_after",
         )  # fmt: skip
 
 
@@ -108,7 +108,9 @@ def test_order_must_not_matter_and_raising_is_a_finding() -> None:
 
 
 def test_few_accounts_are_insufficient() -> None:
-    assert audited(SOUND, accounts=2).verdict().status is Status.INSUFFICIENT
+    alone = audited(SOUND, accounts=1)
+    assert alone.verdict().status is Status.INSUFFICIENT
+    assert {r.mean_change for r in alone.results} == {None}
 
 
 def test_a_report_survives_json_and_shows_a_row_per_fault(sound: RobustnessReport) -> None:
@@ -119,6 +121,25 @@ def test_a_report_survives_json_and_shows_a_row_per_fault(sound: RobustnessRepor
     frame = sound.to_frame()
     assert frame.height == len(sound.results) == len(fact_faults()) + 2
     assert frame.filter(pl.col("fault") == "noise")["status"][0] == "passed"
+    # Noise that moves answers a little leaves the order of accounts nearly as it was; no change leaves it exactly.
+    order = {
+        name: (low, value, high) for name, low, value, high in frame.select("fault", "rank_low", "rank_stability", "rank_high").iter_rows()
+    }
+    assert order["row order"] == (1.0, 1.0, 1.0)
+    assert 0.5 < order["noise"][1] <= 1
+    assert order["noise"][0] < order["noise"][1] <= order["noise"][2]
+    assert order["untouched feeds"] == (None, None, None)
+    assert frame.filter(pl.col("fault") == "noise").select(pl.col("mean_low") < pl.col("mean_change")).item()
+
+
+def test_an_order_that_a_fault_turns_round_is_seen() -> None:
+    class Turned(Level):
+        def compare(self, before: pl.DataFrame, after: pl.DataFrame) -> pl.DataFrame:
+            return super().compare(before, after).with_columns(after=-pl.col("before"))
+
+    noise = next(r for r in audited(Turned(SOUND.of, 0.002)).results if r.name == "noise")
+    assert noise.rank_stability is not None
+    assert noise.rank_stability.high == pytest.approx(-1)
 
 
 @pytest.mark.parametrize(

@@ -162,6 +162,21 @@ def test_rank_correlation_equals_scipys() -> None:
     assert rank_correlation(np.ones(3), np.arange(3.0)) == 0.0
 
 
+def test_the_worst_case_in_money_is_the_dearest_row_that_moved() -> None:
+    rows = pl.DataFrame({"headline": ["Shoes", "Tea", "Coats", "Read"]})
+    spent = pl.DataFrame({"amount": [10.0, 40.0, 30.0, None], "currency": ["EUR", "EUR", "USD", "USD"]})
+    lost = Perturbation("all but the second", Expectation.STABLE, lambda table, rng: Perturbed(
+        table.with_columns(headline=pl.when(pl.col("headline") == "Tea").then("headline").otherwise(pl.lit("")))[::-1],
+        np.arange(table.height)[::-1],
+    ))  # fmt: skip
+    report = stability_report(
+        lambda t: t["headline"].str.len_chars().cast(pl.Float64), rows, [lost], rng=np.random.default_rng(1), tolerance=1.0, at_stake=spent
+    )
+    assert report.results[0].money == {"EUR": 10.0, "USD": 30.0}
+    with pytest.raises(SampleError, match="at_stake has 1 rows for 4"):
+        stability_report(lambda t: t, rows, [], rng=np.random.default_rng(1), tolerance=1.0, at_stake=spent.head(1))
+
+
 def test_equal_seeds_give_equal_reports_and_the_report_is_a_table() -> None:
     assert report_of(brittle) == report_of(brittle)
     frame = report_of(brittle, perturbations=[typos(("headline",)), missing_column("headline")]).to_frame()

@@ -28,17 +28,21 @@ _ATTACKED_PAIRS, _ATTACK_STEPS = 200, 20
 RADII: tuple[float, ...] = tuple(round(0.02 * i, 2) for i in range(26))
 
 
-def worst_edits(predictor: AdScorePredictor, texts: pl.DataFrame, *, tolerance: float, rng: np.random.Generator) -> FaultResult:
+def worst_edits(
+    predictor: AdScorePredictor, texts: pl.DataFrame, *, tolerance: float, rng: np.random.Generator, at_stake: pl.DataFrame | None = None
+) -> FaultResult:
     """The greedy text attack on the headline of one ad of each group (column `cluster`).
 
     Told, not judged: the gate asks what mistakes do, and this looks for the worst. `worst_change` is the largest change of a score,
-    `unhandled` the share of ads that can be moved beyond the tolerance: a lower bound, with Wilson's interval over groups."""
+    `unhandled` the share of ads that can be moved beyond the tolerance: a lower bound, with Wilson's interval over groups; `money` the
+    largest amount per currency of `at_stake` (a row per ad: `amount`, `currency`) on one of them."""
     import polars as pl
 
     from within_pipelines.robustness import Expectation, FaultResult, text_attack
+    from within_pipelines.robustness.stability import largest_amounts, mean_of_changes
     from within_pipelines.stats import wilson_interval
 
-    shuffled = texts.filter(pl.col("headline").is_not_null())
+    shuffled = texts.with_row_index("_row").filter(pl.col("headline").is_not_null())
     shuffled = shuffled[rng.permutation(shuffled.height)].unique("cluster", keep="first", maintain_order=True).head(_MOST_ATTACKED)
     name, what = f"worst of {EDITS} edits", f"a greedy search of {EDITS} edits of the headline that a reader does not mind"
     if shuffled.is_empty():
@@ -50,9 +54,9 @@ def worst_edits(predictor: AdScorePredictor, texts: pl.DataFrame, *, tolerance: 
     found = text_attack(score, shuffled["headline"].to_list(), budget=EDITS, rng=rng, tries=TRIES)
     change = np.abs(found.change)
     share = wilson_interval(int(np.sum(change > tolerance)), len(change))
-    return FaultResult(
-        name, what, Expectation.ANSWERED, unhandled=share, mean_change=float(change.mean()), worst_change=float(change.max())
-    )
+    money = {} if at_stake is None else largest_amounts(at_stake[shuffled["_row"].to_numpy()[change > tolerance]])
+    mean = mean_of_changes(change, np.arange(len(change)), rng=rng)
+    return FaultResult(name, what, Expectation.ANSWERED, unhandled=share, mean_change=mean, worst_change=float(change.max()), money=money)
 
 
 def whole_steps(x: Floats, scale: Floats) -> Floats:

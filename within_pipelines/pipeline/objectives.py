@@ -1,7 +1,7 @@
 """The ad score trained with another aim beside accuracy: which one the settings ask for, and what it bought and cost on unseen ads.
 
-Only the network among the parts of the score descends it; the lines and trees beside it are fitted as ever, so the tables tell of the
-network alone and of the whole score."""
+Only the network can descend it, so a score that is trained with an objective is that of its network alone. What leaving out the lines and
+trees costs stands in the same table as what the objective buys."""
 
 from __future__ import annotations
 
@@ -96,11 +96,17 @@ def _budget(x: Floats) -> Floats:
     return np.where(np.isfinite(scale) & (whole_steps(x, scale) <= EPS), EPS, 0.0)
 
 
+def _network_share(predictor: AdScorePredictor) -> float:
+    weights = predictor.details["weights"]
+    return float(weights.get("network", 0.0) / max(sum(weights.values()), 1e-12))
+
+
 def objective_costs(plain: AdScorePredictor, other: AdScorePredictor, test: pl.DataFrame, *, rng: np.random.Generator) -> pl.DataFrame:
     """What `other`, trained with an objective, does on unseen ads beside `plain`, trained on the same rows without: pairs ranked rightly by
     the whole score, by the network, by the network under attack (PGD of 20 steps inside the feasible set, up to 400 pairs that differ by
-    more than chance), the network's weight among the parts, and the gap between declared audiences of the mean score of an ad asked for
-    alone. Changes are paired, with 95 % intervals over clusters.
+    more than chance), the network's share of the parts' weights (1 with an objective; 0 when the network says nothing of unseen ads, then
+    all scores are equal and no performance gate passes), and the gap between declared audiences of the mean score of an ad asked for alone.
+    Changes are paired, with 95 % intervals over clusters.
 
     Raises `SampleError` when the test ads hold no pair of siblings that differs by more than chance."""
     import polars as pl
@@ -129,11 +135,10 @@ def objective_costs(plain: AdScorePredictor, other: AdScorePredictor, test: pl.D
     told("significant pairs, network alone", before[clear], after[clear], clusters[clear])
     held, held_after = held_under_attack(part, x, pairs, clear), held_under_attack(hardened, z, pairs, clear)
     told("significant pairs, network under attack", held, held_after, clusters[clear])
-    # Parts beside the network do not descend the objective: how much of the score it can reach at all.
-    weight, weighted = (float(m.details["weights"].get("network", 0.0)) for m in models)
+    share, shared = (_network_share(m) for m in models)
     rows.append(
-        {"measure": "weight of the network in the score", "plain": weight, "with objective": weighted, "change": weighted - weight,
-         "low": weighted - weight, "high": weighted - weight, "n": 1}
+        {"measure": "share of the network in the score", "plain": share, "with objective": shared, "change": shared - share,
+         "low": shared - share, "high": shared - share, "n": 1}
     )  # fmt: skip
     scores = [m.scores(test.drop("group_id")) for m in models]
     for name, labels in _declared(test).items():

@@ -124,7 +124,14 @@ def _ad_scores(ws: Workspace, pin: Pin, version: ModelVersion, progress: Progres
     if progress is not None:
         progress(f"{len(perturbations)} changes of {texts.height} ads")
     report = stability_report(
-        predictor.scores, texts, perturbations, rng=rng, tolerance=SCORE_TOLERANCE, clusters="cluster", n_resamples=300
+        predictor.scores,
+        texts,
+        perturbations,
+        rng=rng,
+        tolerance=SCORE_TOLERANCE,
+        clusters="cluster",
+        at_stake=_spent(rows),
+        n_resamples=300,
     )
     notes = {"ads": texts.height, "kind": version.kind}
     found = RobustnessReport.of_stability("ad_score", report, limit=MOVED_SHARE, minimum_units=MINIMUM_UNITS, notes=notes)
@@ -132,10 +139,21 @@ def _ad_scores(ws: Workspace, pin: Pin, version: ModelVersion, progress: Progres
         return found
     if progress is not None:
         progress("looking for the worst edits, and for what no small change can do")
-    worst = worst_edits(predictor, texts, tolerance=SCORE_TOLERANCE, rng=np.random.default_rng([ws.settings.seed, 36]))
+    worst = worst_edits(
+        predictor, texts, tolerance=SCORE_TOLERANCE, at_stake=_spent(rows), rng=np.random.default_rng([ws.settings.seed, 36])
+    )
     certified = certified_accuracy(predictor, rows, rng=np.random.default_rng([ws.settings.seed, 37]))
     attacked = attacked_inputs(predictor, rows, rng=np.random.default_rng([ws.settings.seed, 38]))
     return replace(found, results=(*found.results, worst, attacked), certified=certified)
+
+
+def _spent(rows: pl.DataFrame) -> pl.DataFrame | None:
+    """What each ad has cost so far: the money that a score which is off speaks of."""
+    import polars as pl
+
+    if not {"spend", "currency"} <= set(rows.columns):
+        return None
+    return rows.select(amount=pl.col("spend").cast(pl.Float64), currency=pl.col("currency").cast(pl.String))
 
 
 def _facts(ws: Workspace, pin: Pin, *, seed: int) -> pl.DataFrame:
@@ -193,6 +211,8 @@ class HealthUnderFaults:
             noticed=pl.lit(False),
             money=(pl.col("risk_after") - pl.col("money_at_risk")).abs(),
             currency="currency",
+            before="score",
+            after="score_after",
         )
 
 

@@ -9,11 +9,13 @@ from typing import Any, Protocol
 
 import numpy as np
 import polars as pl
+from numpy.typing import NDArray
 
 from within_pipelines.robustness.facts import FAULT_DAYS, MEASURES, FactFault
 from within_pipelines.robustness.perturbation import Expectation
 from within_pipelines.robustness.report import FaultResult, RobustnessReport
-from within_pipelines.stats import Estimate, cluster_mean, wilson_interval
+from within_pipelines.robustness.stability import mean_of_changes, rank_correlation
+from within_pipelines.stats import Estimate, cluster_bootstrap, cluster_mean, wilson_interval
 
 ACCOUNT: tuple[str, ...] = ("platform", "account_id")
 # What a door says: platform, account_id, kind, blocking; see `quality.faulty_feeds`.
@@ -29,7 +31,8 @@ class Judge(Protocol):
         """The model's answers on `day`."""
 
     def compare(self, before: Any, after: Any) -> pl.DataFrame:
-        """One row per account that was answered before: platform, account_id, `moved`, `change`, `noticed`, `money`, `currency`."""
+        """One row per account that was answered before: platform, account_id, `moved`, `change`, `noticed`, `money`, `currency`; also
+        `before` and `after` (null when lost) where answers have an order."""
 
 
 def feed_audit(
@@ -94,20 +97,40 @@ def _result(fault: FactFault, found: pl.DataFrame | None, problem: str, *, rng: 
     change = found["change"].abs().fill_null(0.0)
     lost = found.filter(unhandled & pl.Series(found["money"].is_not_null()))
     money = {str(c): float(m) for c, m in lost.group_by("currency").agg(pl.col("money").max()).iter_rows() if c is not None}
+    # Draws of its own, so that shares keep theirs.
+    (own,) = rng.spawn(1)
     return FaultResult(
         fault.name,
         fault.what,
         owed,
         unhandled=_share(unhandled, found, rng=rng, level=level),
         noticed=float(found["noticed"].mean() or 0.0),  # type: ignore[arg-type]
-        mean_change=float(change.mean() or 0.0),  # type: ignore[arg-type]
+        mean_change=mean_of_changes(change.to_numpy(), _accounts(found), rng=own),
+        rank_stability=_rank_stability(found, own),
         worst_change=float(change.max() or 0.0),  # type: ignore[arg-type]
         money=money,
     )
 
 
+def _accounts(table: pl.DataFrame) -> NDArray[np.int64]:
+    codes: NDArray[np.int64] = np.unique((table["platform"] + "/" + table["account_id"]).to_numpy(), return_inverse=True)[1]
+    return codes
+
+
+def _rank_stability(found: pl.DataFrame, rng: np.random.Generator) -> Estimate | None:
+    """Spearman's correlation of the answers of accounts that nobody was told about, before and after."""
+    if "after" not in found.columns:
+        return None
+    both = found.filter(~pl.col("noticed")).drop_nulls(["before", "after"])
+    accounts = _accounts(both)
+    if len(np.unique(accounts)) < 3:
+        return None
+    before, after = (both[name].cast(pl.Float64).to_numpy() for name in ("before", "after"))
+    return cluster_bootstrap(lambda at: rank_correlation(before[at], after[at]), accounts, rng=rng, n_resamples=300)
+
+
 def _share(hit: pl.Series, table: pl.DataFrame, *, rng: np.random.Generator, level: float) -> Estimate:
-    clusters = np.unique((table["platform"] + "/" + table["account_id"]).to_numpy(), return_inverse=True)[1]
+    clusters = _accounts(table)
     n, k = len(hit), int(hit.sum())
     low, high = wilson_interval(k, n, level=level).low, wilson_interval(k, n).high
     if len(np.unique(clusters)) > 1 and 0 < k < n:

@@ -13,21 +13,30 @@ from within_pipelines.robustness.perturbation import Expectation
 from within_pipelines.robustness.stability import ROUNDING, StabilityReport
 from within_pipelines.stats import Estimate, Status, Verdict
 
+_ESTIMATES = ("unhandled", "mean_change", "rank_stability")
+
+
+def _with_ends(name: str, estimate: Estimate | None, low: str, high: str) -> dict[str, float | None]:
+    found = (None, None, None) if estimate is None else (estimate.value, estimate.low, estimate.high)
+    return dict(zip((name, low, high), found, strict=True))
+
 
 @dataclass(frozen=True, slots=True)
 class FaultResult:
     """What one kind of fault did.
 
     `unhandled` is the share of units that it moved beyond the tolerance without anybody being told; `noticed` the share for which the
-    door told; `mean_change` and `worst_change` are in units of the score; `money` is the largest amount per currency that hung on an
-    unhandled change; `fault` says that the model gave no usable answer."""
+    door told; `mean_change` (of absolute changes) and `worst_change` are in units of the score; `rank_stability` is Spearman's correlation
+    of the answers before and after, of units whose fault nobody was told of, None where answers have no order; `money` is the largest
+    amount per currency that hung on an unhandled change; `fault` says that the model gave no usable answer."""
 
     name: str
     what: str
     expectation: Expectation
     unhandled: Estimate | None = None
     noticed: float = 0.0
-    mean_change: float | None = None
+    mean_change: Estimate | None = None
+    rank_stability: Estimate | None = None
     worst_change: float | None = None
     money: Mapping[str, float] = field(default_factory=dict)
     fault: str = ""
@@ -46,16 +55,16 @@ class FaultResult:
 
     def to_dict(self) -> dict[str, Any]:
         """Plain values for JSON."""
-        plain = {name: getattr(self, name) for name in ("name", "what", "noticed", "mean_change", "worst_change", "fault")}
-        share = None if self.unhandled is None else self.unhandled.to_dict()
-        return plain | {"expectation": self.expectation.value, "unhandled": share, "money": dict(self.money)}
+        plain = {name: getattr(self, name) for name in ("name", "what", "noticed", "worst_change", "fault")}
+        found: dict[str, Estimate | None] = {name: getattr(self, name) for name in _ESTIMATES}
+        estimates = {name: None if estimate is None else estimate.to_dict() for name, estimate in found.items()}
+        return plain | {"expectation": self.expectation.value, **estimates, "money": dict(self.money)}
 
     @classmethod
     def from_dict(cls, values: Mapping[str, Any]) -> Self:
         """The result that `to_dict` wrote."""
-        share = values["unhandled"]
-        expectation = Expectation(values["expectation"])
-        return cls(**{**values, "expectation": expectation, "unhandled": None if share is None else Estimate(**share)})
+        estimates = {name: None if values[name] is None else Estimate(**values[name]) for name in _ESTIMATES}
+        return cls(**{**values, "expectation": Expectation(values["expectation"]), **estimates})
 
 
 @dataclass(frozen=True, slots=True)
@@ -84,8 +93,10 @@ class RobustnessReport:
                 r.name,
                 r.expectation,
                 unhandled=r.share_beyond,
-                mean_change=None if r.mean_change is None else r.mean_change.value,
+                mean_change=r.mean_change,
+                rank_stability=r.rank_stability,
                 worst_change=r.largest_change,
+                money=r.money,
                 fault=r.fault,
             )
             for r in report.results
@@ -142,7 +153,7 @@ class RobustnessReport:
         return f"{result.unhandled} of the units move by more than {self.tolerance:g} and nobody is told"
 
     def to_frame(self) -> pl.DataFrame:
-        """A row per fault: what, status, shares with interval, changes, money."""
+        """A row per fault: what, status, shares, mean changes and rank stability with their intervals, worst change, money."""
         found = self.statuses()
         rows = [
             {
@@ -150,11 +161,10 @@ class RobustnessReport:
                 "what": r.what,
                 "owed": r.expectation.value,
                 "status": found[r.name].value,
-                "unhandled": None if r.unhandled is None else r.unhandled.value,
-                "low": None if r.unhandled is None else r.unhandled.low,
-                "high": None if r.unhandled is None else r.unhandled.high,
+                **_with_ends("unhandled", r.unhandled, "low", "high"),
                 "noticed": r.noticed,
-                "mean_change": r.mean_change,
+                **_with_ends("mean_change", r.mean_change, "mean_low", "mean_high"),
+                **_with_ends("rank_stability", r.rank_stability, "rank_low", "rank_high"),
                 "worst_change": r.worst_change,
                 "worst_money": ", ".join(f"{amount:,.0f} {currency}" for currency, amount in sorted(r.money.items())),
                 "problem": r.fault,
@@ -162,7 +172,8 @@ class RobustnessReport:
             for r in self.results
         ]
         text = dict.fromkeys(("fault", "what", "owed", "status", "worst_money", "problem"), pl.String)
-        numbers = dict.fromkeys(("unhandled", "low", "high", "noticed", "mean_change", "worst_change"), pl.Float64)
+        changes = ("mean_change", "mean_low", "mean_high", "rank_stability", "rank_low", "rank_high", "worst_change")
+        numbers = dict.fromkeys(("unhandled", "low", "high", "noticed", *changes), pl.Float64)
         order = ("fault", "what", "owed", "status", *numbers, "worst_money", "problem")
         return pl.DataFrame(rows, schema={name: (text | numbers)[name] for name in order})
 

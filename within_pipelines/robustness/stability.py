@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import numpy as np
@@ -26,7 +26,8 @@ class PerturbationResult:
     """What one perturbation did. `fault` says that the model gave no usable answer; the estimates are then None.
 
     `mean_change` and `p95_change` are of absolute changes, in units of the score; `rank_stability` is Spearman's correlation of scores
-    before and after, -1 to 1; `share_beyond` the share of rows that moved by more than the tolerance."""
+    before and after, -1 to 1; `share_beyond` the share of rows that moved by more than the tolerance; `money` the largest amount per
+    currency at stake on such a row."""
 
     name: str
     expectation: Expectation
@@ -35,6 +36,7 @@ class PerturbationResult:
     rank_stability: Estimate | None = None
     share_beyond: Estimate | None = None
     largest_change: float | None = None
+    money: Mapping[str, float] = field(default_factory=dict)
     fault: str = ""
 
     def status(self, *, limit: float, minimum_units: int, scale: float) -> Status:
@@ -120,6 +122,25 @@ def reaches(share: Estimate | None, limit: float, expectation: Expectation) -> b
     return expectation is Expectation.STABLE and share is not None and share.high > limit
 
 
+def mean_of_changes(changes: NDArray[np.float64], clusters: NDArray[np.int64], *, rng: np.random.Generator) -> Estimate | None:
+    """The mean of absolute changes with its interval over clusters; None with fewer than two, of which no interval can be told.
+
+    >>> mean_of_changes(np.ones(2), np.zeros(2, dtype=np.int64), rng=np.random.default_rng(7)) is None
+    True
+    """
+    return cluster_mean(changes, clusters, rng=rng, n_resamples=300) if len(np.unique(clusters)) > 1 else None
+
+
+def largest_amounts(at_stake: pl.DataFrame) -> dict[str, float]:
+    """The largest `amount` per `currency`; rows without either are left out.
+
+    >>> largest_amounts(pl.DataFrame({"amount": [3.0, 5.0, None], "currency": ["EUR", "EUR", "USD"]}))
+    {'EUR': 5.0}
+    """
+    known = at_stake.drop_nulls(["amount", "currency"]).group_by("currency").agg(pl.col("amount").max()).sort("currency")
+    return {str(currency): float(amount) for currency, amount in known.select("currency", "amount").iter_rows()}
+
+
 def _ranks(values: NDArray[np.float64]) -> NDArray[np.float64]:
     """Ranks from 0, the mean rank for ties."""
     _, code, counts = np.unique(values, return_inverse=True, return_counts=True)
@@ -149,6 +170,7 @@ def stability_report(
     rng: np.random.Generator,
     tolerance: float,
     clusters: str | None = None,
+    at_stake: pl.DataFrame | None = None,
     n_resamples: int = 500,
     level: float = 0.95,
 ) -> StabilityReport:
@@ -156,10 +178,11 @@ def stability_report(
 
     `tolerance` is the change of a score that does not matter, in its units. `clusters` names the column of rows that are not independent
     (account, ad group) for the intervals. Levels are adjusted for the number of perturbations (Bonferroni), so the intervals hold
-    together. A model that fails is a finding in the report, not an exception.
+    together. `at_stake` says what money hangs on each row (columns `amount` and `currency`, in the order of `rows`). A model that fails is
+    a finding in the report, not an exception.
 
-    Raises `SampleError` when `tolerance` is negative, names repeat, or there are fewer than two rows or clusters; `SchemaError` when a
-    perturbation or `clusters` needs a column that the table lacks.
+    Raises `SampleError` when `tolerance` is negative, names repeat, `at_stake` is not as long as `rows`, or there are fewer than two rows
+    or clusters; `SchemaError` when a perturbation or `clusters` needs a column that the table lacks.
 
     >>> from within_pipelines.robustness.text import text_perturbations
     >>> ads = pl.DataFrame({"headline": ["Shoes", "Warm winter coats", "Tea", "Read this book"] * 25})
@@ -170,6 +193,8 @@ def stability_report(
     names = [perturbation.name for perturbation in perturbations]
     if not tolerance >= 0 or len(set(names)) < len(names):
         raise SampleError(f"tolerance is {tolerance} and perturbations are {names}; give a tolerance >= 0 and different names.")
+    if at_stake is not None and at_stake.height != rows.height:
+        raise SampleError(f"at_stake has {at_stake.height} rows for {rows.height} rows that are scored; give an amount for each.")
     if clusters is not None and clusters not in rows.columns:
         raise SchemaError(f"There is no cluster column {clusters!r}; the table has {', '.join(rows.columns)}.")
     unit = (
@@ -190,7 +215,11 @@ def stability_report(
         answers = ask(predict, changed.rows, expected=len(changed.rows))
         if answers.usable:
             before, of = clean.values[changed.source], unit[changed.source]
-            results.append(_compare(perturbation, before, answers.values, of, tolerance, rng=rng, n_resamples=n_resamples, level=joint))
+            found = _compare(perturbation, before, answers.values, of, tolerance, rng=rng, n_resamples=n_resamples, level=joint)
+            if at_stake is not None:
+                beyond = np.abs(answers.values - before) > tolerance
+                found = replace(found, money=largest_amounts(at_stake[changed.source[beyond]]))
+            results.append(found)
         else:
             results.append(PerturbationResult(perturbation.name, perturbation.expectation, fault=answers.fault))
     return StabilityReport(tuple(results), tolerance, len(rows), n_units, scale=float(np.max(np.abs(clean.values))))

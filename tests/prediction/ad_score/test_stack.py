@@ -80,10 +80,31 @@ def test_an_objective_is_made_for_each_part_of_the_cross_fit_from_its_own_ads(pr
     assert seen[-1].height == ads.height
     assert sum(ads.height - part.height for part in seen[:-1]) == ads.height
     new = meant(10, seed=2)
-    np.testing.assert_array_equal(same.contrasts(new), predictor.contrasts(new))
     other = AdScorePredictor(encoder=encoder).fit(ads, objective=lambda ads, x: lambda shown, loss, steady, score, apart: 0.0 * loss(shown))
     networks = [one.smooth_part(new)[0] for one in (predictor, same, other)]
     assert [np.array_equal(network.inner, networks[0].inner) for network in networks] == [True, True, False]
+
+
+def test_with_an_objective_the_score_is_that_of_the_network_alone(
+    predictor: AdScorePredictor, encoder: FakeEncoder, tmp_path: Path
+) -> None:
+    alone = AdScorePredictor(encoder=encoder).fit(meant(), objective=lambda ads, x: lambda shown, loss, *more: loss(shown))
+    new = meant(10, seed=2)
+    # Beside lines and trees the network of these ads has hardly a say: an objective would change as little.
+    assert predictor.details["weights"]["network"] < 0.5 * sum(predictor.details["weights"].values())
+    assert list(alone.details["weights"]) == ["network"]
+    network, x, _ = alone.smooth_part(new)
+    said = alone.details["weights"]["network"] * network(x)
+    moved = alone.contrasts(new)
+    assert np.ptp(moved) > 0.1
+    np.testing.assert_allclose(moved - moved.mean(), said - said.mean(), rtol=1e-3)
+    explained = alone.explain(new)
+    total = explained.drop("log_odds_contrast").sum_horizontal().to_numpy()
+    np.testing.assert_allclose(total, explained["log_odds_contrast"].to_numpy(), atol=1e-9)
+    alone.save(tmp_path / "m")
+    loaded = AdScorePredictor.load(tmp_path / "m", encoder=encoder)
+    assert loaded.predict(new) == alone.predict(new)
+    assert loaded.details == alone.details
 
 
 def test_contributions_of_all_parts_add_up(predictor: AdScorePredictor) -> None:

@@ -152,8 +152,8 @@ class AdScorePredictor:
         Groups are dealt into five folds by a stable hash of their cluster; predictions for the groups of each fold by parts fitted on the
         others set the penalties, the weights of the parts and the intervals. Then everything is fitted once on all. Clusters are the
         column `cluster_id` where it is given (a story, a product), else groups that share a headline, because a text that was seen with
-        its result is no test. Deterministic for a seed. `objective` changes what the network among the parts descends (hardened, or
-        fairer: `prediction.objective`); the lines and trees beside it are fitted as ever.
+        its result is no test. Deterministic for a seed. With `objective` the score is that of the network
+        alone, which descends it (hardened, or fairer: `prediction.objective`), because lines and trees would not.
 
         Raises `SchemaError` without `headline` or `group_id`; `SampleError` for labels outside [0, 1] or fewer than 12 groups with at
         least two ads; `ArtifactError` when a named encoder is not installed; `SettingsError` for an objective of the rival, which has no

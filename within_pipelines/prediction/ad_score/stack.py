@@ -37,10 +37,12 @@ class Stack:
     - `words`: ridge on hand-made features and words,
     - `trees`: boosted trees on hand-made features,
     - `meaning`: ridge on the encoder's columns and the image embedding,
-    - `network`: a network with Bradley-Terry loss on hand-made features and the encoder's columns (words where there is no encoder)."""
+    - `network`: a network with Bradley-Terry loss on hand-made features and the encoder's columns (words where there is no encoder).
+
+    Trained with an objective, it is the network alone."""
 
     weights: dict[str, float]
-    words: Ridge
+    words: Ridge | None = None
     trees: bytes | None = None
     meaning: Ridge | None = None
     network: Network | None = None
@@ -56,7 +58,13 @@ class Stack:
 
         Each part is fitted five times without a fold; these predictions set the penalties and the weights. Then each part is fitted once
         on all. `simple` is the rival: one unpenalised line on one feature. `objective` makes what the network descends from the numbers of
-        the rows that it is fitted on and from what it sees of them; the other parts are fitted as ever."""
+        the rows that it is fitted on and from what it sees of them. Then the network is the only part: lines and trees that do not descend
+        the objective would take its weight, and with it what was asked for."""
+        if objective is not None:
+            alone = cls({})
+            return alone, alone._weighed(
+                sample, {"network": alone._add_network(inputs, sample, fold, spread=spread, seed=seed, objective=objective)}
+            )
         explained = _columns(sample, slice(0, inputs.n_explained))
         unseen: dict[str, Floats] = {}
         penalties: dict[str, float] = {}
@@ -75,25 +83,39 @@ class Stack:
                 meaning = _columns(sample, slice(inputs.n_explained, sample.x.shape[1]))
                 unseen["meaning"], penalties["meaning"] = cross_fit_ridge(meaning, fold, penalties=MEANING_PENALTIES)
                 found.meaning = fit_ridge(meaning, penalty=penalties["meaning"])
-            seen = Sample(sample.x[:, _network_columns(inputs, sample.x.shape[1])], sample.y, sample.weight, sample.group)
-
-            def network(rows: NDArray[np.intp]) -> Network:
-                part = _renumbered(Sample(seen.x[rows], seen.y[rows], seen.weight[rows], seen.group[rows]))
-                return fit_network(part, spread=spread, seed=seed, objective=None if objective is None else objective(rows, part.x))
-
-            unseen["network"] = np.zeros(seen.y.size)
-            for k in np.unique(fold):
-                unseen["network"][fold == k] = network(np.flatnonzero(fold != k))(seen.x[fold == k])
-            found.network = network(np.arange(seen.y.size))
-        weights = stack_weights(sample, list(unseen.values()))
-        found.weights = dict(zip(unseen, weights.tolist(), strict=True))
+            unseen["network"] = found._add_network(inputs, sample, fold, spread=spread, seed=seed, objective=None)
         found.penalties = penalties
-        return found, np.asarray(sum(found.weights[name] * prediction for name, prediction in unseen.items()))
+        return found, found._weighed(sample, unseen)
+
+    def _add_network(
+        self, inputs: Inputs, sample: Sample, fold: NDArray[np.int64], *, spread: float, seed: int,
+        objective: Callable[[NDArray[np.intp], Floats], TrainingObjective | RowObjective] | None,
+    ) -> Floats:  # fmt: skip
+        """Fit the network on everything; what networks that have not seen an ad's fold say of it."""
+        seen = Sample(sample.x[:, _network_columns(inputs, sample.x.shape[1])], sample.y, sample.weight, sample.group)
+
+        def network(rows: NDArray[np.intp]) -> Network:
+            part = _renumbered(Sample(seen.x[rows], seen.y[rows], seen.weight[rows], seen.group[rows]))
+            return fit_network(part, spread=spread, seed=seed, objective=None if objective is None else objective(rows, part.x))
+
+        unseen = np.zeros(seen.y.size)
+        for k in np.unique(fold):
+            unseen[fold == k] = network(np.flatnonzero(fold != k))(seen.x[fold == k])
+        self.network = network(np.arange(seen.y.size))
+        return unseen
+
+    def _weighed(self, sample: Sample, unseen: Mapping[str, Floats]) -> Floats:
+        """Set the weights by what the parts say of unseen ads, and say it with these weights."""
+        weights = stack_weights(sample, list(unseen.values()))
+        self.weights = dict(zip(unseen, weights.tolist(), strict=True))
+        return np.asarray(sum(self.weights[name] * prediction for name, prediction in unseen.items()))
 
     def _parts(self, inputs: Inputs, x: Floats) -> Mapping[str, tuple[Any, NDArray[np.intp]]]:
         """Each part that has a weight, with the columns that it sees."""
         everything = np.arange(x.shape[1])
-        parts: dict[str, tuple[Any, NDArray[np.intp]]] = {"words": (self.words, everything[: inputs.n_explained])}
+        parts: dict[str, tuple[Any, NDArray[np.intp]]] = {}
+        if self.words is not None:
+            parts["words"] = (self.words, everything[: inputs.n_explained])
         if self.trees is not None:
             if self.booster is None:
                 self.booster = open_trees(self.trees)
@@ -108,6 +130,8 @@ class Stack:
         """(the network, or the line on words where there is none; its columns of `x`)."""
         if self.network is not None:
             return self.network, np.ascontiguousarray(x[:, _network_columns(inputs, x.shape[1])])
+        # One of the two is always there.
+        assert self.words is not None
         return self.words, np.ascontiguousarray(x[:, : inputs.n_explained])
 
     def __call__(self, inputs: Inputs, x: Floats) -> Floats:
@@ -154,12 +178,10 @@ class Stack:
                 return None
             return Ridge(arrays[f"{name}.mean"], arrays[f"{name}.scale"], arrays[f"{name}.coefficients"])
 
-        words = ridge("words")
-        assert words is not None
         network = None
         if "network.inner" in arrays:
             network = Network(*(arrays[f"network.{part}"] for part in ("mean", "scale", "inner", "bias", "outer", "losses")))
-        return cls(weights, words, trees, ridge("meaning"), network, penalties)
+        return cls(weights, ridge("words"), trees, ridge("meaning"), network, penalties)
 
 
 def _columns(sample: Sample, columns: slice) -> Sample:
