@@ -41,8 +41,9 @@ Play = Callable[[list[bool]], tuple[DemoOutcome, list[tuple[int, str]]]]
 
 @pytest.fixture
 def play(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Play:
-    """Six days of two accounts with a look every second day; at each look age asks for a version and drift for another. The runs and the
-    monitors are left out: the n-th retraining that drift asks for is promoted or refused as told. Returns the outcome and what was run."""
+    """Six days of two accounts with a look every second day; at each look drift asks for a version of another model and age for one of the
+    ad score. The runs and the monitors are left out: the n-th time that drift asks for an ad score, which it does at every look once there
+    is something to tell, the new version is promoted or refused as told. Returns the outcome and what was run."""
 
     def done(*args: Any, **options: Any) -> Any:
         return SimpleNamespace(success=True, message="", run_id="a-run")
@@ -52,13 +53,14 @@ def play(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Play:
 
         def retrained(settings: Settings, made: Any, moment: datetime, say: demo.Say, day: int) -> DemoOutcome | None:
             runs.append((day, made.trigger))
-            if made.trigger == "age":
+            if not demo._awaited(made):
                 return None
             passed = next(verdicts)
             return DemoOutcome(day, True, made.model, passed, "" if passed else "refused")
 
-        asked = [decision("anomaly", "retrain", "old", "age"), decision("ad_score", "retrain", "worse", "concept_drift")]
-        monkeypatch.setattr(demo, "_tick", lambda *args: asked if promoted else asked[:1])
+        asked = [decision("account_health", "retrain", "moved", "data_drift"), decision("ad_score", "retrain", "old", "age")]
+        worse = [decision("ad_score", "retrain", "worse", "concept_drift")]
+        monkeypatch.setattr(demo, "_tick", lambda *args: asked + worse if promoted else asked)
         monkeypatch.setattr(demo, "_retrain", retrained)
         monkeypatch.setattr(demo, "run_main_job", done)
         monkeypatch.setattr(demo, "execute", done)
@@ -73,8 +75,8 @@ def play(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Play:
 def test_the_story_lives_on_after_a_refusal_and_ends_with_a_promotion(play: Play) -> None:
     outcome, runs = play([False, True])
     assert (outcome.days, outcome.model, outcome.promoted, outcome.message) == (4, "ad_score", True, "")
-    # What drift asks for comes first, and after the promotion nothing is run any more.
-    assert runs == [(2, "concept_drift"), (2, "age"), (4, "concept_drift")]
+    # What the story waits for comes first, and after its promotion nothing is run any more.
+    assert runs == [(2, "concept_drift"), (2, "data_drift"), (2, "age"), (4, "concept_drift")]
 
 
 def test_a_story_of_refusals_alone_ends_with_the_last_one(play: Play) -> None:
@@ -83,8 +85,8 @@ def test_a_story_of_refusals_alone_ends_with_the_last_one(play: Play) -> None:
     assert [day for day, trigger in runs if trigger == "concept_drift"] == [2, 4, 6]
 
 
-def test_a_retraining_for_age_is_no_answer_to_drift(play: Play) -> None:
+def test_another_model_or_a_retraining_for_age_is_not_what_the_story_waits_for(play: Play) -> None:
     outcome, runs = play([])
     assert (outcome.days, outcome.model, outcome.promoted) == (6, None, False)
-    assert "No retraining was caused by drift" in outcome.message
-    assert [trigger for _, trigger in runs] == ["age", "age", "age"]
+    assert "no retraining of the ad score" in outcome.message
+    assert [trigger for _, trigger in runs] == ["data_drift", "age"] * 3

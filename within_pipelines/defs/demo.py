@@ -42,8 +42,9 @@ def play_drift(settings: "Settings", *, now: datetime, say: Say, accounts: int =
     """Write an agency whose words change their effect the day after its history ends, train on the history, then live on.
 
     Every day's exports are written; every `every` days they are ingested and monitored as the daily jobs do, and the drift sensors tick.
-    The story ends when a version that drift has caused is promoted, or after `at_most` days: a retraining that the gates refuse is told,
-    and a later one has seen more of the changed world. Runs are on the instance of the UI. `now` is the last moment that may be reached.
+    The story ends when a version of the ad score, which reads the words, is promoted because of drift, or after `at_most` days. A
+    retraining that the gates refuse is told, and a later one has seen more of the changed world; what becomes of the other models is told
+    as well. Runs are on the instance of the UI. `now` is the last moment that may be reached.
 
     Raises `LandingNotEmptyError` where the folder holds exports already."""
     from within_pipelines.pipeline import Workspace
@@ -82,15 +83,20 @@ def play_drift(settings: "Settings", *, now: datetime, say: Say, accounts: int =
             report = _report(workspace)
             say(f"{report.day}: monitored ({_run(settings, done.run_id)}): {_shown(report)}")
             found = found or any(finding.drifted for finding in report.findings)
-        # What drift asks for comes before what the calendar asks for: the story may end with it.
-        for decision in sorted(_tick(settings, moment, cursors, say), key=lambda decision: decision.trigger not in BY_DRIFT):
+        # What the story may end with comes first.
+        for decision in sorted(_tick(settings, moment, cursors, say), key=lambda decision: not _awaited(decision)):
             outcome = _retrain(settings, decision, moment, say, day)
             if outcome is not None and outcome.promoted:
                 return outcome
             last = last if outcome is None else outcome
     if last is not None:
         return last
-    return DemoOutcome(at_most, found, message="No retraining was caused by drift; live on longer, or with more accounts.")
+    return DemoOutcome(at_most, found, message="Drift caused no retraining of the ad score; live on longer, or with more accounts.")
+
+
+def _awaited(decision: "StoredDecision") -> bool:
+    """Whether the ad score is trained because of drift, and not because of its age."""
+    return decision.model == "ad_score" and decision.trigger in BY_DRIFT
 
 
 def _tick(settings: "Settings", moment: datetime, cursors: dict[str, str | None], say: Say) -> list["StoredDecision"]:
@@ -101,7 +107,8 @@ def _tick(settings: "Settings", moment: datetime, cursors: dict[str, str | None]
     within = WithinResource(home=str(settings.home), now=moment.isoformat())
     keys: set[str] = set()
     with dg.DagsterInstance.from_config(str(dagster_home(settings))) as instance:
-        for sensor in (drift_sensor, performance_sensor):
+        # Answers that got worse are the weightier reason, and after a retraining the other sensor waits.
+        for sensor in (performance_sensor, drift_sensor):
             context = dg.build_sensor_context(instance=instance, cursor=cursors.get(sensor.name), resources={"within": within})
             with context:
                 # The story tells the decisions itself.
@@ -140,7 +147,7 @@ def _told(decisions: list["StoredDecision"]) -> list[str]:
 
 
 def _retrain(settings: "Settings", decision: "StoredDecision", moment: datetime, say: Say, day: int) -> DemoOutcome | None:
-    """Do the run that a decision asks for and say how it was judged; None when it was not about drift and the story goes on."""
+    """Do the run that a decision asks for and say how it was judged; None when it is not what the story waits for."""
     from within_pipelines.pipeline import Workspace
 
     model = decision.model
@@ -158,7 +165,7 @@ def _retrain(settings: "Settings", decision: "StoredDecision", moment: datetime,
     promoted = after is not None and (before is None or after.version != before.version)
     serving = "nothing" if after is None else f"v{after.version} {after.kind}"
     say(f"      {model} is served by {serving}{', new' if promoted else ', as before'}.")
-    if decision.trigger not in BY_DRIFT:
+    if not _awaited(decision):
         return None
     return DemoOutcome(day, True, model, promoted, "" if promoted else "The gates refused the new version; the old one goes on serving.")
 
