@@ -9,6 +9,7 @@ import sys
 from dataclasses import replace
 from datetime import timedelta
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -249,8 +250,10 @@ def test_an_interrupted_move_is_finished_by_the_same_call(tmp_path: Path) -> Non
         ({"daily_days": 41}, "daily_days is 41; give 0 to 40"),
         ({"daily_days": 5}, "below the 14 days"),
         ({"seed": -1}, "seed is -1"),
+        ({"drift_strength": -0.5}, "drift_strength is -0.5"),
+        ({"drift_strength": float("nan")}, "drift_strength is nan"),
     ],
 )
-def test_an_impossible_size_is_refused(change: dict[str, int], says: str) -> None:
+def test_an_impossible_size_is_refused(change: dict[str, Any], says: str) -> None:
     with pytest.raises(SettingsError, match=says):
         replace(TINY, **change)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from datetime import date
 
 import numpy as np
@@ -175,3 +176,20 @@ def test_some_words_change_their_effect_at_the_drift_date() -> None:
     changed = {effect.group for effect in word_effects(7) if effect.before != effect.after}
     assert changed == {"curiosity", "urgency", "discount"}
     assert word_effects(7) == word_effects(7) != word_effects(8)
+
+
+def test_the_strength_of_the_drift_multiplies_what_changes_and_nothing_else() -> None:
+    assert word_effects(7, strength=1.0) == word_effects(7)
+    for plain, strong, still in zip(word_effects(7), word_effects(7, strength=4.0), word_effects(7, strength=0.0), strict=True):
+        assert strong.before == still.before == still.after == plain.before
+        assert strong.after - strong.before == pytest.approx(4 * (plain.after - plain.before), abs=2e-4)
+
+
+def test_a_stronger_drift_leaves_all_days_before_it_as_they_were() -> None:
+    spec = replace(SPEC, days=60, daily_days=20, drift_day=40)
+    plain, strong = (
+        Client(s, 0, s.days - 1, Copywriter(s.seed, strength=s.drift_strength)).figures for s in (spec, replace(spec, drift_strength=4.0))
+    )
+    np.testing.assert_array_equal(strong.clicks[:40], plain.clicks[:40])
+    assert (strong.clicks[40:] != plain.clicks[40:]).any()
+    np.testing.assert_array_equal(strong.impressions, plain.impressions)

@@ -1,7 +1,7 @@
 """The planted drift, played day by day on a real instance: found, told, explained, retrained, judged, promoted."""
 
 from collections.abc import Callable
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import TYPE_CHECKING, Any
 
@@ -18,7 +18,11 @@ if TYPE_CHECKING:
     from within_pipelines.settings import Settings
 
 Say = Callable[[str], None]
-HISTORY = 200
+# A retrained ad score is fitted on the older ads and judged on the newest 30 %, so it learns a changed world only once more than that
+# share of all ads is new. A short history brings that forward.
+HISTORY = 100
+# At the ordinary strength the change costs the ad score nothing that can be measured, and leaving the model alone is right.
+STRENGTH = 4.0
 # What makes a retraining an answer to drift and not to the calendar.
 BY_DRIFT = frozenset({"data_drift", "concept_drift", "performance_loss"})
 
@@ -34,12 +38,13 @@ class DemoOutcome:
     message: str = ""
 
 
-def play_drift(settings: "Settings", *, now: datetime, say: Say, accounts: int = 32, every: int = 14, at_most: int = 56) -> DemoOutcome:
+def play_drift(settings: "Settings", *, now: datetime, say: Say, accounts: int = 32, every: int = 35, at_most: int = 105) -> DemoOutcome:
     """Write an agency whose words change their effect the day after its history ends, train on the history, then live on.
 
     Every day's exports are written; every `every` days they are ingested and monitored as the daily jobs do, and the drift sensors tick.
-    The story ends when a retraining that drift has caused is over, or after `at_most` days. Runs are on the instance of the UI. The clock
-    of the story ends at `now`.
+    The story ends when a version of the ad score, which reads the words, is promoted because of drift, or after `at_most` days. A
+    retraining that the gates refuse is told, and a later one has seen more of the changed world; what becomes of the other models is told
+    as well. Runs are on the instance of the UI. `now` is the last moment that may be reached.
 
     Raises `LandingNotEmptyError` where the folder holds exports already."""
     from within_pipelines.pipeline import Workspace
@@ -47,9 +52,13 @@ def play_drift(settings: "Settings", *, now: datetime, say: Say, accounts: int =
 
     begin = now - timedelta(days=at_most)
     end = begin.date() - timedelta(days=1)
-    spec = AgencySpec(accounts=accounts, days=HISTORY, seed=settings.seed, end=end, daily_days=0, drift_day=HISTORY)
+    spec = AgencySpec(
+        accounts=accounts, days=HISTORY, seed=settings.seed, end=end, daily_days=0, drift_day=HISTORY, drift_strength=STRENGTH
+    )
     say(f"{end}: {accounts} accounts with {HISTORY} days of history are written to {settings.landing}.")
-    say(f"From {spec.drift_date} on, words work differently: urgency and curiosity stop working, and new ads use other words and formats.")
+    say(
+        f"From {spec.drift_date} on, words work differently: urgency and curiosity put people off, and new ads use other words and formats."
+    )
     write_agency(settings.landing, spec)
     first = run_main_job(settings, now=begin, on_step=lambda step, state: None)
     if not first.success:
@@ -58,6 +67,7 @@ def play_drift(settings: "Settings", *, now: datetime, say: Say, accounts: int =
         say(f"{end}: the champions are {_champions(workspace)} ({_run(settings, first.run_id)}).")
     cursors: dict[str, str | None] = {}
     found = False
+    last: DemoOutcome | None = None
     for day in range(1, at_most + 1):
         write_next_day(settings.landing, settings.home / "truth.json")
         if day % every:
@@ -73,11 +83,20 @@ def play_drift(settings: "Settings", *, now: datetime, say: Say, accounts: int =
             report = _report(workspace)
             say(f"{report.day}: monitored ({_run(settings, done.run_id)}): {_shown(report)}")
             found = found or any(finding.drifted for finding in report.findings)
-        for decision in _tick(settings, moment, cursors, say):
+        # What the story may end with comes first.
+        for decision in sorted(_tick(settings, moment, cursors, say), key=lambda decision: not _awaited(decision)):
             outcome = _retrain(settings, decision, moment, say, day)
-            if outcome is not None:
-                return replace(outcome, found=found)
-    return DemoOutcome(at_most, found, message="No retraining was caused by drift; live on longer, or with more accounts.")
+            if outcome is not None and outcome.promoted:
+                return outcome
+            last = last if outcome is None else outcome
+    if last is not None:
+        return last
+    return DemoOutcome(at_most, found, message="Drift caused no retraining of the ad score; live on longer, or with more accounts.")
+
+
+def _awaited(decision: "StoredDecision") -> bool:
+    """Whether the ad score is trained because of drift, and not because of its age."""
+    return decision.model == "ad_score" and decision.trigger in BY_DRIFT
 
 
 def _tick(settings: "Settings", moment: datetime, cursors: dict[str, str | None], say: Say) -> list["StoredDecision"]:
@@ -88,7 +107,8 @@ def _tick(settings: "Settings", moment: datetime, cursors: dict[str, str | None]
     within = WithinResource(home=str(settings.home), now=moment.isoformat())
     keys: set[str] = set()
     with dg.DagsterInstance.from_config(str(dagster_home(settings))) as instance:
-        for sensor in (drift_sensor, performance_sensor):
+        # Answers that got worse are the weightier reason, and after a retraining the other sensor waits.
+        for sensor in (performance_sensor, drift_sensor):
             context = dg.build_sensor_context(instance=instance, cursor=cursors.get(sensor.name), resources={"within": within})
             with context:
                 # The story tells the decisions itself.
@@ -127,7 +147,7 @@ def _told(decisions: list["StoredDecision"]) -> list[str]:
 
 
 def _retrain(settings: "Settings", decision: "StoredDecision", moment: datetime, say: Say, day: int) -> DemoOutcome | None:
-    """Do the run that a decision asks for and say how it was judged; None when it was not about drift and the story goes on."""
+    """Do the run that a decision asks for and say how it was judged; None when it is not what the story waits for."""
     from within_pipelines.pipeline import Workspace
 
     model = decision.model
@@ -145,7 +165,7 @@ def _retrain(settings: "Settings", decision: "StoredDecision", moment: datetime,
     promoted = after is not None and (before is None or after.version != before.version)
     serving = "nothing" if after is None else f"v{after.version} {after.kind}"
     say(f"      {model} is served by {serving}{', new' if promoted else ', as before'}.")
-    if decision.trigger not in BY_DRIFT:
+    if not _awaited(decision):
         return None
     return DemoOutcome(day, True, model, promoted, "" if promoted else "The gates refused the new version; the old one goes on serving.")
 

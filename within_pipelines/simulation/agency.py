@@ -44,7 +44,7 @@ def write_agency(landing: Path, spec: AgencySpec, *, progress: Callable[[int, in
     if staging.exists():  # left by a killed run
         shutil.rmtree(staging)
     tally = _Tally(spec, spec.end)
-    writer = Copywriter(spec.seed)
+    writer = Copywriter(spec.seed, strength=spec.drift_strength)
     try:
         for index in range(spec.accounts):
             client = Client(spec, index, spec.days - 1, writer)
@@ -76,7 +76,7 @@ def write_next_day(landing: Path, truth_path: Path) -> AgencySummary:
     tally = _Tally(spec, day)
     tally.ugly_rows.extend(before.ugly_rows)
     tally.duplicate_files.extend(before.duplicate_files)
-    writer = Copywriter(spec.seed)
+    writer = Copywriter(spec.seed, strength=spec.drift_strength)
     for index in range(spec.accounts):
         client = Client(spec, index, last, writer)
         for file in _one_day(client):

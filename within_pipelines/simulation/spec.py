@@ -15,7 +15,8 @@ class AgencySpec:
 
     `end` is the last day with figures. The last `daily_days` days come as one export a day, each restating the trailing
     `restatement_days` days as they were known that morning; all days before come in one backfill file with final values.
-    `drift_day` counts days from the first one (0-based): from then on some words work differently.
+    `drift_day` counts days from the first one (0-based): from then on some words work differently. `drift_strength` multiplies how far
+    their effects move (0: they stay).
 
     >>> spec = AgencySpec(accounts=2, days=90, end=date(2026, 6, 30))
     >>> spec.first_day.isoformat(), spec.first_daily_day.isoformat()
@@ -30,6 +31,7 @@ class AgencySpec:
     restatement_days: int = 14
     ugly: bool = True
     drift_day: int = 170
+    drift_strength: float = 1.0
 
     def __post_init__(self) -> None:
         if self.accounts < 1 or self.days < 1 or self.restatement_days < 1:
@@ -37,6 +39,8 @@ class AgencySpec:
                 f"An agency of {self.accounts} accounts, {self.days} days, {self.restatement_days} restated days cannot be "
                 "simulated; each must be at least 1."
             )
+        if not 0 <= self.drift_strength <= 10:
+            raise SettingsError(f"drift_strength is {self.drift_strength}; give 0 to 10, of which 1 is the ordinary drift.")
         if self.seed < 0:
             raise SettingsError(f"The seed is {self.seed}; give a whole number from 0 on.")
         if not 0 <= self.daily_days <= self.days:

@@ -109,17 +109,18 @@ DESCRIPTIONS: tuple[str, ...] = (
 )  # fmt: skip
 
 
-def word_effects(seed: int) -> tuple[WordEffect, ...]:
-    """The effect of every word of every group under this seed."""
+def word_effects(seed: int, *, strength: float = 1.0) -> tuple[WordEffect, ...]:
+    """The effect of every word of every group under this seed; `strength` multiplies what the drift date changes."""
     rng = generator(seed, Stream.WORDS)
     effects: list[WordEffect] = []
     for group in GROUPS:
         deviations = rng.normal(0.0, WORD_DEVIATION, len(group.words))
+        after = group.after if strength == 1.0 else group.before + strength * (group.after - group.before)
         # One sign, and any digit at all, count the same wherever they stand; neutral words stay neutral.
         varies = group.name not in {"digits", "filler", "question", "exclamation"}
         for word, deviation in zip(group.words, deviations.tolist(), strict=True):
             shift = round(deviation, 4) if varies else 0.0
-            effects.append(WordEffect(word, group.name, round(group.before + shift, 4), round(group.after + shift, 4)))
+            effects.append(WordEffect(word, group.name, round(group.before + shift, 4), round(after + shift, 4)))
     return tuple(effects)
 
 
@@ -136,10 +137,10 @@ class Copy:
 
 
 class Copywriter:
-    """Combines words into headlines; one a seed."""
+    """Combines words into headlines; one a seed and strength of the drift."""
 
-    def __init__(self, seed: int) -> None:
-        self.effects = word_effects(seed)
+    def __init__(self, seed: int, *, strength: float = 1.0) -> None:
+        self.effects = word_effects(seed, strength=strength)
         self._by_word = {(effect.group, effect.word): effect for effect in self.effects}
 
     def write(self, rng: np.random.Generator, platform: str, products: tuple[str, ...], *, drifted: bool) -> Copy:
