@@ -87,7 +87,9 @@ def test_an_experiment_from_draft_to_decision(home: Path, tmp_path: Path) -> Non
     units = [f"u{n}" for n in range(3000)]
     arms = np.array([spec.arm_of(unit) for unit in units])
     clicks = (rng.random(3000) < 0.3 + 0.1 * (arms == "new")).astype(int)
-    frame = pl.DataFrame({"unit": units, "arm": arms, "clicks": clicks, "cost": rng.normal(9, 1, 3000), "platform": ["meta"] * 3000})
+    # Every experiment deals its arms anew; a guardrail without a difference would break in some of the runs, as it should.
+    cost = rng.normal(9, 1, 3000) - 0.5 * (arms == "new")
+    frame = pl.DataFrame({"unit": units, "arm": arms, "clicks": clicks, "cost": cost, "platform": ["meta"] * 3000})
     file, page = tmp_path / "units.csv", tmp_path / "page.html"
     frame.write_csv(file)
     assert "only a running or stopped one" in refused(home, "experiment", "analyse", "headline", str(file))
