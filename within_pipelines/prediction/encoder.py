@@ -26,6 +26,7 @@ from numpy.typing import NDArray
 
 from within_pipelines.exceptions import ArtifactError
 from within_pipelines.files import TEMPORARY_PREFIX, sha256_of
+from within_pipelines.prediction.encoder_graph import EncoderGraph, runtime_installed
 
 if TYPE_CHECKING:
     import torch
@@ -33,6 +34,8 @@ if TYPE_CHECKING:
 Floats32 = NDArray[np.float32]
 MOST_TOKENS = 64
 _BATCH = 64
+# Up to so many new texts are a live answer, which ONNX Runtime computes where it is installed.
+_FEW = 4
 _KEPT_TEXTS = 4096
 _FILES = ("model.safetensors", "tokenizer.json", "config.json")
 
@@ -100,12 +103,46 @@ class TransformerWeights:
     layers: int
     epsilon: float
 
-    def hidden_states(self, ids: torch.Tensor, mask: torch.Tensor) -> list[torch.Tensor]:
-        """Hidden states (texts x tokens x width) after the embedding and after each layer."""
+    @property
+    def width(self) -> int:
+        """Length of a hidden state."""
+        return int(self.tensors["embeddings.word_embeddings.weight"].shape[1])
+
+    @property
+    def names(self) -> _Names:
+        """Where this architecture keeps its parts."""
+        return _NAMES[self.kind]
+
+    def embedded(self, ids: torch.Tensor) -> torch.Tensor:
+        """Hidden states before the first layer."""
         import torch
         from torch.nn import functional
 
-        w, width, names = self.tensors, self.tensors["embeddings.word_embeddings.weight"].shape[1], _NAMES[self.kind]
+        w = self.tensors
+        places = torch.arange(ids.shape[1]) + self.names.first_place
+        x = w["embeddings.word_embeddings.weight"][ids] + w["embeddings.position_embeddings.weight"][places]
+        if "embeddings.token_type_embeddings.weight" in w:
+            x = x + w["embeddings.token_type_embeddings.weight"][0]
+        norm = "embeddings.LayerNorm"
+        return functional.layer_norm(x, (self.width,), w[f"{norm}.weight"], w[f"{norm}.bias"], self.epsilon)
+
+    def attention_bias(self, mask: torch.Tensor) -> torch.Tensor:
+        """What is added to the attention's logits: nothing is seen of padding, and MPNet sees distances."""
+        import torch
+
+        texts, tokens = mask.shape
+        w = self.tensors
+        dtype = w["embeddings.LayerNorm.weight"].dtype
+        seen = torch.zeros(texts, 1, 1, tokens, dtype=dtype).masked_fill(~mask.bool()[:, None, None, :], float("-inf"))
+        if self.kind == "mpnet":
+            seen = seen + w["encoder.relative_attention_bias.weight"][_relative_buckets(tokens)].permute(2, 0, 1)[None]
+        return seen
+
+    def hidden_states(self, ids: torch.Tensor, mask: torch.Tensor) -> list[torch.Tensor]:
+        """Hidden states (texts x tokens x width) after the embedding and after each layer."""
+        from torch.nn import functional
+
+        w, width, names = self.tensors, self.width, self.names
 
         def normed(x: torch.Tensor, name: str) -> torch.Tensor:
             return functional.layer_norm(x, (width,), w[f"{name}.weight"], w[f"{name}.bias"], self.epsilon)
@@ -114,15 +151,8 @@ class TransformerWeights:
             return functional.linear(x, w[f"{name}.weight"], w[f"{name}.bias"])
 
         texts, tokens = ids.shape
-        places = torch.arange(tokens) + names.first_place
-        x = w["embeddings.word_embeddings.weight"][ids] + w["embeddings.position_embeddings.weight"][places]
-        if "embeddings.token_type_embeddings.weight" in w:
-            x = x + w["embeddings.token_type_embeddings.weight"][0]
-        x = normed(x, "embeddings.LayerNorm")
+        x, seen = self.embedded(ids), self.attention_bias(mask)
         states = [x]
-        seen = torch.zeros(texts, 1, 1, tokens, dtype=x.dtype).masked_fill(~mask.bool()[:, None, None, :], float("-inf"))
-        if self.kind == "mpnet":
-            seen = seen + w["encoder.relative_attention_bias.weight"][_relative_buckets(tokens)].permute(2, 0, 1)[None]
         for layer in range(self.layers):
             at = f"encoder.layer.{layer}"
             q, k, v = (linear(x, f"{at}.{part}").view(texts, tokens, self.heads, -1).transpose(1, 2) for part in names.query_key_value)
@@ -175,7 +205,8 @@ class TransformerEncoder:
     """Middle layers of a transformer, mean-pooled over the words and put side by side; read from a folder, hashes checked.
 
     The newest few thousand texts are remembered, because ads repeat their texts. `precision` is "float32", or "bfloat16" for large batches
-    on processors that multiply it natively: it belongs to the identity, and its numbers depend on the batch by about a hundredth."""
+    on processors that multiply it natively: it belongs to the identity, and its numbers depend on the batch by about a hundredth.
+    `graph`, in float32 and where the extra `onnx` is installed, computes a live answer's few new texts; torch computes all others."""
 
     name: str
     sha256: str
@@ -183,6 +214,7 @@ class TransformerEncoder:
     precision: str
     weights: TransformerWeights
     tokenizer: Any = field(repr=False)
+    graph: EncoderGraph | None = field(default=None, repr=False, compare=False)
     remembered: OrderedDict[str, Floats32] = field(default_factory=OrderedDict, repr=False, compare=False)
 
     @classmethod
@@ -232,7 +264,10 @@ class TransformerEncoder:
         tokenizer.no_padding()
         weights = TransformerWeights(used, kind, config["num_attention_heads"], max(read), config["layer_norm_eps"])
         identity = json.dumps([digests["model.safetensors"], digests["tokenizer.json"], read, precision])
-        return cls(name, hashlib.sha256(identity.encode()).hexdigest(), read, precision, weights, tokenizer)
+        graph = None
+        if precision == "float32" and runtime_installed():
+            graph = EncoderGraph.of(weights, read, threads=torch.get_num_threads())
+        return cls(name, hashlib.sha256(identity.encode()).hexdigest(), read, precision, weights, tokenizer, graph)
 
     @property
     def dimension(self) -> int:
@@ -258,10 +293,12 @@ class TransformerEncoder:
         anew and in one order, so that they depend on `texts` alone."""
         known: Mapping[str, Floats32] = self.remembered if remember else {}
         missing = sorted({text for text in texts if text and text not in known}, key=lambda text: (len(text), text))
+        # What a model is fitted on is torch's, so that the same seed writes the same bytes with the runtime and without.
+        computed = self._encoded_by_graph if remember and len(missing) <= _FEW else self._encoded
         fresh: dict[str, Floats32] = {}
         for start in range(0, len(missing), _BATCH):
             batch = missing[start : start + _BATCH]
-            fresh.update(zip(batch, self._encoded(batch), strict=True))
+            fresh.update(zip(batch, computed(batch), strict=True))
         result = np.zeros((len(texts), self.dimension), np.float32)
         for row, text in enumerate(texts):
             if text:
@@ -281,6 +318,17 @@ class TransformerEncoder:
             pooled = torch.cat([mean_pooled(states[layer], mask) for layer in self.layers], dim=1)
         result: Floats32 = pooled.float().numpy()
         return result
+
+    def _encoded_by_graph(self, texts: Sequence[str]) -> Floats32:
+        import torch
+
+        if self.graph is None:
+            return self._encoded(texts)
+        ids, mask = self.tokens(texts)
+        with torch.inference_mode():
+            embedded, bias = self.weights.embedded(ids), self.weights.attention_bias(mask)
+            share = (mask / mask.sum(1, keepdim=True))[:, None, :]
+        return self.graph.pooled(embedded.numpy(), bias.numpy(), share.numpy())
 
 
 def installed(packaged: PackagedEncoder) -> bool:
