@@ -5,7 +5,7 @@
 PYTHON ?= python3.11
 VENV ?= .venv
 CONSTRAINTS ?= constraints.txt
-EXTRAS ?= dev,alibi,text,text-large,robustness
+EXTRAS ?= dev,alibi,text,text-large,robustness,onnx
 PYTEST_ARGS ?=
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
