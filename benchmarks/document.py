@@ -21,7 +21,9 @@ FILES = {
     "account_health": ("adwords_daily.csv.gz", "online_advertising.csv"),
     "anomaly": ("nab",),
     "fairness": ("facebook_conversions.csv",),
+    "drift": (),  # made by the benchmark itself
 }
+OPTIONS: dict[str, tuple[str, ...]] = {"drift": ("--runs", "60")}
 
 
 def data_hash(folder: Path, names: tuple[str, ...]) -> str:
@@ -35,11 +37,16 @@ def data_hash(folder: Path, names: tuple[str, ...]) -> str:
     return digest.hexdigest()
 
 
+def command_of(name: str, seed: int) -> list[str]:
+    """What is run, and said to have been run."""
+    return [f"benchmarks/{name}.py", "--seed", str(seed), *OPTIONS.get(name, ())]
+
+
 def run(name: str, *, data: Path, seed: int) -> None:
     """Run one benchmark and keep what it printed, its numbers, and what they were measured on."""
     scratch = KEPT / f"{name}.json.tmp"
     done = subprocess.run(
-        [sys.executable, f"benchmarks/{name}.py", "--data", str(data), "--seed", str(seed), "--json", str(scratch)],
+        [sys.executable, *command_of(name, seed), "--data", str(data), "--json", str(scratch)],
         capture_output=True,
         text=True,
         check=False,
@@ -63,13 +70,13 @@ def section(name: str) -> str:
     """One benchmark's part of the page, from what was kept of its run."""
     kept = json.loads((KEPT / f"{name}.kept.json").read_text())
     title = (REPOSITORY / "benchmarks" / f"{name}.py").read_text().split('"""')[1].strip()
+    measured_on = f"data SHA-256 `{kept['data'][:16]}`" if FILES[name] else "simulated data"
     lines = [
         f"## {name}",
         "",
         title,
         "",
-        f"`python benchmarks/{name}.py --seed {kept['seed']}`, {kept['day']}, data SHA-256 `{kept['data'][:16]}`, "
-        f"{len(kept['numbers'])} numbers.",
+        f"`python {' '.join(command_of(name, kept['seed']))}`, {kept['day']}, {measured_on}, {len(kept['numbers'])} numbers.",
         "",
         "```text",
         *(line.rstrip() for line in kept["printed"].splitlines()),
@@ -79,8 +86,16 @@ def section(name: str) -> str:
     return "\n".join(lines)
 
 
+def written(page: Path) -> dict[str, str]:
+    """The parts that the page has already, by benchmark."""
+    if not page.is_file():
+        return {}
+    parts = page.read_text().split("\n## ")[1:]
+    return {part.split("\n", 1)[0]: f"## {part}".rstrip("\n") + "\n" for part in parts}
+
+
 def main() -> None:
-    """Run what is asked for, write the page."""
+    """Run what is asked for, write its parts of the page; the others stay as they are."""
     parser = arguments(__doc__ or "")
     parser.add_argument("names", nargs="*", default=sorted(FILES), help=f"any of {', '.join(FILES)}")
     parser.add_argument("--reuse", action="store_true", help="take kept outputs where there are any")
@@ -96,10 +111,12 @@ def main() -> None:
         "# Benchmarks\n\nWritten by `python benchmarks/document.py`. Brackets hold 95 % intervals. CPU seconds are those of a shared\n"
         "machine with two cores; quality does not depend on it.\n\n"
     )
-    shown = [name for name in FILES if (KEPT / f"{name}.kept.json").is_file()]
     page = REPOSITORY / "docs" / "benchmarks.md"
+    parts = written(page)
+    parts |= {name: section(name) for name in options.names}
+    shown = [name for name in FILES if name in parts]
     temporary = page.with_suffix(".tmp")
-    temporary.write_text(head + "\n".join(section(name) for name in shown))
+    temporary.write_text(head + "\n".join(parts[name] for name in shown))
     temporary.replace(page)
     print(f"wrote {page.relative_to(REPOSITORY)}: {', '.join(shown)}")
 
