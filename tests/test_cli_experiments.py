@@ -13,11 +13,12 @@ from typer.testing import CliRunner, Result
 
 from within_pipelines import cli
 from within_pipelines.database import CanaryRepository, ExperimentRepository, PredictionRepository
-from within_pipelines.pipeline import Workspace
+from within_pipelines.pipeline import Workspace, current_golden_set
+from within_pipelines.pipeline.release import golden_folder
 from within_pipelines.registry import POLICY_VERSION, REQUIRED_GATES, ModelVersion
 from within_pipelines.settings import Settings
 from within_pipelines.stats import Estimate, Status, Verdict
-from within_pipelines.validation import STAGES
+from within_pipelines.validation import STAGES, Part, load_golden_set
 from within_pipelines.validation.canary import MINIMUM_UNITS
 from within_pipelines.validation.sample_ratio import MISMATCH_ALPHA
 
@@ -25,7 +26,7 @@ NOW = datetime(2026, 7, 1, 12, tzinfo=UTC)
 COMMANDS = [
     "experiment create", "experiment list", "experiment start", "experiment stop", "experiment analyse", "experiment report",
     "canary start", "canary status", "canary record", "canary step", "canary pause", "canary resume", "canary abort", "canary replay",
-    "golden list", "golden add", "golden remove", "golden diff",
+    "golden list", "golden add", "golden remove", "golden expect", "golden diff",
 ]  # fmt: skip
 
 
@@ -185,12 +186,36 @@ def test_a_log_is_replayed(home: Path, tmp_path: Path) -> None:
 def test_the_golden_set_is_shown_changed_and_compared(home: Path) -> None:
     assert "ad-order-1" in said(home, "golden", "list")
     assert "changes with a reason" in refused(home, "golden", "remove", "ad-order-1", "--reason", " ")
-    assert "holds 17 cases" in said(home, "golden", "remove", "ad-order-1", "--reason", "to see")
+    assert "holds 41 cases" in said(home, "golden", "remove", "ad-order-1", "--reason", "to see")
     difference = said(home, "golden", "diff")
     assert "removed: ad-order-1" in difference
     assert "why: to see" in difference
     assert "no version 9" in refused(home, "golden", "diff", "9")
     assert "needs --account" in refused(home, "golden", "add", "anomaly", "--reason", "tracking broke")
+
+
+def test_what_is_expected_of_a_slice_is_listed_set_with_a_reason_and_compared(home: Path) -> None:
+    words = ("golden", "expect", "account_health", "hard", "thin data", "--least-share", "0.5", "--high", "0.9")
+    assert "changes with a reason" in refused(home, *words, "--reason", " ")
+    assert "Missing option '--reason'" in within(home, *words).output
+    shown = said(home, *words, "--reason", "few days")
+    wanted = "at least 50 % of cases met, none lost to the champion, mean answer in [-inf, 0.9]"
+    assert shown.startswith("Of account_health, hard: thin data is wanted from version 3-")
+    assert shown.endswith(f" on: {wanted}.\n")
+    assert f"slices: account_health, hard: thin data: every case met -> {wanted}" in said(home, "golden", "diff")
+    listed = " ".join(said(home, "golden", "list").split())
+    assert "few days" in listed
+    with Workspace.open(Settings(home=home)) as ws:
+        version = current_golden_set(ws)
+    assert version.parent == load_golden_set(golden_folder()).version
+    assert (version.reason, version.expected("account_health", Part.HARD, "thin data").wanted) == ("few days", wanted)
+    assert "nothing else is expected" in refused(home, *words, "--reason", "again")
+    assert "every case met" in said(home, "golden", "expect", "account_health", "hard", "thin data", "--reason", "strict again")
+    assert "has no cases" in refused(home, "golden", "expect", "ad_score", "incident", "nowhere", "--reason", "to see")
+    assert "give hard or incident" in refused(home, "golden", "expect", "ad_score", "soft", "odd text", "--reason", "to see")
+    assert "which any model meets" in refused(
+        home, "golden", "expect", "ad_score", "hard", "odd text", "--least-share", "0", "--reason", "x"
+    )
 
 
 def test_files_that_cannot_be_read_are_named(home: Path, tmp_path: Path) -> None:

@@ -832,6 +832,38 @@ def law_cases(ask) -> None:
         assert not ask(broken, [case])[0].met
 
 
+def law_slices(judge) -> None:
+    rows = pl.DataFrame({"x": [0.0]})
+    cases = [
+        validation.GoldenCase(str(n), "m", validation.Part.HARD, "s", validation.Kind.INTERVAL, (rows,), ((0, 0),), low=n)
+        for n in range(10)
+    ]
+    wanted = validation.SliceExpectation("m", validation.Part.HARD, "s", least_share=0.5, most_lost=1, high=8.0)
+    made = validation.GoldenSet(1, "", "made", "ada", "2026-06-01", tuple(cases), (wanted,))
+    asked = {x: validation.ask_cases(lambda frame, x=x: [x] * len(frame), cases) for x in (3.0, 4.0, 5.0, 6.0, 8.0, 9.0)}
+    silent = (*asked[8.0][:-1], *validation.ask_cases(lambda frame: [np.nan], cases[-1:]))
+
+    def holds(results, champion=None) -> bool:
+        (found,) = judge(results, made, champion=champion)
+        return found.status is Status.PASSED
+
+    assert holds(asked[4.0])
+    assert not holds(asked[3.0])
+    assert holds(asked[8.0])
+    assert not holds(asked[9.0])
+    assert holds(asked[5.0], asked[6.0])
+    assert not holds(asked[4.0], asked[6.0])
+    assert not holds(silent)
+
+
+def without_champion(results, golden_set, *, champion=None):
+    return validation.judge_slices(results, golden_set)
+
+
+def blind_to_the_set(results, golden_set, *, champion=None):
+    return validation.judge_slices(results, replace(golden_set, slices=()), champion=champion)
+
+
 def law_assignment(arm_of) -> None:
     arms = [arm_of(f"u{n}", experiment="e", shares={"a": 0.2, "b": 0.8}, key="k") for n in range(2000)]
     assert arms.count("a") / 2000 == pytest.approx(0.2, abs=0.05)
@@ -1098,6 +1130,11 @@ CASES: dict[str, tuple[Callable[..., None], Callable[..., Any], list[Callable[..
     "canary replay": (law_replay, validation.replay, [always(SimpleNamespace(state=state)) for state in validation.CanaryState]),
     "stratified_difference": (law_stratified, validation.stratified_difference, [pooled_over_days, rows_as_units]),
     "golden cases": (law_cases, validation.ask_cases, [always([SimpleNamespace(met=x)]) for x in (True, False)]),
+    "golden slices": (
+        law_slices,
+        validation.judge_slices,
+        [always((SimpleNamespace(status=status),)) for status in Status] + [without_champion, blind_to_the_set],
+    ),
     "assign": (law_assignment, validation.assign, [always("a"), always("b")]),
     "stable_fraction": (law_fraction, validation.stable_fraction, [always(0.0), always(0.5)]),
     "matured": (law_matured, validation.matured, [lambda rows, *_, **__: rows, lambda rows, *_, **__: rows.clear()]),

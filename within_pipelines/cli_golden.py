@@ -1,7 +1,8 @@
-"""`within golden ...`: look at the golden set, or add a confirmed incident."""
+"""`within golden ...`: look at the golden set, add a confirmed incident, or say what is expected of a slice."""
 
 from __future__ import annotations
 
+import math
 from datetime import datetime
 from typing import Annotated
 
@@ -14,12 +15,12 @@ from within_pipelines.exceptions import SettingsError
 Reason = Annotated[str, typer.Option(help="Why the set changes; kept with the new version.")]
 
 
-golden_app = typer.Typer(no_args_is_help=True, rich_markup_mode=None, help="Look at the golden set, or add a confirmed incident.")
+golden_app = typer.Typer(no_args_is_help=True, rich_markup_mode=None, help="Look at the golden set, or change it.")
 
 
 @golden_app.command("list")
 def listing(context: typer.Context) -> None:
-    """List the cases that hold now, and the versions of the set.
+    """List the cases that hold now, what is expected of each slice of them, and the versions of the set.
 
     \b
     Example:  within golden list"""
@@ -31,6 +32,8 @@ def listing(context: typer.Context) -> None:
     console = open_console()
     cases = [(case.model, case.part.value, case.slice, case.id, case.wanted, case.note) for case in versions[-1].cases]
     print_table(console, ("model", "part", "slice", "case", "wanted", "note"), cases)
+    slices = [(each.model, each.part.value, each.slice, str(count), each.wanted, each.note) for each, count in versions[-1].expectations()]
+    print_table(console, ("model", "part", "slice", "cases", "wanted", "note"), slices)
     print_table(
         console, ("version", "cases", "who", "when", "why"),
         [(each.version, str(len(each.cases)), each.who, each.at[:16], each.reason) for each in versions],
@@ -48,7 +51,7 @@ def add(
     better: Annotated[str | None, typer.Option(help="Ad that should have scored higher (ad_score).")] = None,
     worse: Annotated[str | None, typer.Option(help="Ad that should have scored lower (ad_score).")] = None,
 ) -> None:
-    """Add the rows of a confirmed incident as a case that every later version must get right. Training leaves its group out.
+    """Add the rows of a confirmed incident as a case that later versions must get right. Training leaves its group out.
 
     \b
     Example:  within golden add anomaly --account google_ads/123 --metric spend --day 2026-06-01 --reason "tracking broke"
@@ -70,7 +73,8 @@ def add(
                 f"--better and --worse; {model} was given with something else."
             )
         after = change_golden_set(ws, add=[case], reason=reason, who=person(), now=cli_context.wall_clock())
-    typer.echo(f"{case.id} is wanted {case.wanted} from version {after.version} on.")
+    wanted = after.expected(case.model, case.part, case.slice).wanted
+    typer.echo(f"{case.id} is wanted {case.wanted} from version {after.version} on; of its slice, {case.slice}: {wanted}.")
 
 
 @golden_app.command()
@@ -87,12 +91,43 @@ def remove(context: typer.Context, case: Annotated[list[str], typer.Argument(hel
 
 
 @golden_app.command()
+def expect(
+    context: typer.Context,
+    model: Annotated[str, typer.Argument(help="ad_score, account_health or anomaly.")],
+    part: Annotated[str, typer.Argument(help="hard or incident.")],
+    slice_name: Annotated[str, typer.Argument(help="Name of the slice, as `within golden list` shows it.")],
+    reason: Reason,
+    least_share: Annotated[float, typer.Option(help="Least share of its cases met, above 0 and at most 1.")] = 1.0,
+    most_lost: Annotated[int, typer.Option(help="Most cases that the champion meets and a challenger may miss.")] = 0,
+    low: Annotated[float | None, typer.Option(help="Least mean answer.", show_default="none")] = None,
+    high: Annotated[float | None, typer.Option(help="Largest mean answer.", show_default="none")] = None,
+) -> None:
+    """Say what is expected of a slice of cases together. What is left out is as strict as it was made: every case met, none lost.
+
+    \b
+    Example:  within golden expect anomaly incident spend --least-share 0.9 --reason "two replays are of noisy accounts"
+              within golden expect account_health hard "thin data" --high 0.9 --reason "few data must not mean danger" """
+    from within_pipelines.pipeline import change_golden_set
+    from within_pipelines.validation import Part, SliceExpectation
+
+    if part not in set(Part):
+        raise SettingsError(f"{part!r} is no part of the golden set; give hard or incident.")
+    wanted = SliceExpectation(
+        model, Part(part), slice_name, least_share=least_share, most_lost=most_lost, low=-math.inf if low is None else low,
+        high=math.inf if high is None else high, note=reason,
+    )  # fmt: skip
+    with workspace_of(context) as ws:
+        after = change_golden_set(ws, expect=[wanted], reason=reason, who=person(), now=cli_context.wall_clock())
+    typer.echo(f"Of {wanted.name} is wanted from version {after.version} on: {wanted.wanted}.")
+
+
+@golden_app.command()
 def diff(
     context: typer.Context,
     before: Annotated[str | None, typer.Argument(help="Version.", show_default="the one before the last")] = None,
     after: Annotated[str | None, typer.Argument(help="Version.", show_default="the last")] = None,
 ) -> None:
-    """Say which cases came, went or changed between two versions, and why.
+    """Say which cases came, went or changed between two versions, of which slices something else is wanted, and why.
 
     \b
     Example:  within golden diff 1-0123456789ab"""
@@ -108,5 +143,5 @@ def diff(
         raise ModelNotFoundError(f"There is no version {', '.join(unknown)}; the versions are {', '.join(named)}.")
     old, new = (named[name] for name in wanted)
     for what, ids in set_difference(old, new).items():
-        typer.echo(f"{what}: {', '.join(ids) or 'none'}")
+        typer.echo(f"{what}: {('; ' if what == 'slices' else ', ').join(ids) or 'none'}")
     typer.echo(f"why: {new.reason}")

@@ -82,7 +82,7 @@ def test_from_training_to_traffic(agency: Agency, tmp_path: Path, instance: dg.D
 
         # Without that case the better challenger reaches champion; the set remembers both versions.
         change_golden_set(ws, remove=[case.id], reason="the client was wrong", who="ada", now=NOW)
-        assert [each.number for each in golden_set_versions(ws)] == [1, 2, 3]
+        assert [each.number for each in golden_set_versions(ws)] == [1, 2, 3, 4]
     assert run(instance, settings, f"retrain_{MODEL}").success
     with Workspace.open(settings) as ws:
         assert champion(ws) == better

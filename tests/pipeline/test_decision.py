@@ -51,7 +51,9 @@ def ws(tmp_path: Path) -> Iterator[Workspace]:
         for number in (1, 2):
             registered(opened, number)
         opened.registry.promote(MODEL, 1, who="ada", why="first", now=NOW, expected_current=None)
-        slices = {"incident: meta_ads": "0.750 [0.300, 0.954]"}
+        # The first as it was recorded before slices had expectations.
+        usual = {"cases": 24, "met": 20, "share": "0.833 [0.641, 0.933]", "mean": 0.5, "wanted": "at least 80 % of cases met", "lost": []}
+        slices = {"incident: meta_ads": "0.750 [0.300, 0.954]", "hard: usual days": usual | {"status": "passed"}}
         asked = golden(reason="As recorded.", cases=9, cases_met=8, slices=slices, beside="champion v1", differences=DIFFERENCES)
         opened.registry.record_verdicts([asked])
         yield opened
@@ -92,7 +94,10 @@ def test_the_golden_set_shows_slices_and_the_difference_to_the_champion_of_then(
     ws.registry.promote(MODEL, 2, who="ada", why="gates passed; triggered by job x", now=NOW + timedelta(days=1), expected_current=1)
     decision = decide(ws, MODEL, now=NOW)
     for written in (decision_html(decision), decision_markdown(decision).replace("\\", "")):
-        for part in ("incident: meta_ads", "0.750 [0.300, 0.954]", "champion v1", "-0.250 [-0.750, 0.250]", "incident-11-12", "job x"):
+        for part in (
+            "incident: meta_ads", "0.750 [0.300, 0.954]", "champion v1", "-0.250 [-0.750, 0.250]", "incident-11-12", "job x",
+            "hard: usual days", "0.833 [0.641, 0.933]", "at least 80 % of cases met", "✓ passed",
+        ):  # fmt: skip
             assert part in written, part
         assert "No canary of this version ran." in written
         assert "No experiment had this version as an arm." in written

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from dataclasses import replace
 from datetime import date, datetime
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from within_pipelines.exceptions import ModelNotFoundError, SampleError
 from within_pipelines.pipeline.workspace import Workspace
@@ -18,11 +19,13 @@ from within_pipelines.validation import (
     Kind,
     Part,
     SliceComparison,
+    SliceExpectation,
+    SliceJudgement,
     ask_cases,
     changed_set,
     compare_cases,
+    judge_slices,
     load_golden_set,
-    slice_results,
     write_golden_set,
 )
 from within_pipelines.validation.golden_set import POINTER
@@ -37,7 +40,7 @@ INCIDENT_HISTORY_DAYS = 120
 
 
 def golden_set_folder(ws: Workspace) -> Path:
-    """Where this deployment keeps its own versions of the golden set; until it adds a case, the shipped set in the repository holds.
+    """Where this deployment keeps its own versions of the golden set; until it changes the set, the shipped one in the repository holds.
 
     Not in `data/golden`, which is under version control: replays hold rows of clients."""
     return ws.settings.home / "golden-set"
@@ -64,12 +67,19 @@ def golden_set_versions(ws: Workspace) -> list[GoldenSet]:
 
 
 def change_golden_set(
-    ws: Workspace, *, add: Sequence[GoldenCase] = (), remove: Sequence[str] = (), reason: str, who: str, now: datetime
+    ws: Workspace,
+    *,
+    add: Sequence[GoldenCase] = (),
+    remove: Sequence[str] = (),
+    expect: Sequence[SliceExpectation] = (),
+    reason: str,
+    who: str,
+    now: datetime,
 ) -> GoldenSet:
-    """Write the next version into the deployment's folder; earlier versions stay.
+    """Write the next version into the deployment's folder, with cases added or removed or other expectations of slices; earlier ones stay.
 
     Raises `GoldenSetError` without a reason or a change."""
-    after = changed_set(current_golden_set(ws), add=add, remove=remove, reason=reason, who=who, now=now)
+    after = changed_set(current_golden_set(ws), add=add, remove=remove, expect=expect, reason=reason, who=who, now=now)
     write_golden_set(golden_set_folder(ws), after)
     return after
 
@@ -164,11 +174,15 @@ def _plain_days(rows: pl.DataFrame) -> pl.DataFrame:
     return rows.with_columns(pl.col("timestamp").cast(pl.Date))
 
 
-def with_cases(sample: Verdict, golden_set: GoldenSet, results: Sequence[CaseResult]) -> Verdict:
-    """The verdict about the frozen sample, joined with what the cases say: passed only when both hold.
+def with_cases(
+    sample: Verdict, golden_set: GoldenSet, results: Sequence[CaseResult], *, champion: Sequence[CaseResult] | None = None
+) -> Verdict:
+    """The verdict about the frozen sample, joined with what the cases say: passed only when it and every slice hold.
 
-    The evidence names the version of the set and, per part and slice, how many cases were met with Wilson's interval."""
+    The evidence names the version of the set and, per part and slice, how many cases were met with Wilson's interval, what was wanted and
+    whether it holds. With the `champion`'s results of the same cases, a slice that loses more of them than it may does not hold."""
     unmet = [result for result in results if not result.met]
+    judged = judge_slices(results, golden_set, champion=champion)
     evidence = {
         **sample.evidence,
         "set_version": golden_set.version,
@@ -176,7 +190,7 @@ def with_cases(sample: Verdict, golden_set: GoldenSet, results: Sequence[CaseRes
         "cases": len(results),
         "cases_met": len(results) - len(unmet),
         "unmet": [result.detail for result in unmet[:10]],
-        "slices": {f"{found.part.value}: {found.slice}": str(found.share) for found in slice_results(results)},
+        "slices": {each.name: _slice_evidence(each) for each in judged},
     }
     joined = replace(
         sample,
@@ -184,37 +198,51 @@ def with_cases(sample: Verdict, golden_set: GoldenSet, results: Sequence[CaseRes
         sample_sizes={**sample.sample_sizes, "cases": len(results)},
         golden_set_version=f"{sample.golden_set_version}+{golden_set.version}",
     )
-    if not unmet:
-        return replace(joined, reason=f"{sample.reason} {len(results)} cases with an expectation are met.") if sample.passed else joined
-    reason = f"{len(unmet)} of {len(results)} cases are not met; {unmet[0].detail}."
+    failed = [each for each in judged if each.failures]
+    if not failed:
+        said = f"{len(results)} cases with an expectation are met"
+        if unmet:
+            said = f"{len(results) - len(unmet)} of {said}, and no slice misses more than it tolerates"
+        return replace(joined, reason=f"{sample.reason} {said}.") if sample.passed else joined
+    others = f"; failing too: {', '.join(each.name for each in failed[1:])}" if failed[1:] else ""
+    reason = f"{len(unmet)} of {len(results)} cases are not met. {failed[0].name} fails: {'; '.join(failed[0].failures)}{others}."
     if not sample.passed:
         reason = f"{sample.reason} {reason}"
     return replace(joined, status=Status.FAILED, reason=reason)
+
+
+def _slice_evidence(judged: SliceJudgement) -> dict[str, Any]:
+    return {
+        "cases": judged.found.cases, "met": judged.found.met, "share": str(judged.found.share),
+        "mean": judged.mean if math.isfinite(judged.mean) else None, "wanted": judged.expected.wanted, "status": judged.status.value,
+        "lost": [own.case.id for own, _ in judged.lost],
+    }  # fmt: skip
 
 
 def compare_with_champion(ws: Workspace, challenger: ModelVersion) -> tuple[SliceComparison, ...]:
     """Every case of the current golden set asked of both, challenger minus champion, per slice with intervals; the first line is all.
 
     Raises `ModelNotFoundError` when the model has no champion."""
-    from within_pipelines.pipeline.release import golden_answers
-    from within_pipelines.pipeline.training import load_version
-
     champion = ws.registry.alias(challenger.model, "champion")
     if champion is None:
         raise ModelNotFoundError(f"{challenger.model} has no champion to compare with.")
     cases = current_golden_set(ws).of(challenger.model)
-    return compared_with(ws, champion, ask_cases(golden_answers(challenger.model, load_version(ws, challenger)), cases))
+    return compared(ws, ask_version(ws, challenger, cases), ask_version(ws, champion, cases))
 
 
-def compared_with(ws: Workspace, champion: ModelVersion, results: Sequence[CaseResult]) -> tuple[SliceComparison, ...]:
-    """The champion asked the cases of `results`, and those results less the champion's, per slice with intervals."""
-    import numpy as np
-
+def ask_version(ws: Workspace, version: ModelVersion, cases: Sequence[GoldenCase]) -> tuple[CaseResult, ...]:
+    """A version of a model, loaded and asked the cases."""
     from within_pipelines.pipeline.release import golden_answers
     from within_pipelines.pipeline.training import load_version
 
-    own = ask_cases(golden_answers(champion.model, load_version(ws, champion)), [result.case for result in results])
-    return compare_cases(results, own, rng=np.random.default_rng([ws.settings.seed, 50]))
+    return ask_cases(golden_answers(version.model, load_version(ws, version)), cases)
+
+
+def compared(ws: Workspace, challenger: Sequence[CaseResult], champion: Sequence[CaseResult]) -> tuple[SliceComparison, ...]:
+    """The challenger's results less the champion's, per slice with intervals that are the same each time."""
+    import numpy as np
+
+    return compare_cases(challenger, champion, rng=np.random.default_rng([ws.settings.seed, 50]))
 
 
 def compare_newest(ws: Workspace, model: str) -> pl.DataFrame:
@@ -233,9 +261,15 @@ def compare_newest(ws: Workspace, model: str) -> pl.DataFrame:
 
 
 def golden_slices(verdict: Verdict) -> pl.DataFrame:
-    """Part, slice and share of cases met with its interval, from a golden verdict's evidence."""
+    """Part, slice, share of cases met with its interval, mean answer, what was wanted and whether it holds, from a golden verdict."""
     import polars as pl
 
-    rows = [(*name.split(": ", 1), share) for name, share in verdict.evidence["slices"].items()]
-    schema = ["part", "slice", "cases met"]
-    return pl.DataFrame([("representative", "frozen sample", verdict.evidence["sample"]), *rows], schema=schema, orient="row")
+    rows = [
+        (*name.split(": ", 1), found["share"], found["mean"], found["wanted"], found["status"])
+        for name, found in verdict.evidence["slices"].items()
+    ]
+    schema: dict[str, type[pl.DataType]] = {
+        "part": pl.String, "slice": pl.String, "cases met": pl.String, "mean answer": pl.Float64, "wanted": pl.String, "outcome": pl.String,
+    }  # fmt: skip
+    sample = ("representative", "frozen sample", None, None, "answers as recorded", verdict.evidence["sample"])
+    return pl.DataFrame([sample, *rows], schema=schema, orient="row")

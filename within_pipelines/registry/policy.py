@@ -6,7 +6,8 @@ Bootstrap rules, so that a fresh deployment ends with something that serves:
   metric does not lie below no skill; a challenger must beat the baseline, and beside a champion must not be worse than it.
 - `golden_sample` records a version's answers when it is first judged and compares later answers with them, so the first time checks that
   the artifact answers at all: finite, of the right shape, twice the same. It also asks every case of the golden set (hard cases, replays
-  of incidents), whose expectations hold for the first version as for any later one.
+  of incidents), whose expectations, of cases and of slices, hold for the first version as for any later one; only that no more cases are
+  lost to the champion than a slice allows needs a champion.
 - `robustness` has no discount: the baseline is asked the same faults as a challenger. It needs no champion to compare with, so it holds on
   the first day as on any other.
 - `drift_baseline` and `model_card` have none either: what a version was trained on is kept with the first one as with any.

@@ -12,6 +12,7 @@ import polars as pl
 
 from within_pipelines.reporting.tables import frame_markdown
 from within_pipelines.reporting.text import interval_text, markdown_escaped, number_text, status_text
+from within_pipelines.stats import Status
 
 if TYPE_CHECKING:
     from within_pipelines.registry import AliasMove, ModelVersion
@@ -109,7 +110,7 @@ def _golden(verdict: Verdict | None) -> list[Block]:
     slices, differences = (verdict.evidence.get(name) or {} for name in ("slices", "differences"))
     found: list[Block] = [(("", ""), rows)]
     if slices:
-        found.append((("part and slice", "share of cases met"), list(slices.items())))
+        found.append((("part and slice", "share of cases met", "wanted", "outcome"), [_slice(*item) for item in slices.items()]))
     if not differences:
         return [
             *found,
@@ -121,6 +122,13 @@ def _golden(verdict: Verdict | None) -> list[Block]:
     ]
     other = verdict.evidence.get("beside", "the champion")
     return [*found, (("slice", "cases", f"gain in cases met over {other}", "McNemar p", f"met by {other} alone"), gains)]
+
+
+def _slice(name: str, found: Mapping[str, Any] | str) -> tuple[str, ...]:
+    if isinstance(found, str):
+        # Verdicts were recorded as a share alone until slices had expectations of their own.
+        return name, found, "not recorded", "not recorded"
+    return name, str(found["share"]), str(found["wanted"]), status_text(Status(found["status"]))
 
 
 def _comparison(found: ShadowComparison | None, none: str) -> Block:

@@ -1,7 +1,8 @@
 """Is the challenger better than what serves, and is it safe to let it serve?
 
 The golden sample is a frozen set of inputs: an artifact that raises, answers with NaN or in another shape, or answers otherwise than when
-it was recorded does not pass. The paired comparison asks whether a challenger is not worse than the champion on the same rows."""
+it was recorded does not pass. The golden set adds cases with an expectation each, and expectations of slices of them. The paired comparison
+asks whether a challenger is not worse than the champion on the same rows."""
 
 from within_pipelines.validation.ab_test import AbResult, ArmComparison, Outcome, analyse, spread
 from within_pipelines.validation.assignment import assign, stable_fraction
@@ -34,6 +35,7 @@ from within_pipelines.validation.golden_asking import (
     slice_results,
     without_golden_groups,
 )
+from within_pipelines.validation.golden_judging import SliceJudgement, judge_slices
 from within_pipelines.validation.golden_sample import (
     GoldenPredictions,
     GoldenSample,
@@ -48,6 +50,7 @@ from within_pipelines.validation.golden_set import (
     GoldenSetError,
     Kind,
     Part,
+    SliceExpectation,
     changed_set,
     load_golden_set,
     set_difference,
@@ -87,6 +90,8 @@ __all__ = [
     "SampleRatio",
     "ShadowComparison",
     "SliceComparison",
+    "SliceExpectation",
+    "SliceJudgement",
     "SliceResult",
     "Step",
     "StratifiedDifference",
@@ -98,6 +103,7 @@ __all__ = [
     "compare_cases",
     "compare_paired",
     "compare_shadow",
+    "judge_slices",
     "load_golden",
     "load_golden_set",
     "logged",

@@ -83,14 +83,19 @@ class SliceComparison:
     lost: tuple[str, ...]
 
 
+def same_cases(challenger: Sequence[CaseResult], champion: Sequence[CaseResult]) -> None:
+    """Raise `GoldenSetError` when the two were not asked the same cases in the same order."""
+    if [result.case.id for result in challenger] != [result.case.id for result in champion]:
+        raise GoldenSetError("Challenger and champion were asked different cases; ask both the same version of the set.")
+
+
 def compare_cases(
     challenger: Sequence[CaseResult], champion: Sequence[CaseResult], *, rng: np.random.Generator
 ) -> tuple[SliceComparison, ...]:
     """Case by case, challenger minus champion, per slice and over all ("all", first). `lost` names cases that only the champion met.
 
     Raises `GoldenSetError` when the two were not asked the same cases."""
-    if [result.case.id for result in challenger] != [result.case.id for result in champion]:
-        raise GoldenSetError("Challenger and champion were asked different cases; ask both the same version of the set.")
+    same_cases(challenger, champion)
     found = []
     for name in ("all", *sorted({result.case.slice for result in challenger})):
         pairs = [(a, b) for a, b in zip(challenger, champion, strict=True) if name in ("all", a.case.slice)]

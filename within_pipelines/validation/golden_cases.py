@@ -1,21 +1,26 @@
 """The hard cases that ship with the repository, made from the frozen samples.
 
-`python -m within_pipelines.validation.golden_cases data/golden` writes them as version 1; equal code gives equal bytes. They ask for what
-holds for every sound model whatever it was trained on: order of rows means nothing, a text that is odd still gets a score, an account
-whose efficiency has halved is in more danger than a steady one, a fall to a tenth is not a usual day."""
+`python -m within_pipelines.validation.golden_cases data/golden` writes every version of them; equal code gives equal bytes. They ask for
+what holds for every sound model whatever it was trained on: order of rows means nothing, a text that is odd still gets a score, an account
+whose efficiency has halved is in more danger than a steady one, a fall to a tenth is not a usual day, and usual days rarely look odd."""
 
 from __future__ import annotations
 
 import sys
 from collections.abc import Sequence
+from datetime import datetime
 from pathlib import Path
 
 import polars as pl
 
 from within_pipelines.validation.golden_sample import load_golden
-from within_pipelines.validation.golden_set import GoldenCase, GoldenSet, Kind, Part, write_golden_set
+from within_pipelines.validation.golden_set import GoldenCase, GoldenSet, Kind, Part, SliceExpectation, changed_set, write_golden_set
 
 MADE_AT = "2026-06-01T12:00:00+00:00"
+SLICES_AT = datetime.fromisoformat("2026-07-01T12:00:00+00:00")
+MAKER = "within-pipelines"
+# Days on which nothing was planted, before the first that has something.
+USUAL_DAYS = (58, 61, 64)
 
 
 def _ads(folder: Path) -> list[GoldenCase]:
@@ -111,7 +116,6 @@ def _accounts(folder: Path) -> list[GoldenCase]:
 
 def _series(folder: Path) -> list[GoldenCase]:
     series = load_golden(folder, "anomaly").rows
-    first = series["timestamp"].min()
     cases = []
     for account, metric, day, low, high, note in (
         ("golden-a", "spend", 70, 0.0, 0.05, "Spend falls to a tenth."),
@@ -120,10 +124,7 @@ def _series(folder: Path) -> list[GoldenCase]:
         ("golden-b", "clicks", 65, 0.01, 1.0, "A usual day."),
         ("golden-a", "ctr", 60, 0.01, 1.0, "A usual day."),
     ):
-        until = pl.lit(first).cast(pl.Date) + pl.duration(days=day)
-        rows = series.filter(
-            (pl.col("account_id") == account) & (pl.col("metric") == metric) & (pl.col("timestamp").cast(pl.Date) <= until)
-        )
+        rows = _up_to(series, account, metric, day)
         slice_name = "incident shapes" if high < 1 else "quiet days"
         cases.append(
             GoldenCase(
@@ -142,18 +143,54 @@ def _series(folder: Path) -> list[GoldenCase]:
     return cases
 
 
-def shipped_set(folder: Path) -> GoldenSet:
-    """Version 1 of the golden set, from the frozen samples in `folder`."""
+def _up_to(series: pl.DataFrame, account: str, metric: str, day: int) -> pl.DataFrame:
+    until = pl.lit(series["timestamp"].min()).cast(pl.Date) + pl.duration(days=day)
+    return series.filter((pl.col("account_id") == account) & (pl.col("metric") == metric) & (pl.col("timestamp").cast(pl.Date) <= until))
+
+
+def _usual_days(folder: Path) -> list[GoldenCase]:
+    series = load_golden(folder, "anomaly").rows
+    return [
+        GoldenCase(
+            f"usual-{account.removeprefix('golden-')}-{metric}-{day}", "anomaly", Part.HARD, "usual days", Kind.INTERVAL,
+            (_up_to(series, account, metric, day),), ((0, -1),), low=0.05, high=1.0,
+            note="A day on which nothing happened.",
+        )
+        for account, metric in series.select("account_id", "metric").unique(maintain_order=True).rows()
+        for day in USUAL_DAYS
+    ]  # fmt: skip
+
+
+def first_set(folder: Path) -> GoldenSet:
+    """Version 1 of the golden set, from the frozen samples in `folder`: every case is wanted met."""
     cases = (*_ads(folder), *_accounts(folder), *_series(folder))
-    return GoldenSet(1, "", "The cases that ship with the repository.", "within-pipelines", MADE_AT, cases)
+    return GoldenSet(1, "", "The cases that ship with the repository.", MAKER, MADE_AT, cases)
+
+
+def shipped_set(folder: Path) -> GoldenSet:
+    """Version 2, which ships: many usual days of which a sound model misses a few, and expectations of slices."""
+    expect = (
+        # A calibrated model meets each of the 24 with probability .95; of such, fewer than 1 in 100 meet less than 80 %.
+        SliceExpectation(
+            "anomaly", Part.HARD, "usual days", least_share=0.8, most_lost=3, low=0.25, high=0.9,
+            note="One usual day in 20 has a p-value below .05 all the same; their mean is near .5.",
+        ),
+        SliceExpectation(
+            "ad_score", Part.HARD, "odd text", low=10.0, high=90.0,
+            note="Odd texts are neither all worthless nor all excellent.",
+        ),
+    )  # fmt: skip
+    reason = "Usual days, most of which must look usual, and what is expected of slices as a whole."
+    return changed_set(first_set(folder), add=_usual_days(folder), expect=expect, reason=reason, who=MAKER, now=SLICES_AT)
 
 
 def main(arguments: Sequence[str]) -> None:
-    """Write the shipped set to the one folder given, which holds the frozen samples."""
+    """Write the versions of the shipped set to the one folder given, which holds the frozen samples, and point to the newest."""
     if len(arguments) != 1:
         raise SystemExit("usage: python -m within_pipelines.validation.golden_cases FOLDER")
     folder = Path(arguments[0])
-    write_golden_set(folder, shipped_set(folder))
+    for version in (first_set(folder), shipped_set(folder)):
+        write_golden_set(folder, version)
 
 
 if __name__ == "__main__":

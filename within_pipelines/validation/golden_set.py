@@ -1,4 +1,4 @@
-"""Cases with an expectation each: hard ones that every version must get right, and replays of confirmed incidents.
+"""Cases with an expectation each, and expectations of whole slices: hard cases, and replays of confirmed incidents.
 
 Together with the frozen sample (part `representative`: answers as recorded) they are the golden set. A set is a file named by the hash of
 its content; a change writes a new file that names its parent and a reason, and the old file stays."""
@@ -9,6 +9,7 @@ import hashlib
 import io
 import json
 import math
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import datetime
@@ -24,7 +25,8 @@ from within_pipelines.files import write_bytes, write_text
 from within_pipelines.validation.golden_sample import DTYPES
 
 POINTER = "golden-set.json"
-FORMAT = 1
+# Format 2 adds expectations of slices. A set without any is written in format 1, byte for byte as before.
+FORMATS = (1, 2)
 
 
 class GoldenSetError(WithinError, ValueError):
@@ -111,8 +113,71 @@ class GoldenCase:
 
 
 @dataclass(frozen=True, slots=True)
+class SliceExpectation:
+    """What is expected of the cases of one model, part and slice together. What is not said tolerates nothing.
+
+    At least `least_share` of the cases are met (1: every one). A challenger misses at most `most_lost` cases that the champion meets.
+    The mean answer lies in [`low`, `high`], in units of the model's answers: each case counts once, with the mean of the answers that it
+    names. A model that does not answer a case is never within any of this."""
+
+    model: str
+    part: Part
+    slice: str
+    least_share: float = 1.0
+    most_lost: int = 0
+    low: float = -math.inf
+    high: float = math.inf
+    note: str = field(default="", compare=False)
+
+    def __post_init__(self) -> None:
+        if not 0 < self.least_share <= 1:
+            raise GoldenSetError(
+                f"{self.name} wants a share of {self.least_share} of its cases met; give more than 0, which any model meets, and at most 1."
+            )
+        if self.most_lost < 0:
+            raise GoldenSetError(f"{self.name} lets a challenger lose {self.most_lost} cases; give a number of cases from 0.")
+        if self.most_lost and self.least_share == 1:
+            raise GoldenSetError(
+                f"{self.name} lets a challenger lose {self.most_lost} cases and wants every case met; give a smaller share as well."
+            )
+        if not (self.low <= self.high and self.low < math.inf and self.high > -math.inf):
+            raise GoldenSetError(f"{self.name} wants its mean answer in [{self.low}, {self.high}]; no number lies there.")
+
+    @property
+    def key(self) -> tuple[str, Part, str]:
+        """Model, part and slice: which cases it is about."""
+        return self.model, self.part, self.slice
+
+    @property
+    def name(self) -> str:
+        """Those in words."""
+        return f"{self.model}, {self.part.value}: {self.slice}"
+
+    @property
+    def wanted(self) -> str:
+        """The expectation in words.
+
+        >>> SliceExpectation("m", Part.HARD, "s").wanted
+        'every case met'
+        >>> SliceExpectation("m", Part.HARD, "s", least_share=0.8, most_lost=1, low=0.1).wanted
+        'at least 80 % of cases met, at most 1 lost to the champion, mean answer in [0.1, inf]'
+        """
+        if self.least_share == 1:
+            # Then a lost case is an unmet one, whatever a champion does.
+            words = ["every case met"]
+        else:
+            lost = f"at most {self.most_lost}" if self.most_lost else "none"
+            words = [f"at least {100 * self.least_share:g} % of cases met", f"{lost} lost to the champion"]
+        if math.isfinite(self.low) or math.isfinite(self.high):
+            words.append(f"mean answer in [{self.low:g}, {self.high:g}]")
+        return ", ".join(words)
+
+
+@dataclass(frozen=True, slots=True)
 class GoldenSet:
-    """A version of the set: `number` counts up, `version` adds a hash of everything in it; `parent` is the version before."""
+    """A version of the set: `number` counts up, `version` adds a hash of everything in it; `parent` is the version before.
+
+    `slices` holds what is expected of whole slices; of one that is not named there, every case is wanted met."""
 
     number: int
     parent: str
@@ -120,23 +185,69 @@ class GoldenSet:
     who: str
     at: str
     cases: tuple[GoldenCase, ...]
+    slices: tuple[SliceExpectation, ...] = ()
+
+    def __post_init__(self) -> None:
+        keys = [expectation.key for expectation in self.slices]
+        if twice := sorted({each.name for each in self.slices if keys.count(each.key) > 1}):
+            raise GoldenSetError(f"More than one thing is expected of {'; '.join(twice)}; keep one expectation of a slice.")
+        asked = {_key(case) for case in self.cases}
+        if empty := sorted(each.name for each in self.slices if each.key not in asked):
+            raise GoldenSetError(f"{'; '.join(empty)} has no cases to expect something of; `within golden list` shows the slices.")
 
     def of(self, model: str) -> tuple[GoldenCase, ...]:
         """The cases of one model."""
         return tuple(case for case in self.cases if case.model == model)
 
+    def expected(self, model: str, part: Part, name: str) -> SliceExpectation:
+        """What is expected of one slice: what the set says, else that every case is met."""
+        key = (model, part, name)
+        return next((each for each in self.slices if each.key == key), SliceExpectation(model, part, name))
+
+    def expectations(self) -> tuple[tuple[SliceExpectation, int], ...]:
+        """What is expected of every slice, and how many cases it has, in the order of their names."""
+        count = Counter(_key(case) for case in self.cases)
+        return tuple((self.expected(*key), count[key]) for key in sorted(count))
+
+    @property
+    def format(self) -> int:
+        """The format of the file: the oldest one that can hold the set."""
+        return 2 if self.slices else 1
+
     def to_json(self) -> str:
         """The file's content."""
         plain = {
-            "format": FORMAT, "number": self.number, "parent": self.parent, "reason": self.reason, "who": self.who, "at": self.at,
+            "format": self.format, "number": self.number, "parent": self.parent, "reason": self.reason, "who": self.who, "at": self.at,
             "cases": [_plain(case) for case in self.cases],
         }  # fmt: skip
+        if self.slices:
+            plain["slices"] = [_plain_slice(expectation) for expectation in self.slices]
         return json.dumps(plain, indent=1, sort_keys=True, allow_nan=False) + "\n"
 
     @property
     def version(self) -> str:
         """Number and the first 12 digits of the content's SHA-256."""
         return f"{self.number}-{hashlib.sha256(self.to_json().encode()).hexdigest()[:12]}"
+
+
+def _key(case: GoldenCase) -> tuple[str, Part, str]:
+    return case.model, case.part, case.slice
+
+
+def _plain_slice(wanted: SliceExpectation) -> dict[str, Any]:
+    return {
+        "model": wanted.model, "part": wanted.part.value, "slice": wanted.slice, "least_share": wanted.least_share,
+        "most_lost": wanted.most_lost, "low": wanted.low if math.isfinite(wanted.low) else None,
+        "high": wanted.high if math.isfinite(wanted.high) else None, "note": wanted.note,
+    }  # fmt: skip
+
+
+def _read_slice(values: Mapping[str, Any]) -> SliceExpectation:
+    low, high = values["low"], values["high"]
+    return SliceExpectation(
+        values["model"], Part(values["part"]), values["slice"], least_share=values["least_share"], most_lost=values["most_lost"],
+        low=-math.inf if low is None else low, high=math.inf if high is None else high, note=values["note"],
+    )  # fmt: skip
 
 
 def _plain(case: GoldenCase) -> dict[str, Any]:
@@ -220,10 +331,16 @@ def load_golden_set(folder: Path, version: str | None = None) -> GoldenSet:
         raise GoldenSetError(f"{path} has the hash {digest}; the set was changed after it was written. Restore it and add cases instead.")
     try:
         values = json.loads(content)
-        if values["format"] != FORMAT:
-            raise GoldenSetError(f"{path} has format {values['format']}; this version of the package reads format {FORMAT}.")
+        if values["format"] not in FORMATS:
+            raise GoldenSetError(
+                f"{path} has format {values['format']}; this version of the package reads the formats {', '.join(map(str, FORMATS))}."
+            )
         cases = tuple(_read_case(case) for case in values["cases"])
-        return GoldenSet(values["number"], values["parent"], values["reason"], values["who"], values["at"], cases)
+        slices = tuple(_read_slice(each) for each in values.get("slices", ()))
+        found = GoldenSet(values["number"], values["parent"], values["reason"], values["who"], values["at"], cases, slices)
+        if found.format != values["format"]:
+            raise GoldenSetError(f"{path} states format {values['format']} and holds format {found.format}; no release wrote it.")
+        return found
     except (TypeError, KeyError, ValueError, pl.exceptions.PolarsError) as broken:
         if isinstance(broken, GoldenSetError):
             raise
@@ -240,32 +357,55 @@ def write_golden_set(folder: Path, made: GoldenSet) -> Path:
 
 
 def changed_set(
-    before: GoldenSet, *, add: Sequence[GoldenCase] = (), remove: Sequence[str] = (), reason: str, who: str, now: datetime
+    before: GoldenSet,
+    *,
+    add: Sequence[GoldenCase] = (),
+    remove: Sequence[str] = (),
+    expect: Sequence[SliceExpectation] = (),
+    reason: str,
+    who: str,
+    now: datetime,
 ) -> GoldenSet:
-    """The next version: cases added or removed, with the reason.
+    """The next version: cases added or removed, expectations of slices set, with the reason.
 
-    Raises `GoldenSetError` without a reason or a change, for an id that is there already, and for one to remove that is not."""
+    A slice's expectation goes with its last case, so that what was tolerated of old cases is not tolerated of new ones unseen.
+
+    Raises `GoldenSetError` without a reason or a change, for an id that is there already, for one to remove that is not, and for an
+    expectation of a slice without cases."""
     if not reason.strip():
         raise GoldenSetError("A golden set changes with a reason; say what happened, because the next reader will not know.")
     ids = [case.id for case in before.cases]
-    if not add and not remove:
-        raise GoldenSetError("Nothing is added or removed; the set stays as it is.")
+    if not add and not remove and all(each in before.slices for each in expect):
+        raise GoldenSetError("Nothing is added or removed, and nothing else is expected than before; the set stays as it is.")
     if unknown := sorted(set(remove) - set(ids)):
         raise GoldenSetError(f"The cases {', '.join(unknown)} are not in version {before.version}; `within golden list` shows them.")
     kept = tuple(case for case in before.cases if case.id not in set(remove))
     new = [case.id for case in add]
     if taken := sorted((set(new) & {case.id for case in kept}) | {name for name in new if new.count(name) > 1}):
         raise GoldenSetError(f"The cases {', '.join(taken)} are there already; give a new case a new id.")
+    cases, renewed = (*kept, *add), {each.key for each in expect}
+    asked = {_key(case) for case in kept}
+    held = [each for each in before.slices if each.key in asked and each.key not in renewed]
     return replace(
-        before, number=before.number + 1, parent=before.version, reason=reason.strip(), who=who, at=now.isoformat(), cases=(*kept, *add)
-    )
+        before, number=before.number + 1, parent=before.version, reason=reason.strip(), who=who, at=now.isoformat(), cases=cases,
+        slices=tuple(sorted((*held, *expect), key=lambda each: each.key)),
+    )  # fmt: skip
 
 
 def set_difference(before: GoldenSet, after: GoldenSet) -> dict[str, tuple[str, ...]]:
-    """Ids that were added, removed, and that stand for something else than before."""
+    """Ids that were added, removed, and that stand for something else than before; and slices of which something else is expected.
+
+    Of such a slice the text says what was wanted and what is; nothing is wanted of a slice that has no cases."""
     old, new = ({case.id: _plain(case) for case in each.cases} for each in (before, after))
+    was, now = ({each.key: each for each in version.slices} for version in (before, after))
+    moved = sorted(key for key in was.keys() | now.keys() if was.get(key) != now.get(key))
     return {
         "added": tuple(sorted(set(new) - set(old))),
         "removed": tuple(sorted(set(old) - set(new))),
         "changed": tuple(sorted(name for name in set(old) & set(new) if old[name] != new[name])),
+        "slices": tuple(f"{(now.get(key) or was[key]).name}: {_wanted(before, key)} -> {_wanted(after, key)}" for key in moved),
     }
+
+
+def _wanted(version: GoldenSet, key: tuple[str, Part, str]) -> str:
+    return version.expected(*key).wanted if any(_key(case) == key for case in version.cases) else "nothing"

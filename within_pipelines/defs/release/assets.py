@@ -207,7 +207,9 @@ def canary_decision(context: dg.AssetExecutionContext, within: WithinResource) -
 
 
 @dg.asset_check(
-    asset="golden_set_result", blocking=True, description="Every champion answers its golden sample as recorded and meets every case."
+    asset="golden_set_result",
+    blocking=True,
+    description="Every champion answers its golden sample as recorded, and every slice of cases holds.",
 )
 def golden_sets_hold(context: dg.AssetCheckExecutionContext, within: WithinResource) -> dg.AssetCheckResult:
     from within_pipelines.pipeline import golden_check
