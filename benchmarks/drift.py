@@ -8,6 +8,7 @@ the rivals measure Kolmogorov-Smirnov. `binned_drift` compares with a stored pro
 from __future__ import annotations
 
 import importlib.util
+import logging
 import math
 import os
 import time
@@ -181,6 +182,27 @@ def _evidently(old: np.ndarray, new: np.ndarray, names: list[str]) -> dict[str, 
     return {"evidently, any column": count["count"] > 0, "evidently, half of the columns": count["share"] >= 0.5}
 
 
+def _alibi_joint(old: np.ndarray, new: np.ndarray, *, seed: int) -> dict[str, bool]:
+    """alibi-detect's multivariate detectors on the same rows, which are independent here. Empty where it is not installed."""
+    if not importlib.util.find_spec("alibi_detect"):
+        return {}
+    import torch
+    from alibi_detect.cd import ClassifierDrift, MMDDrift
+    from sklearn.ensemble import GradientBoostingClassifier
+
+    logging.getLogger("alibi_detect").setLevel(logging.ERROR)
+    torch.manual_seed(seed)
+    np.random.seed(seed)  # noqa: NPY002 - alibi-detect takes no generator
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        rival = GradientBoostingClassifier(n_estimators=50, random_state=seed)
+        detectors = {
+            "MMD of x and y (alibi-detect)": MMDDrift(old, backend="pytorch", p_val=ALPHA, n_permutations=200, device="cpu"),
+            "classifier, trees (alibi-detect)": ClassifierDrift(old, rival, backend="sklearn", p_val=ALPHA, n_folds=2, seed=seed),
+        }
+        return {name: bool(detector.predict(new)["data"]["is_drift"]) for name, detector in detectors.items()}
+
+
 def simulate(seed: int, runs: int) -> tuple[list[list[str]], dict[str, float]]:
     """Share of runs with an alarm, by scenario and detector, with its Monte Carlo standard error."""
     rng = np.random.default_rng(seed)
@@ -247,6 +269,7 @@ def _special(table: list[list[str]], metrics: dict[str, float], rng: np.random.G
             )
             told = classifier_two_sample(*features, rng=rng, names=["x", "y"], boosted=True, n_permutations=499, **clusters)
             by_row = _evidently(features[0], features[1], ["x", "y"])
+            joint = _alibi_joint(features[0], features[1], seed=int(rng.integers(2**31)))
             counts = [f["kind"].value_counts(sort=True).sort("kind")["count"].to_list() for f in frames]
             found = {
                 "table_drift, category by account": table_p <= ALPHA,
@@ -257,6 +280,7 @@ def _special(table: list[list[str]], metrics: dict[str, float], rng: np.random.G
                 "relation_change": turned.p_value <= ALPHA,
                 "classifier_two_sample, trees by account": told.p_value <= ALPHA,
                 **{f"{name} of x and y": alarm for name, alarm in by_row.items()},
+                **joint,
             }
             for detector, alarm in found.items():
                 hits[detector] = hits.get(detector, 0) + bool(alarm)
