@@ -154,11 +154,12 @@ def orphaned_run_sensor(context: dg.SensorEvaluationContext, within: WithinResou
 @dg.sensor(
     name="canary_sensor",
     job=advance_canary,
-    minimum_interval_seconds=60,
+    minimum_interval_seconds=SENSOR_SECONDS,
     default_status=RUNNING,
     description="Starts a step of the canaries when one is due: an unfinished intention, a new day, outcomes that came since, or a "
     "challenger whose declared canary may begin.",
 )
+@heartbeat("canary_sensor", seconds=SENSOR_SECONDS)
 def canary_sensor(context: dg.SensorEvaluationContext, within: WithinResource) -> dg.SensorResult | dg.SkipReason:
     """The run key holds what is due, so that one state of the canaries starts one run."""
     from within_pipelines.exceptions import SchemaError

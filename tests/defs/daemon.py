@@ -1,0 +1,109 @@
+"""The daemon on a deployment as an operator runs it: a code server of its own, the daemon beside it, and a clock that a test sets."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from datetime import datetime
+from pathlib import Path
+from typing import IO
+
+import dagster as dg
+import pytest
+
+from tests.conftest import REPOSITORY
+from within_pipelines.files import write_text
+from within_pipelines.pipeline import Workspace
+from within_pipelines.settings import Settings
+
+DEADLINE = 120.0
+
+
+@dataclass(frozen=True, slots=True)
+class Daemon:
+    """The running daemon of a deployment."""
+
+    settings: Settings
+    log: Path
+
+    def set_clock(self, now: datetime) -> None:
+        """Every step and tick from now on takes `now` for the time."""
+        # Settings are read from the .env of the working directory whenever they are asked for; an environment cannot be changed from outside.
+        write_text(self.settings.home / ".env", f"WITHIN_FIXED_NOW={now.isoformat()}\n")
+
+    def wait_until(self, true: Callable[[Workspace], bool], *, seconds: float = DEADLINE) -> None:
+        """Look at the deployment until something holds; fail with the end of the log when it does not come to that."""
+        started = time.monotonic()
+        while time.monotonic() - started < seconds:
+            with Workspace.open(self.settings) as ws:
+                if true(ws):
+                    return
+            time.sleep(0.5)
+        pytest.fail(f"not within {seconds:g} s; the daemon said:\n{self.log.read_text()[-3000:]}")
+
+
+@contextmanager
+def daemon(settings: Settings, *, now: datetime) -> Iterator[Daemon]:
+    """Dagster's daemon with this code on the deployment's own instance; it and all its children are gone afterwards."""
+    environ = {
+        **os.environ, "PYTHONPATH": str(REPOSITORY), "DAGSTER_HOME": str(settings.home / "dagster"), "WITHIN_HOME": str(settings.home),
+        "WITHIN_SENSOR_SECONDS": "5", "WITHIN_THREADS": "1",
+    }  # fmt: skip
+    running = Daemon(settings, settings.home / "daemon.log")
+    (settings.home / ".env").unlink(missing_ok=True)
+    # A path of its own: a Unix socket's path has at most 107 characters.
+    with tempfile.TemporaryDirectory(prefix="within-daemon-") as folder, running.log.open("w") as written:
+        socket = f"{folder}/code.sock"
+        processes = []
+        try:
+            server = ["dagster", "api", "grpc", "-m", "within_pipelines.definitions", "--socket", socket]
+            processes.append(_start(server, environ, cwd=settings.home, log=written))
+            _wait_for_server(processes[0], socket, running.log)
+            # After the server has begun and before the first tick: what Dagster finds in a .env when it starts goes into its environment,
+            # where it would stay. Not the repository for a working directory, because that may have one.
+            running.set_clock(now)
+            processes.append(_start(["dagster._daemon", "run", "--grpc-socket", socket], environ, cwd=Path(folder), log=written))
+            yield running
+        finally:
+            for process in reversed(processes):
+                _end(process)
+
+
+def _start(module: list[str], environ: dict[str, str], *, cwd: Path, log: IO[str]) -> subprocess.Popen[bytes]:
+    return subprocess.Popen(
+        [sys.executable, "-m", *module], stdout=log, stderr=subprocess.STDOUT, env=environ, cwd=cwd, start_new_session=True
+    )
+
+
+def _wait_for_server(process: subprocess.Popen[bytes], socket: str, log: Path) -> None:
+    started = time.monotonic()
+    while not Path(socket).exists():
+        if process.poll() is not None or time.monotonic() - started > DEADLINE:
+            pytest.fail(f"the code server did not start; it said:\n{log.read_text()[-3000:]}")
+        time.sleep(0.1)
+
+
+def _end(process: subprocess.Popen[bytes]) -> None:
+    for sign in (signal.SIGTERM, signal.SIGKILL):
+        try:
+            os.killpg(process.pid, sign)
+        except ProcessLookupError:
+            break
+        try:
+            process.wait(timeout=20)
+        except subprocess.TimeoutExpired:
+            continue
+        time.sleep(0.5)
+
+
+def runs_of(settings: Settings, job: str) -> list[dg.DagsterRun]:
+    """Every run of a job on the deployment's instance, the newest first."""
+    with dg.DagsterInstance.from_config(str(settings.home / "dagster")) as instance:
+        return list(instance.get_runs(dg.RunsFilter(job_name=job)))

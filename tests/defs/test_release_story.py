@@ -1,0 +1,310 @@
+"""From a request to traffic with the daemon running: it trains, and the gates, the canary and the race decide.
+
+Every run here was started by the daemon from its queue. People do what people do from outside: ask for a training, record outcomes, and
+promote by hand at the wrong moment."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import subprocess
+import sys
+import time
+from dataclasses import replace
+from datetime import timedelta
+from pathlib import Path
+
+import dagster as dg
+import numpy as np
+import polars as pl
+import pytest
+from typer.testing import CliRunner
+
+from tests.conftest import LAST_DAY, NOW, REPOSITORY, Agency
+from tests.defs.daemon import Daemon, daemon, runs_of
+from within_pipelines import cli
+from within_pipelines.database import AlertRepository, CanaryRecord, CanaryRepository, MonitoringRepository
+from within_pipelines.monitoring import DriftState, MonitorFinding
+from within_pipelines.pipeline import (
+    KINDS,
+    Workspace,
+    change_golden_set,
+    feature_table,
+    record_canary_outcomes,
+    series_incident,
+    step_canary,
+    trained_version,
+)
+from within_pipelines.registry import missing_gates
+from within_pipelines.settings import Settings
+from within_pipelines.validation import CanaryState
+
+pytestmark = pytest.mark.slow
+
+MODEL = "anomaly"
+DECLARED = """
+anomaly:
+  through: canary
+  outcomes: recorded
+  metrics: ["useful:0.2"]
+  shares: [0.2, 0.5, 1]
+  maturity_days: 0
+"""
+
+
+# Another process that moves the alias as soon as it sees that the canary is about to.
+RIVAL = """
+import sys
+import time
+from datetime import datetime
+from within_pipelines.database import CanaryRepository, Database, SqlRegistry
+from within_pipelines.exceptions import PromotionRefusedError
+from within_pipelines.validation import CanaryState
+url, model, now, version, expected = sys.argv[1:]
+database = Database(url)
+canaries, registry = CanaryRepository(database), SqlRegistry(database)
+while (canary := canaries.open(model)) is not None and canary.state is CanaryState.RUNNING:
+    time.sleep(0.002)
+try:
+    registry.promote(
+        model, int(version), who="ada", why="by hand", now=datetime.fromisoformat(now), expected_current=int(expected)
+    )
+except PromotionRefusedError as refusal:
+    print("refused:", refusal)
+else:
+    print("won")
+"""
+
+
+def champion(ws: Workspace) -> int:
+    found = ws.registry.alias(MODEL, "champion")
+    assert found is not None
+    return found.version
+
+
+def rivals(ws: Workspace) -> tuple[int, int]:
+    """The challenger and the simple version that serves before it."""
+    better, simple = (trained_version(ws, ws.pin(), MODEL, kind).version for kind in KINDS[MODEL])
+    return better, simple
+
+
+def moves(ws: Workspace) -> list[dict[str, object]]:
+    return ws.registry.alias_history(MODEL).filter(alias="champion").to_dicts()
+
+
+def alerts(ws: Workspace) -> list[str]:
+    return AlertRepository(ws.database).alerts()["dedup_key"].to_list()
+
+
+def deployment(agency: Agency, folder: Path) -> Settings:
+    """The agency with its simple version serving. Nothing is left to ingest or to monitor, so that the queue is the release's alone."""
+    settings = agency.copy(folder)
+    shutil.rmtree(settings.landing)
+    with Workspace.open(settings) as ws:
+        MonitoringRepository(ws.database).save([MonitorFinding("data_drift", MODEL, LAST_DAY, DriftState.STABLE)], generated_at=NOW)
+        _, simple = rivals(ws)
+        if champion(ws) != simple:
+            ws.registry.promote(MODEL, simple, who="test", why="the simple rival serves", now=NOW, expected_current=champion(ws))
+    return settings
+
+
+def ask_for_training(settings: Settings) -> None:
+    asked = CliRunner().invoke(cli.app, ["--home", str(settings.home), "retrain", MODEL, "--why", "a better one is wanted", "--who", "ada"])
+    assert asked.exit_code == 0, asked.output
+
+
+def ended(settings: Settings, job: str) -> list[dg.DagsterRun]:
+    """Runs of a job that a sensor has asked for and that have ended."""
+    return [run for run in runs_of(settings, job) if "dagster/sensor_name" in run.tags and run.is_finished]
+
+
+def retrained(running: Daemon) -> dg.DagsterRun:
+    running.wait_until(lambda ws: bool(ended(running.settings, f"retrain_{MODEL}")))
+    (run,) = ended(running.settings, f"retrain_{MODEL}")
+    assert run.status is dg.DagsterRunStatus.SUCCESS
+    assert run.tags["dagster/sensor_name"] == "drift_sensor"
+    return run
+
+
+def online(canary: CanaryRecord, *, useful: float, day: int) -> pl.DataFrame:
+    """What 600 new accounts found of the answers that they got on a day, beside 60 % of the champion's that were useful."""
+    rng, on = np.random.default_rng([4, day]), NOW.date() + timedelta(days=day)
+    units = [f"account-{day}-{number}" for number in range(600)]
+    arms = [canary.spec.arm_of(unit, share=canary.share) for unit in units]
+    found = (rng.random(600) < np.where(np.array(arms) == "canary", useful, 0.6)).astype(float)
+    return pl.DataFrame({"unit": units, "arm": arms, "day": [on] * 600, "known_on": [on] * 600, "useful": found})
+
+
+def record(settings: Settings, *, useful: float, day: int) -> None:
+    with Workspace.open(settings) as ws:
+        record_canary_outcomes(ws, MODEL, online(CanaryRepository(ws.database).latest(MODEL), useful=useful, day=day))
+
+
+@pytest.fixture(scope="module")
+def tried(agency: Agency, tmp_path_factory: pytest.TempPathFactory) -> Settings:
+    """The deployment after the daemon has followed a request: the better version passed its gates, and its declared canary has been looked
+    at once, without outcomes."""
+    settings = deployment(agency, tmp_path_factory.mktemp("tried") / "home")
+    settings.releases.write_text(DECLARED)
+    ask_for_training(settings)
+    with daemon(settings, now=NOW) as running:
+        retrained(running)
+        running.wait_until(lambda ws: bool(ended(settings, "advance_canary")))
+    with Workspace.open(settings) as ws:
+        better, simple = rivals(ws)
+        canary = CanaryRepository(ws.database).latest(MODEL)
+        assert (canary.spec.version, canary.state, canary.share) == (better, CanaryState.RUNNING, 0.2)
+        assert champion(ws) == simple
+    return settings
+
+
+@pytest.fixture
+def trying(tried: Settings, tmp_path: Path) -> Settings:
+    """A deployment of its own in that state."""
+    shutil.copytree(tried.home, tmp_path / "home")
+    return Settings(home=tmp_path / "home")
+
+
+def test_a_worse_challenger_is_stopped_at_the_golden_set(agency: Agency, tmp_path: Path) -> None:
+    settings = deployment(agency, tmp_path / "home")
+    with Workspace.open(settings) as ws:
+        series = feature_table(ws, ws.pin(), MODEL).filter(pl.col("metric") == "spend")
+        platform, account, day = series.sort("account_id", "timestamp").select("platform", "account_id", "timestamp").row(-30)
+        case = series_incident(ws, platform=platform, account_id=account, metric="spend", day=day, note="seen by the client", most=1e-12)
+        change_golden_set(ws, add=[case], reason="a client saw it first", who="ada", now=NOW)
+        before = moves(ws)
+    ask_for_training(settings)
+    gates = f"check/{MODEL}_evaluation/{MODEL}_gates"
+    with daemon(settings, now=NOW) as running:
+        retrained(running)
+        running.wait_until(lambda ws: gates in alerts(ws))
+    with Workspace.open(settings) as ws:
+        better, simple = rivals(ws)
+        version = ws.registry.get(MODEL, better)
+        verdicts = ws.registry.verdicts(version.model_sha256, version.data_version)
+        (missing,) = missing_gates(MODEL, verdicts)
+        assert case.id in missing
+        assert case.id in [verdict for verdict in verdicts if verdict.gate == "golden_sample"][-1].reason
+        assert champion(ws) == simple
+        assert moves(ws) == before
+        # It answers nobody, not even beside.
+        assert all(ws.registry.alias(MODEL, alias) is None for alias in ("challenger", "shadow", "canary"))
+
+
+def steps(settings: Settings) -> list[dg.DagsterRun]:
+    """The canary's runs, oldest first: each asked for by its sensor, each for a state of its own, and none has failed."""
+    found = list(reversed(runs_of(settings, "advance_canary")))
+    assert {run.tags["dagster/sensor_name"] for run in found} == {"canary_sensor"}
+    assert len({run.tags["dagster/run_key"] for run in found}) == len(found)
+    assert {run.status for run in found} == {dg.DagsterRunStatus.SUCCESS}
+    return found
+
+
+def settled(running: Daemon) -> CanaryRecord:
+    """The canary when it has come to its end and the run that ended it has too."""
+
+    def over(ws: Workspace) -> bool:
+        runs = runs_of(running.settings, "advance_canary")
+        return CanaryRepository(ws.database).open(MODEL) is None and all(run.is_finished for run in runs)
+
+    running.wait_until(over)
+    with Workspace.open(running.settings) as ws:
+        return CanaryRepository(ws.database).latest(MODEL)
+
+
+def test_a_better_challenger_reaches_champion_stage_by_stage(trying: Settings) -> None:
+    with Workspace.open(trying) as ws:
+        before = moves(ws)
+    with daemon(trying, now=NOW) as running:
+        record(trying, useful=0.62, day=1)
+        running.set_clock(NOW + timedelta(days=1))
+        running.wait_until(lambda ws: CanaryRepository(ws.database).latest(MODEL).share != 0.2)
+        record(trying, useful=0.62, day=2)
+        running.set_clock(NOW + timedelta(days=2))
+        canary = settled(running)
+    assert canary.state is CanaryState.PROMOTED
+    last = steps(trying)[-1]
+    with Workspace.open(trying) as ws:
+        better, simple = rivals(ws)
+        seen = [move.share for move in CanaryRepository(ws.database).moves(canary)]
+        assert list(dict.fromkeys(seen)) == [0.2, 0.5, 0.0]
+        (move,) = moves(ws)[len(before) :]
+        assert (move["from_version"], move["to_version"], move["who"]) == (simple, better, f"dagster run {last.run_id[:8]}")
+        assert str(move["why"]).startswith("canary: ")
+        # Who served before answers beside now, so that the gain is seen.
+        assert {alias: getattr(ws.registry.alias(MODEL, alias), "version", None) for alias in ("champion", "shadow", "canary")} == {
+            "champion": better, "shadow": simple, "canary": None,
+        }  # fmt: skip
+    # What the daemon did is on the instance as lineage: from the training's entry to the decision and to who serves.
+    with dg.DagsterInstance.from_config(str(trying.home / "dagster")) as instance:
+        for asset, job in (
+            (f"{MODEL}_registry_entry", f"retrain_{MODEL}"),
+            ("canary_decision", "advance_canary"),
+            ("champion", "advance_canary"),
+        ):
+            event = instance.get_latest_materialization_event(dg.AssetKey(asset))
+            assert event is not None
+            assert event.run_id == runs_of(trying, job)[0].run_id
+
+
+def test_one_that_is_good_offline_and_bad_online_is_rolled_back(trying: Settings) -> None:
+    with Workspace.open(trying) as ws:
+        before = moves(ws)
+    with daemon(trying, now=NOW) as running:
+        record(trying, useful=0.3, day=0)
+        canary = settled(running)
+        # Two more ticks, in which it could be tried again.
+        time.sleep(12)
+    steps(trying)
+    with Workspace.open(trying) as ws:
+        assert canary.state is CanaryState.ROLLED_BACK
+        assert "useful lost beyond chance" in canary.reason
+        assert f"canary/{MODEL}" in alerts(ws)
+        assert moves(ws) == before
+        assert ws.registry.alias(MODEL, "canary") is None
+        assert len(CanaryRepository(ws.database).canaries(MODEL)) == 1
+
+
+def test_of_two_promotions_at_once_one_wins_and_the_other_is_told(trying: Settings) -> None:
+    with Workspace.open(trying) as ws:
+        better, simple = rivals(ws)
+        before = moves(ws)
+        # The same artifact from another training: another version, with the same verdicts.
+        other = ws.registry.register(replace(ws.registry.get(MODEL, better), training_fingerprint="another training")).version
+        assert other not in {better, simple}
+        # A person takes the first stage, so that the next look is the last.
+        record(trying, useful=0.62, day=1)
+        stage = step_canary(ws, MODEL, on=NOW.date() + timedelta(days=1), now=NOW + timedelta(days=1), who="ada")
+        assert stage is not None
+        assert stage.share == 0.5
+        url = trying.database
+    record(trying, useful=0.62, day=2)
+    now = NOW + timedelta(days=2)
+    rival = subprocess.Popen(
+        [sys.executable, "-c", RIVAL, url, MODEL, now.isoformat(), str(other), str(simple)],
+        stdout=subprocess.PIPE,
+        text=True,
+        env={**os.environ, "PYTHONPATH": str(REPOSITORY)},
+    )
+    try:
+        with daemon(trying, now=now) as running:
+            canary = settled(running)
+        said, _ = rival.communicate(timeout=60)
+    finally:
+        rival.kill()
+    with Workspace.open(trying) as ws:
+        (move,) = moves(ws)[len(before) :]
+        assert move["from_version"] == simple
+        assert champion(ws) == move["to_version"]
+        refusal = f"champion of {MODEL} is v{move['to_version']}, not v{simple} as expected"
+        if move["who"] == "ada":
+            assert said.strip() == "won"
+            assert move["to_version"] == other
+            assert canary.state is CanaryState.ROLLED_BACK
+            assert refusal in canary.reason
+            assert f"canary/{MODEL}" in alerts(ws)
+        else:
+            assert move["to_version"] == better
+            assert canary.state is CanaryState.PROMOTED
+            assert refusal in said
+    steps(trying)
