@@ -80,3 +80,11 @@ def test_one_feature_that_no_event_names_leaves_the_drift_unexplained() -> None:
     calendar = MeasurementCalendar((first, second))
     assert calendar.explanations(model="m", features=["log_conversions_7", "log_ctr_7"], **WHEN) == (first, second)
     assert calendar.explanations(model="m", features=["log_conversions_7", "log_cpm_7"], **WHEN) == ()
+
+
+def test_where_only_an_answer_moved_an_event_about_some_features_says_nothing() -> None:
+    some, every = (
+        CalendarEvent(day=date(2026, 6, 20), what="views are counted otherwise", features=names) for names in (("*views*",), ("*",))
+    )
+    assert MeasurementCalendar((some,)).explanations(model="m", features=[], **WHEN) == ()
+    assert MeasurementCalendar((some, every)).explanations(model="m", features=[], **WHEN) == (every,)

@@ -147,13 +147,35 @@ def test_planted_shifts_are_found_and_the_calendar_explains_only_what_it_names(
         assert set(told.values()) == {DriftState.MEASUREMENT_CHANGE}
         assert "clicks are counted otherwise (2026-06-28)" in ask().of("data_drift")[0].reason
         path.write_text("- {day: 2026-06-28, what: conversions are counted otherwise, features: ['*conversions*']}")
-        assert ask().of("data_drift")[0].state is DriftState.DRIFTED
+        unrelated = {f.monitor: f.state for f in ask().findings}
+        assert {unrelated[name] for name in told} == {DriftState.DRIFTED}
+        path.write_text("- {day: 2026-06-28, what: everything is counted otherwise}")
+        assert {f.state for f in ask().findings if f.monitor not in ("feature_correlation", "text_drift", "multivariate_drift")} == {
+            DriftState.MEASUREMENT_CHANGE
+        }
         path.write_text("- {day: 2026-06-28, what: clicks are counted otherwise, platform: meta_ads}")
         elsewhere = ask().of("data_drift")[0]
         assert elsewhere.state is DriftState.DRIFTED
         assert "on other platforms than meta_ads" in elsewhere.reason
     finally:
         path.unlink()
+
+
+def test_an_event_must_name_what_a_monitor_found_or_what_moved_beneath_it() -> None:
+    def found(monitor: str, *features: str, state: DriftState = DriftState.DRIFTED) -> MonitorFinding:
+        return MonitorFinding(monitor, "anomaly", LAST, state, features=features)
+
+    told = {monitor: found(monitor) for monitor in MONITORS} | {
+        "data_drift": found("data_drift", "ctr"),
+        "multivariate_drift": found("multivariate_drift", "cpc", state=DriftState.INSUFFICIENT),
+        "concept_drift": found("concept_drift", "roas"),
+        "text_drift": found("text_drift", "coffee"),
+    }
+    moved = {monitor: monitoring._what_moved(told, monitor) for monitor in MONITORS}
+    assert moved["data_drift"] == ("ctr",)
+    assert moved["text_drift"] == ("coffee",)
+    assert moved["prediction_drift"] == moved["estimated_performance"] == ("ctr",)
+    assert set(moved["concept_drift"]) == set(moved["calibration_drift"]) == {"ctr", "roas"}
 
 
 def test_few_accounts_are_told_how_many_would_do() -> None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from datetime import date, datetime, timedelta
 from typing import TYPE_CHECKING, Any
@@ -123,12 +123,11 @@ def _model_findings(
     except SampleError as error:
         return _unable(model, day, str(error), **stamp)
     case = MonitorCase(model, version, reference, window, day, weekly_spend(ws, pin, day), calendar, rng)
+    levels = {monitor: _level(ws, monitor, model, version, reference, day) for monitor in MONITORS}
+    told = {monitor: _unreachable(_MONITORS[monitor](case, level), level) for monitor, level in levels.items()}
     findings = []
-    for monitor in MONITORS:
-        level = _level(ws, monitor, model, version, reference, day)
-        found = _unreachable(_MONITORS[monitor](case, level), level)
-        if found.drifted:
-            found = _explained(case, found, level)
+    for monitor, level in levels.items():
+        found = _explained(case, told[monitor], level, _what_moved(told, monitor)) if told[monitor].drifted else told[monitor]
         budget = {"alpha_today": level, "false_discovery_rate": FALSE_DISCOVERY_RATE, "procedure": "LORD++", "period_days": PERIOD_DAYS}
         trained = {"reference_sha256": reference.sha256, "reference_until": reference.last_day, "version": version.version}
         findings.append(replace(found, evidence={**found.evidence, **budget, **trained, **stamp}))
@@ -168,11 +167,19 @@ def _without(frame: pl.DataFrame, platforms: Sequence[str]) -> pl.DataFrame:
     return frame.filter(~pl.col("platform").is_in(list(platforms))) if frame.width else frame
 
 
-def _explained(case: MonitorCase, found: MonitorFinding, level: float) -> MonitorFinding:
+def _what_moved(told: Mapping[str, MonitorFinding], monitor: str) -> tuple[str, ...]:
+    """The features that an event must name to explain what a monitor found: its own; those that moved, where it has none, because answers
+    move with what the model reads; and where outcomes are judged, also those whose relation to them has changed."""
+    asked = [monitor]
+    if not told[monitor].features or monitor == "concept_drift":
+        asked += ["data_drift", "multivariate_drift", *(["concept_drift"] if monitor == "calibration_drift" else [])]
+    return tuple(dict.fromkeys(name for each in asked if told[each].drifted for name in told[each].features))
+
+
+def _explained(case: MonitorCase, found: MonitorFinding, level: float, moved: Sequence[str]) -> MonitorFinding:
     """A measurement change when dated events name everything that moved; where they name platforms, only if nothing moved elsewhere."""
-    named = found.features if found.monitor in ("data_drift", "feature_correlation", "multivariate_drift", "text_drift") else ()
     events = case.calendar.explanations(
-        model=case.model, features=named, reference_end=case.reference.last_day, window_start=case.window_start, window_end=case.day
+        model=case.model, features=moved, reference_end=case.reference.last_day, window_start=case.window_start, window_end=case.day
     )
     if not events:
         return found
