@@ -23,7 +23,7 @@ FILES = {
     "fairness": ("facebook_conversions.csv",),
     "drift": (),  # made by the benchmark itself
 }
-OPTIONS: dict[str, tuple[str, ...]] = {"drift": ("--large", "--runs", "200")}
+OPTIONS: dict[str, tuple[str, ...]] = {"drift": ("--runs", "60")}
 
 
 def data_hash(folder: Path, names: tuple[str, ...]) -> str:

@@ -943,7 +943,7 @@ ATTACKS: dict[str, Callable[..., Any]] = {
 
 
 def idle_attack(victim, x, within):
-    return robustness.AttackResult("idle", x, victim.margin(x, np.arange(len(x))), 0)
+    return robustness.AttackResult("idle", x, victim.margin(x, np.arange(len(x))), 0, victim.margin(x, np.arange(len(x))))
 
 
 def noise_of(change: float, rank: float) -> robustness.LabelNoise:
@@ -959,7 +959,7 @@ def lying_text_attack(score, texts, *, budget, rng, tries=8):
 
 
 def lying_attack(victim, x, within):
-    return robustness.AttackResult("lying", x, np.full(len(x), -1.0), 0)
+    return robustness.AttackResult("lying", x, np.full(len(x), -1.0), 0, np.ones(len(x)))
 
 
 p_values = [always(SimpleNamespace(p_value=p)) for p in (0.0, 0.01, 1.0)]

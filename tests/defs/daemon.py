@@ -35,7 +35,7 @@ class Daemon:
 
     def set_clock(self, now: datetime) -> None:
         """Every step and tick from now on takes `now` for the time."""
-        # Settings are read from the .env of the working directory whenever they are asked for; an environment cannot be changed from outside.
+        # Settings are read from the working directory's .env whenever they are asked for; an environment cannot be changed from outside.
         write_text(self.settings.home / ".env", f"WITHIN_FIXED_NOW={now.isoformat()}\n")
 
     def wait_until(self, true: Callable[[Workspace], bool], *, seconds: float = DEADLINE) -> None:

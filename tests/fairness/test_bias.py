@@ -7,7 +7,7 @@ import polars as pl
 import pytest
 
 from within_pipelines.exceptions import SampleError
-from within_pipelines.fairness import BiasReport, detect_bias, proxy_strength
+from within_pipelines.fairness import BiasFinding, BiasReport, detect_bias, proxy_strength
 
 
 def table(
@@ -111,3 +111,24 @@ def test_refusals() -> None:
         )  # fmt: skip
     with pytest.raises(SampleError, match="give two groups"):
         proxy_strength([[1.0]] * 9, ["a"] * 9, clusters=range(9))
+
+
+def test_a_group_that_is_missing_from_the_sample_is_sampling_bias_and_a_small_one_is_none() -> None:
+    rng = np.random.default_rng(5)
+
+    def sampled(groups: list[str], shares: dict[str, float]) -> BiasFinding:
+        rows = pl.DataFrame({"y": rng.random(len(groups))})
+        found = detect_bias(
+            rows, {"g": groups}, clusters=range(len(groups)), rng=rng, reference={"g": shares}, n_permutations=499, n_resamples=100
+        ).findings
+        return next(finding for finding in found if finding.kind == "sampling")
+
+    absent = sampled(["a"] * 250 + ["b"] * 150, {"a": 0.5, "b": 0.3, "c": 0.2})
+    assert absent.biased
+    assert absent.size.value == pytest.approx(0.2)
+    alone = sampled(["m"] * 200, {"m": 0.5, "f": 0.5})
+    assert alone.biased
+    assert alone.size.value == pytest.approx(0.5)
+    small = sampled(["a"] * 392 + ["b"] * 4 + ["c"] * 4, {"a": 0.98, "b": 0.01, "c": 0.01})
+    assert not small.biased
+    assert small.size.value == pytest.approx(0, abs=1e-9)

@@ -134,3 +134,10 @@ def test_flipping_twice_comes_back_and_missing_values_stay() -> None:
         ProxyWorld.fit(rows, attribute="nobody", becomes={})
     with pytest.raises(SampleError, match="at least 10"):
         ProxyWorld.fit(rows.head(12), attribute="g", becomes={"a": "b"}, proxies=["x"])
+
+
+def test_a_value_beyond_the_end_that_it_may_only_move_towards_stays() -> None:
+    rows = pl.DataFrame({"spend": [600.0, 100.0, 450.0]})
+    decide = lambda table: (table["spend"] < 550).cast(pl.Float64)
+    found = CounterfactualSearch(decide, rows, {"spend": Numeric(low=0, high=500, direction=1)}).find({"spend": 600.0})
+    assert not found.found

@@ -28,6 +28,8 @@ from within_pipelines.robustness import (
     strongest,
     threshold_search,
 )
+from within_pipelines.robustness.attack import Best
+from within_pipelines.robustness.black_box import _start
 
 Attack = Callable[[Victim, np.ndarray, FeasibleSet], AttackResult]
 WHITE: dict[str, Attack] = {
@@ -82,7 +84,7 @@ def test_an_attack_stays_feasible_and_finds_no_more_than_there_is(name: str) -> 
     assert not (result.broken & ~possible()).any()
     np.testing.assert_allclose(result.margin, np.where(y > 0, 1, -1) * linear(result.x))
     # Most of what can be broken is; the straight model leaves nothing to hide.
-    floor = 0.5 if name in ("deepfool", "boundary", "hop_skip_jump") else 0.9
+    floor = 0.5 if name == "deepfool" else 0.8 if name in ("boundary", "hop_skip_jump") else 0.9
     assert result.broken.sum() >= floor * possible().sum()
 
 
@@ -93,6 +95,27 @@ def test_a_constant_model_cannot_be_attacked(name: str) -> None:
     result = EVERY[name](constant, x, SET.scaled(1000.0))
     assert result.success == 0
     np.testing.assert_allclose(result.x, x)
+    # Answers that were wrong before are no success; a robust accuracy counts them all the same.
+    mixed = EVERY[name](classifier_victim(lambda z: np.full(len(z), 0.1), np.arange(30) % 3, np.zeros_like), x, SET.scaled(1000.0))
+    assert mixed.success == 0
+    assert mixed.holds == pytest.approx(2 / 3)
+
+
+@pytest.mark.parametrize("name", ["boundary", "hop_skip_jump"])
+def test_a_walk_along_the_boundary_finds_what_drawing_does_not_and_comes_near(name: str) -> None:
+    rng = np.random.default_rng(4)
+    weights, x = rng.normal(size=60), rng.normal(size=(150, 60))
+    feasible = FeasibleSet.of(np.full(60, 0.1))
+    made = lambda: classifier_victim(lambda z: z @ weights, x @ weights > 0)
+    found = EVERY[name](made(), x, feasible)
+    drawn = Best(made(), x)
+    rows, start = _start(made(), x, feasible, drawn, np.random.default_rng(1), 100)
+    inside = feasible.contains(start, x[rows])
+    assert found.broken.sum() > 1.3 * inside.sum() > 0
+    # Of what both reach the walk's change is far smaller.
+    both = rows[inside & found.broken[rows]]
+    change = np.linalg.norm((found.x - x)[both], axis=1)
+    assert np.median(change) < 0.7 * np.median(np.linalg.norm(start[np.isin(rows, both)] - x[both], axis=1))
 
 
 @pytest.mark.parametrize("name", ["fgsm", "auto_pgd", "square", "threshold_search"])
@@ -197,5 +220,5 @@ def test_pgd_agrees_with_the_toolbox_on_the_same_network() -> None:
     theirs = attack.generate(x.astype(np.float32), y).astype(float)
     broken = np.where(y > 0, 1, -1) * network(theirs) <= 0
     ours = pgd(classifier_victim(network, y, network.gradient), x, FeasibleSet.of(np.full(6, 0.2)), rng=rng)
-    assert ours.success == pytest.approx(broken.mean(), abs=0.03)
-    assert ours.success >= broken.mean() - 0.005
+    assert ours.broken.mean() == pytest.approx(broken.mean(), abs=0.03)
+    assert ours.broken.mean() >= broken.mean() - 0.005

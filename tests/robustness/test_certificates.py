@@ -211,3 +211,13 @@ def test_no_attack_succeeds_within_a_crown_radius() -> None:
     assert attacked.success == 0
     far = auto_pgd(classifier_victim(network, y, network.gradient), x, FeasibleSet.of(np.full(4, 4.0)), rng=rng)
     assert far.success > 0.8
+
+
+def test_trees_say_that_they_cannot_answer_for_missing_values() -> None:
+    trees, _, x = trees_of(1)
+    hole = x[:3].copy()
+    hole[1, 0] = np.nan
+    with pytest.raises(SampleError, match="1 rows have missing values"):
+        trees(hole)
+    with pytest.raises(SampleError, match="An end of the box is missing"):
+        trees.minimum(hole[1] - 1, hole[1] + 1)

@@ -48,7 +48,7 @@ def judged(network, data: Sample, truth: np.ndarray) -> tuple[float, float, np.n
         classifier_victim(judge, np.ones(len(pairs)), judge.gradient), pairs, FeasibleSet.of(np.full(82, EPS)),
         rng=np.random.default_rng(1), steps=10, restarts=1,
     )  # fmt: skip
-    return float(np.mean(judge(pairs) > 0)), 1 - attacked.success, pairs, judge
+    return float(np.mean(judge(pairs) > 0)), attacked.holds, pairs, judge
 
 
 @pytest.mark.slow

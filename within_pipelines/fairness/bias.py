@@ -133,7 +133,7 @@ def detect_bias(
     """Look at the training data for sampling, label and missingness bias and for proxies.
 
     - `sampling`: total variation distance (0 to 1) between the groups' shares of rows and `reference` (attribute to group to share); its
-      null draws whole clusters as if the reference were true.
+      null draws whole clusters as if the reference were true. All groups count here, also small ones and those that no row has.
     - `label`: largest less smallest mean of `label` over groups, in its units.
     - `missing`: the same for the share of missing values of each feature that has any.
     - `proxy`: `proxy_strength` of all numeric `features` together, then the correlation ratio (eta squared, 0 to 1) of each alone.
@@ -162,6 +162,11 @@ def detect_bias(
     raw: list[tuple[str, str, str, Estimate, float]] = []
     small: list[str] = []
     for name, labels in named.items():
+        if reference is not None and name in reference:
+            # Before small groups are pooled or left out: who is hardly there, or not at all, is what this looks for.
+            told = labels != UNDECLARED
+            whole_look = _Look(name, labels[told], unit[told], rows.filter(told), rng, n_permutations, n_resamples)
+            raw.append(whole_look.sampling(reference[name]))
         joined = pooled(labels, unit, minimum_units=minimum_units).astype(str)
         sizes = {g: len(np.unique(unit[joined == g])) for g in np.unique(joined).tolist() if g != UNDECLARED}
         small += [f"{name}: {g}" for g, n in sizes.items() if n < minimum_units]
@@ -169,8 +174,6 @@ def detect_bias(
         if len(set(joined[keep])) < 2:
             continue
         look = _Look(name, joined[keep], unit[keep], rows.filter(keep), rng, n_permutations, n_resamples)
-        if reference is not None and name in reference:
-            raw.append(look.sampling(reference[name]))
         if label is not None:
             raw.append(look.means("label", label, rows[label].cast(pl.Float64).to_numpy()[keep]))
         for feature in features:
@@ -231,12 +234,15 @@ class _Look:
         return kind, self.attribute, what, size, permutation_p_value(size.value, null[np.isfinite(null)])
 
     def sampling(self, reference: Mapping[str, float]) -> tuple[str, str, str, Estimate, float]:
-        names = np.unique(self.labels).tolist()
+        # Groups that only the reference has are missing from the sample; those that only the sample has, from the reference.
+        names, codes = np.unique([*self.labels.tolist(), *(g for g, share in reference.items() if share > 0)], return_inverse=True)
+        codes, names, n = codes[: len(self.labels)].astype(np.int64), names.tolist(), len(names)
         expected = np.array([reference.get(g, 0.0) for g in names], dtype=np.float64)
-        if expected.min() < 0 or expected.sum() <= 0:
-            raise SampleError(f"The reference of {self.attribute} is {dict(reference)}; give a non-negative share for each of {names}.")
+        if min(reference.values(), default=0.0) < 0 or expected.sum() <= 0 or not len(codes):
+            raise SampleError(
+                f"The reference of {self.attribute} is {dict(reference)}; give a non-negative share for each of {names}, and rows."
+            )
         expected /= expected.sum()
-        codes, n = self._codes, len(names)
 
         def distance(rows: NDArray[np.int64]) -> float:
             return float(np.abs(np.bincount(codes[rows], minlength=n) / len(rows) - expected).sum() / 2)

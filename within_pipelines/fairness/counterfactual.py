@@ -156,6 +156,8 @@ class CounterfactualSearch:
             return wanted if wanted in feature.values else before
         low = max(feature.low, float(before)) if feature.direction > 0 else feature.low
         high = min(feature.high, float(before)) if feature.direction < 0 else feature.high
+        if low > high:  # already beyond the end that it may only move towards
+            return before
         value = min(max(float(wanted), low), high)
         if feature.step > 0:
             # On the step inside the bounds; rounding to nearest might leave them.

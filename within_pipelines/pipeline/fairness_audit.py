@@ -27,7 +27,7 @@ from numpy.typing import NDArray
 from within_pipelines.exceptions import ArtifactError, SampleError
 from within_pipelines.pipeline.fairness_details import fairness_details
 from within_pipelines.pipeline.fairness_groups import account_of, tiers_of
-from within_pipelines.pipeline.tables import fingerprint_of, training_set
+from within_pipelines.pipeline.tables import code_version, fingerprint_of, training_set
 from within_pipelines.pipeline.training import KINDS, held_back_rows, load_version, trained_version
 from within_pipelines.pipeline.workspace import Pin, Workspace
 from within_pipelines.stats import Estimate, Status, Verdict
@@ -297,7 +297,7 @@ def _changes(new: Compared, old: Compared, *, rng: np.random.Generator) -> dict[
 
 @cache
 def fairness_code() -> str:
-    """A hash of the code that judges fairness."""
+    """A hash of the code that judges fairness, beside what `code_version` covers."""
     root = Path(__file__).resolve().parent.parent
     digest = hashlib.sha256()
     for source in (*sorted((root / "pipeline").glob("fairness_*.py")), *sorted((root / "fairness").rglob("*.py"))):
@@ -307,7 +307,7 @@ def fairness_code() -> str:
 
 def _path(ws: Workspace, version: ModelVersion, champion: ModelVersion | None) -> Path:
     beside = "" if champion is None else champion.model_sha256
-    key = fingerprint_of(data=version.data_version, code=fairness_code(), seed=ws.settings.seed, champion=beside)[:16]
+    key = fingerprint_of(data=version.data_version, code=code_version(), audit=fairness_code(), seed=ws.settings.seed, champion=beside)[:16]
     return ws.settings.artifacts / "fairness" / f"{version.model}-{version.model_sha256[:16]}-{key}.json"
 
 

@@ -14,24 +14,31 @@ from within_pipelines.robustness.victim import Floats, Victim
 
 @dataclass(frozen=True, slots=True)
 class AttackResult:
-    """`x`: the worst feasible input found for each row (the row itself where nothing was worse), `margin` its margin, `broken` where that
-    is not positive, `queries` how many rows were asked. Rows whose clean answer is already wrong count as broken without a change."""
+    """`x`: the worst feasible input found for each row (the row itself where nothing was worse), `margin` its margin, `clean` the margin
+    before any change, `queries` how many rows were asked. A row is broken where its margin is not positive, by the attack or before it."""
 
     name: str
     x: Floats
     margin: Floats
     queries: int
+    clean: Floats
 
     @property
     def broken(self) -> NDArray[np.bool_]:
-        """Which rows lost their answer."""
+        """Which rows have a wrong answer at `x`."""
         lost: NDArray[np.bool_] = self.margin <= 0
         return lost
 
     @property
+    def holds(self) -> float:
+        """Share of all rows whose answer is right before and after: the robust accuracy that this attack leaves."""
+        return float(1 - self.broken.mean()) if len(self.margin) else 1.0
+
+    @property
     def success(self) -> float:
-        """Share of rows that lost their answer."""
-        return float(self.broken.mean()) if len(self.margin) else 0.0
+        """Share of the rows with a right answer that lost it; 0 where none had one."""
+        right = self.clean > 0
+        return float(self.broken[right].mean()) if right.any() else 0.0
 
 
 class Best:
@@ -41,6 +48,7 @@ class Best:
         self.rows = np.arange(len(x))
         self.victim, self.x = victim, x.copy()
         self.margin = victim.margin(x, self.rows)
+        self.clean = self.margin.copy()
 
     def offer(self, x: Floats, margin: Floats, rows: NDArray[np.intp]) -> None:
         """Take what lowers the margin."""
@@ -53,7 +61,7 @@ class Best:
 
     def result(self, name: str, before: int) -> AttackResult:
         """What was found."""
-        return AttackResult(name, self.x, self.margin, self.victim.queries - before)
+        return AttackResult(name, self.x, self.margin, self.victim.queries - before, self.clean)
 
 
 def fgsm(victim: Victim, x: Floats, feasible: FeasibleSet) -> AttackResult:

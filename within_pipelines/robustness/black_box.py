@@ -95,18 +95,45 @@ def _options(low: Floats, high: Floats, thresholds: Floats | None, count: int, r
     return np.column_stack([low, high, found])
 
 
-def _start(victim: Victim, x: Floats, feasible: FeasibleSet, best: Best, rng: np.random.Generator, tries: int) -> NDArray[np.intp]:
-    """Look for any feasible input that breaks each row; the rows for which there was one."""
-    for _ in range(tries):
-        rows = best.open()
-        if not rows.size:
-            break
-        z = feasible.draw(x[rows], rng)
-        corner = rng.random(len(rows)) < 0.5
-        pushed = feasible.project(x[rows] + feasible.budget * np.sign(z - x[rows]), x[rows])
-        z = np.where(corner[:, None], pushed, z)
-        best.offer(z, victim.margin(z, rows), rows)
-    return np.flatnonzero(best.margin <= 0)
+# How much wider than the feasible set a start may lie: the walk brings it back.
+_WIDER = (1.0, 3.0, 10.0, 100.0)
+
+
+def _start(
+    victim: Victim, x: Floats, feasible: FeasibleSet, best: Best, rng: np.random.Generator, tries: int
+) -> tuple[NDArray[np.intp], Floats]:
+    """Look for any input that breaks each row, inside the feasible set and then ever further out; the rows that have one, and it."""
+    found, start = np.zeros(len(x), dtype=np.bool_), x.copy()
+    held = best.margin > 0
+    for factor in _WIDER:
+        wide = feasible.scaled(factor)
+        for _ in range(max(1, tries // len(_WIDER))):
+            rows = np.flatnonzero(held & ~found)
+            if not rows.size:
+                break
+            z = wide.draw(x[rows], rng)
+            corner = rng.random(len(rows)) < 0.5
+            pushed = wide.project(x[rows] + wide.budget * np.sign(z - x[rows]), x[rows])
+            z = np.where(corner[:, None], pushed, z)
+            broke = victim.margin(z, rows) <= 0
+            start[rows[broke]], found[rows[broke]] = z[broke], True
+    rows = np.flatnonzero(found)
+    return rows, start[rows]
+
+
+def _bring_in(victim: Victim, x: Floats, feasible: FeasibleSet, best: Best, rows: NDArray[np.intp], z: Floats) -> None:
+    """Keep what is broken inside the feasible set, the last one found because it is the nearest; where a point lies outside and its
+    projection holds, the corner of the set on its side is tried."""
+    for corner in (False, True):
+        at = np.flatnonzero(best.margin[rows] > 0) if corner else np.arange(len(rows))
+        if not at.size:
+            continue
+        owner = rows[at]
+        wanted = x[owner] + feasible.budget * np.sign(z[at] - x[owner]) if corner else z[at]
+        inside = feasible.project(wanted, x[owner])
+        margin = victim.margin(inside, owner)
+        good = margin <= 0
+        best.x[owner[good]], best.margin[owner[good]] = inside[good], margin[good]
 
 
 def _distance(z: Floats, x: Floats, feasible: FeasibleSet) -> Floats:
@@ -117,45 +144,45 @@ def _distance(z: Floats, x: Floats, feasible: FeasibleSet) -> Floats:
 def boundary(
     victim: Victim, x: Floats, feasible: FeasibleSet, *, rng: np.random.Generator, steps: int = 60, tries: int = 100
 ) -> AttackResult:
-    """Boundary attack (Brendel et al. 2018): from any feasible broken input a random walk along the boundary towards the row. Only the sign
-    of the margin is looked at. What it adds to its start is a smaller change; where no start is found it fails."""
+    """Boundary attack (Brendel et al. 2018): from any broken input, feasible or not, a random walk along the boundary towards the row,
+    whose steps count once they lie in the feasible set. Only the sign of the margin is looked at; where no start is found it fails."""
     before, best = victim.queries, Best(victim, x)
-    wrong = best.margin <= 0
-    fell = _start(victim, x, feasible, best, rng, tries)
-    rows = fell[~wrong[fell]]
-    z, size = best.x[rows], np.full(len(rows), 0.2)
-    for _ in range(steps if rows.size else 0):
+    wide = feasible.scaled(_WIDER[-1])
+    rows, z = _start(victim, x, feasible, best, rng, tries)
+    _bring_in(victim, x, feasible, best, rows, z)
+    size = np.full(len(rows), 0.2)
+    for step in range(steps if rows.size else 0):
         away = _distance(z, x[rows], feasible)
         noise = rng.standard_normal(z.shape) * feasible.mutable
         noise *= (size * away / np.maximum(np.sqrt((noise**2).sum(axis=1)), 1e-12))[:, None]
         trial = z + noise * feasible.scale
-        trial = feasible.project(trial + 0.2 * size[:, None] * (x[rows] - trial), x[rows])
+        trial = wide.project(trial + 0.2 * size[:, None] * (x[rows] - trial), x[rows])
         margin = victim.margin(trial, rows)
         good = (margin <= 0) & (_distance(trial, x[rows], feasible) < away)
         z = np.where(good[:, None], trial, z)
         size = np.clip(np.where(good, size * 1.2, size * 0.9), 1e-3, 1.0)
-    if rows.size:
-        best.x[rows], best.margin[rows] = z, victim.margin(z, rows)
+        if step % 10 == 9 or step == steps - 1:
+            _bring_in(victim, x, feasible, best, rows, z)
     return best.result("boundary", before)
 
 
 def hop_skip_jump(
     victim: Victim, x: Floats, feasible: FeasibleSet, *, rng: np.random.Generator, rounds: int = 8, samples: int = 40, tries: int = 100
 ) -> AttackResult:
-    """HopSkipJump (Chen et al. 2020): binary search to the boundary, direction from the signs of random steps there, a jump along it that
-    is halved until it breaks the answer. Only the sign of the margin is looked at; where no broken start is found it fails."""
+    """HopSkipJump (Chen et al. 2020): from any broken input, feasible or not, binary search to the boundary, direction from the signs of
+    random steps there, a jump along it that is halved until it breaks the answer; what is reached counts once it lies in the feasible set.
+    Only the sign of the margin is looked at; where no broken start is found it fails."""
     before, best = victim.queries, Best(victim, x)
-    wrong = best.margin <= 0
-    fell = _start(victim, x, feasible, best, rng, tries)
-    rows = fell[~wrong[fell]]
-    z = best.x[rows].copy()
+    wide = feasible.scaled(_WIDER[-1])
+    rows, z = _start(victim, x, feasible, best, rng, tries)
+    _bring_in(victim, x, feasible, best, rows, z)
 
     def nearer(z: Floats) -> Floats:
         good, far = np.zeros(len(z)), np.ones(len(z))
         kept = z.copy()
         for _ in range(10):
             middle = (good + far) / 2
-            trial = feasible.project(x[rows] + middle[:, None] * (z - x[rows]), x[rows])
+            trial = wide.project(x[rows] + middle[:, None] * (z - x[rows]), x[rows])
             holds = victim.margin(trial, rows) > 0
             kept = np.where(holds[:, None], kept, trial)
             good, far = np.where(holds, middle, good), np.where(holds, far, middle)
@@ -169,22 +196,20 @@ def hop_skip_jump(
         signs = np.empty((samples, len(rows)))
         steps = rng.standard_normal((samples, *z.shape)) * feasible.mutable
         for i in range(samples):
-            trial = feasible.project(z + steps[i] * reach[:, None] * feasible.scale, x[rows])
+            trial = wide.project(z + steps[i] * reach[:, None] * feasible.scale, x[rows])
             signs[i] = np.where(victim.margin(trial, rows) <= 0, 1.0, -1.0)
         direction = ((signs - signs.mean(axis=0))[:, :, None] * steps).mean(axis=0)
         direction /= np.maximum(np.sqrt((direction**2).sum(axis=1)), 1e-12)[:, None]
         jump = away / np.sqrt(turn)
         done = np.zeros(len(rows), dtype=np.bool_)
         for _ in range(8):
-            trial = feasible.project(z + (jump * ~done)[:, None] * direction * feasible.scale, x[rows])
+            trial = wide.project(z + (jump * ~done)[:, None] * direction * feasible.scale, x[rows])
             broke = ~done & (victim.margin(trial, rows) <= 0)
             z, done = np.where(broke[:, None], trial, z), done | broke
             jump = jump / 2
+        _bring_in(victim, x, feasible, best, rows, z)
     if rows.size:
-        z = nearer(z)
-        margin = victim.margin(z, rows)
-        good = margin <= 0
-        best.x[rows[good]], best.margin[rows[good]] = z[good], margin[good]
+        _bring_in(victim, x, feasible, best, rows, nearer(z))
     return best.result("hop_skip_jump", before)
 
 
@@ -211,4 +236,4 @@ def strongest(
     margins = np.stack([result.margin for result in own.values()])
     at = np.arange(len(x))
     asked = sum(result.queries for result in own.values())
-    return AttackResult("strongest", stacked[worst, at], margins[worst, at], asked), own
+    return AttackResult("strongest", stacked[worst, at], margins[worst, at], asked, own["square"].clean), own

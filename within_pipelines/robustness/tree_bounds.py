@@ -85,8 +85,14 @@ class TreeEnsemble:
         return cls(tuple(trees), base, int(document["learner_model_param"]["num_feature"]))
 
     def __call__(self, x: Floats) -> Floats:
-        """The sum at each row of `x`, compared in single precision as xgboost does."""
+        """The sum at each row of `x`, compared in single precision as xgboost does.
+
+        Raises `SampleError` for missing values: xgboost sends them a way of their own, and a box holds none."""
         single = np.asarray(x, dtype=np.float32).astype(np.float64)
+        if np.isnan(single).any():
+            raise SampleError(
+                f"{int(np.isnan(single).any(axis=1).sum())} rows have missing values, which no box holds; fill them or leave them out."
+            )
         total = np.full(len(single), self.intercept)
         for tree in self.trees:
             at = np.zeros(len(single), dtype=np.int64)
@@ -119,6 +125,8 @@ class TreeEnsemble:
         left is exact). Stops early once a point below `stop_below` is known, or when `most_boxes` are spent; then `bound` < `value`."""
         low = np.asarray(low, dtype=np.float32).astype(np.float64)
         high = np.asarray(high, dtype=np.float32).astype(np.float64)
+        if np.isnan(low).any() or np.isnan(high).any():
+            raise SampleError("An end of the box is missing; fill missing values or leave their rows out.")
         if low.shape != (self.n_features,) or not (low <= high).all():
             raise SampleError(f"A box needs {self.n_features} lower ends below as many upper ones.")
         best_x = low.copy()
