@@ -189,6 +189,14 @@ def test_the_setting_says_which_encoder(bert: Path, monkeypatch: pytest.MonkeyPa
     assert find_encoder() is None
 
 
+def test_without_the_small_encoder_the_large_one_is_taken_where_it_is_installed(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv("WITHIN_ENCODER", raising=False)
+    monkeypatch.setattr(module, "installed", lambda packaged: packaged is module.MPNET)
+    assert encoder_name() == "all-mpnet-base-v2"
+    monkeypatch.setattr(module, "installed", lambda packaged: True)
+    assert encoder_name() == "all-MiniLM-L6-v2"
+
+
 def test_without_a_package_there_is_no_encoder_and_a_named_one_is_asked_for(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.delenv("WITHIN_ENCODER", raising=False)
     monkeypatch.setattr(module, "_distribution", lambda name: None)

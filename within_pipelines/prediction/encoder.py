@@ -341,13 +341,13 @@ def encoder_name() -> str:
     """Name of the encoder that `find_encoder` would open, without opening it; "none" for none."""
     from within_pipelines.settings import Settings
 
-    return Settings().encoder or (MINILM.name if installed(MINILM) else "none")
+    return Settings().encoder or next((packaged.name for packaged in (MINILM, MPNET) if installed(packaged)), "none")
 
 
 def find_encoder(name: str | None = None, *, cache: Path | None = None) -> TextEncoder | None:
     """The encoder called `name`: "all-MiniLM-L6-v2", "all-mpnet-base-v2", the path of a folder, or "none" (which gives None).
 
-    Without `name` the setting `WITHIN_ENCODER` says which, and without that it is all-MiniLM-L6-v2 where it is installed, else None.
+    Without `name` the setting `WITHIN_ENCODER` says which, and without that it is the first installed of the two, else None.
     An encoder that comes in several packages is put together once in `cache` (default: `cache/encoders` of the home folder). Opening
     takes a second or two; a process opens each encoder once.
 

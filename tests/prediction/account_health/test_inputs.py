@@ -134,6 +134,6 @@ def test_what_was_not_reported_stays_empty(daily: pl.DataFrame) -> None:
 def test_days_with_and_without_a_time_zone_mean_the_same(daily: pl.DataFrame) -> None:
     pandas = daily.to_pandas()
     mixed = [pd.Timestamp(day) if i % 2 else pd.Timestamp(day, tz="UTC") for i, day in enumerate(pandas["date"])]
-    aware = pd.to_datetime(pandas["date"]).dt.tz_localize("America/New_York")
-    for days in (pd.Series(mixed, dtype=object), aware):
+    aware = [pd.to_datetime(pandas["date"]).dt.tz_localize(zone) for zone in ("America/New_York", "Europe/Berlin", "Asia/Tokyo")]
+    for days in (pd.Series(mixed, dtype=object), *aware):
         assert_frame_equal(daily_facts(pandas.assign(date=days)), daily_facts(daily))

@@ -69,3 +69,13 @@ def test_calendars_are_read_from_yaml_and_nothing_in_it_runs(tmp_path: Path) -> 
         path.write_text(text)
         with pytest.raises(SchemaError, match=message):
             Calendar.load(path)
+
+
+@pytest.mark.parametrize("zone", ["Europe/Berlin", "America/New_York", "Asia/Tokyo"])
+def test_a_planned_day_is_that_of_the_clock_on_which_the_rows_were_counted(zone: str) -> None:
+    detector, new = sale()
+    away = new.with_columns(pl.col("timestamp").cast(pl.Datetime("us")).dt.replace_time_zone(zone))
+    before = daily(steady(3, series=2)).filter(pl.col("timestamp") < SPLIT)
+    before = before.with_columns(pl.col("timestamp").cast(pl.Datetime("us")).dt.replace_time_zone(zone))
+    assert AnomalyDetector().fit(before).judge(away, calendar=calendar()).suppressed_by_reason == {"Sale": 2}
+    assert detector.judge(new, calendar=calendar()).suppressed_by_reason == {"Sale": 2}

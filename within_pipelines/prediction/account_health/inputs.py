@@ -59,7 +59,11 @@ def daily_facts(data: Any) -> pl.DataFrame:
     if {"as_of", "spend_micros", "platform"} <= set(frame.columns):
         return frame
     day = pl.col("event_date")
-    frame = frame.with_columns(day.str.to_date(strict=False) if frame.schema["event_date"] == pl.String else day.cast(pl.Date))
+    kind = frame.schema["event_date"]
+    # The day of a time with a zone is that of its own calendar, not of UTC.
+    frame = frame.with_columns(
+        day.str.to_date(strict=False) if kind == pl.String else day.dt.date() if isinstance(kind, pl.Datetime) else day.cast(pl.Date)
+    )
     bad = frame["event_date"].null_count()
     if bad:
         raise SampleError(f"{bad} of {frame.height} rows have no usable day; write days as YYYY-MM-DD.")

@@ -83,7 +83,7 @@ class Calendar:
         return cls.of(values)
 
     def reasons(self, keys: Sequence[Mapping[str, str]], time: Ints) -> list[str | None]:
-        """The reason that explains each row (its ids and metric, its time in microseconds), None where none does."""
+        """The reason that explains each row (its ids and metric, its time in microseconds by its own clock), None where none does."""
         found: list[str | None] = [None] * len(keys)
         days: Ints = time // DAY_US
         for entry in reversed(self.planned):

@@ -290,7 +290,7 @@ class AnomalyDetector:
         fitted = self._require()
         observed = observations(frame, what="The new data")
         n = len(observed.value)
-        reasons = calendar.reasons(observed.keys.to_dicts(), observed.time) if calendar is not None and n else [None] * n
+        reasons = calendar.reasons(observed.keys.to_dicts(), observed.wall_clock) if calendar is not None and n else [None] * n
         excused = np.array([reason is not None for reason in reasons], dtype=bool)
         numbers = {name: np.full(n, np.nan) for name in _NUMBERS}
         alarm, up, explained = (np.zeros(n, dtype=bool) for _ in range(3))

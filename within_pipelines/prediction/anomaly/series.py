@@ -42,6 +42,15 @@ class Observations:
     aware: bool
     ids: tuple[str, ...]
 
+    @property
+    def wall_clock(self) -> Ints:
+        """The times in microseconds as their own zone's clock shows them; as `time` where there is no zone."""
+        kind = self.original.dtype
+        if not (isinstance(kind, pl.Datetime) and kind.time_zone is not None):
+            return self.time
+        local: Ints = self.original.dt.replace_time_zone(None).dt.cast_time_unit("us").to_physical().to_numpy().astype(np.int64)
+        return local
+
 
 def observations(data: Any, *, what: str) -> Observations:
     """Read a long table (timestamp, metric, value and optionally ids, maturity, currency) or a wide one (timestamp and numbers).
@@ -93,6 +102,10 @@ def _as_frame(data: Any) -> pl.DataFrame:
 
 def _long(frame: pl.DataFrame, what: str) -> pl.DataFrame:
     numeric = [name for name in frame.columns if name not in _RESERVED and frame[name].dtype.is_numeric()]
+    for name in set(frame.columns) - {*_RESERVED, *numeric}:
+        # A metric that came as text would be left out in silence; a column of words is none.
+        if frame[name].dtype == pl.String and frame[name].drop_nulls().len() and frame[name].cast(pl.Float64, strict=False).count():
+            raise SchemaError(f"{what} holds the numbers of {name} as text; give them as numbers.")
     if not numeric and "value" in frame.columns:
         return frame.with_columns(metric=pl.lit("value"))
     if not numeric:
