@@ -17,7 +17,7 @@ from tests.pipeline.test_retraining import finding, serve
 from within_pipelines.database import HeartbeatRepository, MonitoringRepository, RetrainingRepository
 from within_pipelines.defs.delivery import deliver_alerts_sensor
 from within_pipelines.defs.resource import WithinResource
-from within_pipelines.defs.retraining import drift_sensor, performance_sensor, run_in_flight
+from within_pipelines.defs.retraining import drift_sensor, performance_sensor, run_begun, run_in_flight
 from within_pipelines.defs.sensors import new_exports_sensor
 from within_pipelines.monitoring import DriftState, Severity
 from within_pipelines.pipeline import AlertManager, request_retraining
@@ -56,6 +56,11 @@ def monitored(within: WithinResource, *findings: Any) -> None:
         MonitoringRepository(ws.database).save(findings, generated_at=within.clock())
 
 
+def run_of(instance: dg.DagsterInstance, job: str, *, status: Any = dg.DagsterRunStatus.STARTED, tags: Any = None) -> dg.DagsterRun:
+    made = dg.Definitions(jobs=[dg.job(name=job)(lambda: None)]).resolve_job_def(job)
+    return instance.create_run_for_job(made, status=status, tags=tags)
+
+
 def test_worse_answers_start_one_run_and_a_repeated_tick_none(instance: dg.DagsterInstance, within: WithinResource) -> None:
     monitored(within, finding())
     result, cursor = tick(performance_sensor, instance, within)
@@ -65,6 +70,7 @@ def test_worse_answers_start_one_run_and_a_repeated_tick_none(instance: dg.Dagst
     again, cursor = tick(performance_sensor, instance, later(within, minutes=1), cursor)
     # The same key: the daemon has started it and starts no other.
     assert [r.run_key for r in again.run_requests] == [request.run_key]
+    run_of(instance, request.job_name, tags={"dagster/run_key": request.run_key})
     quiet, _ = tick(performance_sensor, instance, later(within, hours=2), cursor)
     assert isinstance(quiet, dg.SkipReason)
     with within.open() as ws:
@@ -100,11 +106,30 @@ def test_a_request_by_hand_starts_a_run_although_nothing_was_found(instance: dg.
     assert [r.tags["within/trigger"] for r in result.run_requests] == ["by_hand"]
 
 
+def test_a_request_by_hand_outlives_a_daemon_that_dies_before_it_asks(instance: dg.DagsterInstance, within: WithinResource) -> None:
+    with within.open() as ws:
+        request_retraining(ws, "ad_score", who="kim", why="guidelines", now=NOW)
+    lost, cursor = tick(drift_sensor, instance, within)
+    (request,) = lost.run_requests
+    # Whether or not the cursor was kept, the run is asked for when the daemon is back.
+    for kept in (None, cursor):
+        again, _ = tick(drift_sensor, instance, later(within, days=3), kept)
+        assert [r.run_key for r in again.run_requests] == [request.run_key]
+    # Not beside a run of a schedule, nor once it was handed over; what was only created is asked for again.
+    weekly = run_of(instance, "retrain_ad_score")
+    assert isinstance(tick(drift_sensor, instance, later(within, days=3), cursor)[0], dg.SkipReason)
+    instance.report_run_failed(weekly)
+    own = run_of(instance, "retrain_ad_score", status=dg.DagsterRunStatus.NOT_STARTED, tags={"dagster/run_key": request.run_key})
+    assert not run_begun(instance, request.run_key)
+    again, _ = tick(drift_sensor, instance, later(within, days=3), cursor)
+    assert [r.run_key for r in again.run_requests] == [request.run_key]
+    instance.report_run_failed(own)
+    assert run_begun(instance, request.run_key)
+    assert isinstance(tick(drift_sensor, instance, later(within, days=3), cursor)[0], dg.SkipReason)
+
+
 def test_a_model_in_flight_waits_and_is_looked_at_again(instance: dg.DagsterInstance, within: WithinResource) -> None:
-    run = instance.create_run_for_job(
-        dg.Definitions(jobs=[dg.job(name="retrain_ad_score")(lambda: None)]).resolve_job_def("retrain_ad_score"),
-        status=dg.DagsterRunStatus.STARTED,
-    )
+    run = run_of(instance, "retrain_ad_score")
     assert run_in_flight(instance, "ad_score") == run.run_id
     assert run_in_flight(instance, "anomaly") is None
     monitored(within, finding())

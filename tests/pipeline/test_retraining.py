@@ -63,9 +63,37 @@ def test_a_decision_is_recorded_once_a_cause_and_calm_once_a_day(ws: Workspace) 
     assert [d.action for d in repository.decisions("anomaly")] == ["nothing"]
     decide_retraining(ws, report(day=LAST_DAY + timedelta(days=1)), in_flight=idle, now=NOW, models=("anomaly",))
     assert len(repository.decisions("anomaly")) == 2
-    # The run is asked for again for an hour under the same key, in case the process died in between.
-    keys = [[d.run_key for d in runs_to_request(ws, now=NOW + timedelta(minutes=m))] for m in (1, 30, 61)]
-    assert keys == [[decision.run_key], [decision.run_key], []]
+
+
+def asked_for(ws: Workspace, *begun: str, now: datetime) -> list[tuple[str, str]]:
+    return [(decision.model, decision.trigger) for decision in runs_to_request(ws, started=lambda key: key in begun, now=now)]
+
+
+def test_a_run_is_asked_for_until_it_has_begun_however_long_nobody_asked(ws: Workspace) -> None:
+    serve(ws, "ad_score")
+    request_retraining(ws, "ad_score", who="kim", why="guidelines", now=NOW)
+    (answer,) = decide_retraining(ws, None, in_flight=idle, now=NOW, models=("ad_score",))
+    # The request is answered; if the process dies here, nothing but this decision knows of it.
+    assert RetrainingRepository(ws.database).requests("ad_score") == []
+    for passed in (timedelta(minutes=1), timedelta(minutes=61), timedelta(days=6)):
+        assert asked_for(ws, now=NOW + passed) == [("ad_score", "by_hand")]
+    assert asked_for(ws, str(answer.decision.run_key), now=NOW + timedelta(minutes=61)) == []
+    assert asked_for(ws, now=NOW + timedelta(days=29)) == []
+    assert asked_for(ws, now=NOW - timedelta(days=1)) == [], "a clock that went back starts nothing"
+
+
+def test_a_run_is_no_longer_asked_for_when_a_newer_decision_or_champion_has_come(ws: Workspace) -> None:
+    serve(ws, "ad_score")
+    serve(ws, "anomaly")
+    decide_retraining(ws, report(finding()), in_flight=idle, now=NOW, performance_only=True, models=("ad_score",))
+    later = NOW + timedelta(hours=3)
+    for model in ("ad_score", "anomaly"):
+        request_retraining(ws, model, who="kim", why="guidelines", now=later)
+    decide_retraining(ws, None, in_flight=idle, now=later)
+    assert sorted(asked_for(ws, now=later)) == [("ad_score", "by_hand"), ("anomaly", "by_hand")]
+    # The weekly run has trained one in the meantime.
+    serve(ws, "anomaly", sha="cd", trained_at=later + timedelta(hours=1))
+    assert asked_for(ws, now=later + timedelta(hours=2)) == [("ad_score", "by_hand")]
 
 
 def test_two_deciders_start_one_run(ws: Workspace) -> None:
@@ -105,7 +133,7 @@ def test_a_measurement_change_is_told_and_trains_nothing(ws: Workspace) -> None:
     decisions = RetrainingRepository(ws.database).decisions("ad_score")
     assert {d.action for d in decisions} == {"nothing"}
     assert {d.trigger for d in decisions} == {"measurement_change"}
-    assert runs_to_request(ws, now=NOW) == ()
+    assert asked_for(ws, now=NOW) == []
     assert {line.severity for line in AlertManager(ws).digest()} == {"info"}
 
 

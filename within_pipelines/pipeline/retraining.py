@@ -22,8 +22,8 @@ if TYPE_CHECKING:
 # What says that answers got worse; the other monitors say that what goes in or comes out has moved.
 PERFORMANCE_MONITORS = ("concept_drift", "calibration_drift", "estimated_performance")
 DRIFT_MONITORS = ("data_drift", "prediction_drift", "feature_correlation", "multivariate_drift", "text_drift")
-# A run is asked for again for so long, under the same key, in case the process died between the decision and the request.
-_REPEATED = timedelta(hours=1)
+# The end of asking for a run that no instance knows: by then its history may have been tidied away, and the world has moved on.
+_REPEATED = timedelta(days=28)
 
 
 @dataclass(frozen=True, slots=True)
@@ -137,12 +137,22 @@ def _about(found: MonitorFinding, model_sha256: str) -> bool:
     return str(found.evidence.get("model_sha256", model_sha256)) == model_sha256
 
 
-def runs_to_request(ws: Workspace, *, now: datetime) -> tuple[StoredDecision, ...]:
-    """Decisions of the last hour to train a model, each with the key of its run. A key that was requested before starts nothing."""
+def runs_to_request(ws: Workspace, *, started: Callable[[str], bool], now: datetime) -> tuple[StoredDecision, ...]:
+    """Decisions to train a model whose run has not begun, at most one a model, each with the key of its run.
+
+    `started` says whether there is a run of a key. Until there is one the decision goes on being asked for, however long the process that
+    asks was down; it ends when a newer decision trains the model, when a champion serves that was trained after it, or after four weeks."""
     from within_pipelines.database import RetrainingRepository
 
-    found = RetrainingRepository(ws.database).decisions(action="retrain")
-    return tuple(decision for decision in found if decision.run_key is not None and timedelta(0) <= now - decision.decided_at < _REPEATED)
+    newest = {decision.model: decision for decision in RetrainingRepository(ws.database).decisions(action="retrain")}
+    return tuple(decision for decision in newest.values() if _is_open(ws, decision, now) and not started(decision.run_key or ""))
+
+
+def _is_open(ws: Workspace, decision: StoredDecision, now: datetime) -> bool:
+    if decision.run_key is None or not timedelta(0) <= now - decision.decided_at < _REPEATED:
+        return False
+    champion = ws.registry.alias(decision.model, "champion")
+    return champion is None or champion.trained_at <= decision.decided_at
 
 
 def tell_findings(ws: Workspace, report: MonitorReport, *, now: datetime) -> int:
