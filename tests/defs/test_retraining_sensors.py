@@ -18,6 +18,7 @@ from within_pipelines.database import HeartbeatRepository, MonitoringRepository,
 from within_pipelines.defs.delivery import deliver_alerts_sensor
 from within_pipelines.defs.resource import WithinResource
 from within_pipelines.defs.retraining import drift_sensor, performance_sensor, run_begun, run_in_flight
+from within_pipelines.defs.schedules import SCHEDULES
 from within_pipelines.defs.sensors import new_exports_sensor
 from within_pipelines.monitoring import DriftState, Severity
 from within_pipelines.pipeline import AlertManager, request_retraining
@@ -96,6 +97,41 @@ def test_a_measurement_change_starts_nothing(instance: dg.DagsterInstance, withi
         result, _ = tick(sensor, instance, within)
         assert isinstance(result, dg.SkipReason)
         assert "measurement change" in str(result.skip_message)
+
+
+def scheduled(name: str, instance: dg.DagsterInstance, within: WithinResource) -> Any:
+    schedule: Any = next(schedule for schedule in SCHEDULES if schedule.name == name)
+    with dg.build_schedule_context(instance=instance, scheduled_execution_time=NOW, resources={"within": within}) as context:
+        return schedule(context)
+
+
+def test_no_schedule_trains_a_model_whose_measurement_changed(tmp_path: Path, within: WithinResource) -> None:
+    # A schedule's context takes no instance that lives in memory alone.
+    instance = dg.DagsterInstance.local_temp(str(tmp_path))
+    names = ("retrain_ad_score_weekly", "full_refresh_monthly")
+    assert all(isinstance(scheduled(name, instance, within), dg.RunRequest) for name in names), "nothing was monitored"
+    monitored(within, finding("data_drift", DriftState.MEASUREMENT_CHANGE, reason="view-through joined"), finding())
+    for name in (*names, *names):
+        told = scheduled(name, instance, within)
+        assert isinstance(told, dg.SkipReason)
+        assert f"{name} waits, because a measurement change explains data_drift on {LAST_DAY}: view-through joined" in str(
+            told.skip_message
+        )
+    assert isinstance(scheduled("retrain_anomaly_weekly", instance, within), dg.RunRequest), "the others are trained as ever"
+    with within.open() as ws:
+        kept = RetrainingRepository(ws.database).decisions()
+        assert [(d.model, d.action, d.trigger, d.evidence["schedule"]) for d in kept] == [
+            ("ad_score", "wait", "measurement_change", name) for name in names
+        ], "once a schedule and report"
+        assert kept[0].evidence["findings"][0]["reason"] == "view-through joined"
+        # By hand it may still be trained.
+        request_retraining(ws, "ad_score", who="kim", why="enough new days", now=NOW)
+    result, _ = tick(drift_sensor, instance, within)
+    assert [r.tags["within/trigger"] for r in result.run_requests] == ["by_hand"]
+    # What was found about a version that no longer serves holds nothing back.
+    with within.open() as ws:
+        serve(ws, "ad_score", sha="cd")
+    assert all(isinstance(scheduled(name, instance, within), dg.RunRequest) for name in names)
 
 
 def test_a_request_by_hand_starts_a_run_although_nothing_was_found(instance: dg.DagsterInstance, within: WithinResource) -> None:

@@ -137,6 +137,43 @@ def _about(found: MonitorFinding, model_sha256: str) -> bool:
     return str(found.evidence.get("model_sha256", model_sha256)) == model_sha256
 
 
+def schedule_held(ws: Workspace, model: str, *, schedule: str, now: datetime) -> str | None:
+    """Why a schedule leaves `model` alone: the newest report explains by a measurement change what moved about the version that serves.
+
+    None when nothing of the kind is open. That a training was left out is recorded like any other decision, once a schedule and report."""
+    from within_pipelines.database import RetrainingRepository, StoredDecision
+    from within_pipelines.monitoring import DriftState
+    from within_pipelines.monitoring.retraining import Action, RetrainingDecision, Trigger
+    from within_pipelines.pipeline.monitoring import latest_report
+
+    report = latest_report(ws)
+    serving = ws.registry.alias(model, "champion")
+    if report is None or serving is None:
+        return None
+    own = [f for f in report.findings if f.model == model and _about(f, serving.model_sha256)]
+    changed = [found for found in own if found.state is DriftState.MEASUREMENT_CHANGE]
+    if not changed:
+        return None
+    reason = (
+        f"{schedule} waits, because a measurement change explains {', '.join(sorted({f.monitor for f in changed}))} on {report.day}: "
+        f"{changed[0].reason} `within retrain {model} --why ...` trains it all the same."
+    )
+    cause = f"{Trigger.MEASUREMENT_CHANGE}/{serving.model_sha256[:16]}/{schedule}"
+    decision = RetrainingDecision(model, Action.WAIT, Trigger.MEASUREMENT_CHANGE, cause, reason)
+    stored = StoredDecision(
+        model=model,
+        action=str(decision.action),
+        trigger=str(decision.trigger),
+        cause=cause,
+        reason=reason,
+        decided_at=now,
+        evidence={"schedule": schedule, "findings": [f.to_dict() for f in changed], "report_day": report.day.isoformat()},
+        decision_key=f"{decision.key}-{report.day}",
+    )
+    RetrainingRepository(ws.database).record(stored)
+    return reason
+
+
 def runs_to_request(ws: Workspace, *, started: Callable[[str], bool], now: datetime) -> tuple[StoredDecision, ...]:
     """Decisions to train a model whose run has not begun, at most one a model, each with the key of its run.
 
