@@ -68,6 +68,7 @@ from within_pipelines.pipeline.retraining import (
     schedule_held,
     tell_findings,
 )
+from within_pipelines.pipeline.retraining_policy import RetrainingFile, retraining_policy
 from within_pipelines.pipeline.robustness_audit import audit_robustness, robustness_report
 from within_pipelines.pipeline.rollback import rollback
 from within_pipelines.pipeline.scoring import ScoreReport, champion, find_anomalies, score_accounts, score_ads, score_day
@@ -115,6 +116,7 @@ __all__ = [
     "Precision",
     "ReleaseRule",
     "Released",
+    "RetrainingFile",
     "ScoreReport",
     "Silent",
     "Table",
@@ -188,6 +190,7 @@ __all__ = [
     "request_retraining",
     "resume_canary",
     "retention",
+    "retraining_policy",
     "review_accounts",
     "robustness_report",
     "rollback",

@@ -94,17 +94,17 @@ def decide_retraining(
     policy: RetrainingPolicy | None = None,
     models: Sequence[str] = MODELS,
 ) -> tuple[Decided, ...]:
-    """Ask the policy about every model and record what it says, also that nothing is to be done.
+    """Ask the policy (default: HOME/retraining.yaml) about every model and record what it says, also that nothing is to be done.
 
     Two deciders at once cannot both start a run: a decision to train is recorded only if no other one was since the state was read."""
     from dataclasses import replace
 
     from within_pipelines.database import RetrainingRepository, StoredDecision
-    from within_pipelines.monitoring.retraining import Action, RetrainingPolicy, decide
+    from within_pipelines.monitoring.retraining import Action, decide
+    from within_pipelines.pipeline.retraining_policy import retraining_policy
 
-    rules = RetrainingPolicy() if policy is None else policy
-    if performance_only:
-        rules = replace(rules, oldest=timedelta.max)
+    declared = retraining_policy(ws.settings) if policy is None else policy
+    rules = replace(declared, oldest=timedelta.max) if performance_only else declared
     wanted = PERFORMANCE_MONITORS if performance_only else DRIFT_MONITORS
     findings: list[MonitorFinding] = [] if report is None else [f for f in report.findings if f.monitor in wanted]
     repository = RetrainingRepository(ws.database)
@@ -123,7 +123,7 @@ def decide_retraining(
             reason=decision.reason,
             decided_at=now,
             run_key=decision.run_key,
-            evidence={**decision.evidence, "report_day": None if report is None else report.day.isoformat()},
+            evidence={**decision.evidence, "policy": declared.to_dict(), "report_day": None if report is None else report.day.isoformat()},
             # That nothing is done is recorded once a day; that something is done once a cause.
             decision_key=decision.key if decision.action is Action.RETRAIN or report is None else f"{decision.key}-{report.day}",
         )
