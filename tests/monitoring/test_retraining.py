@@ -139,6 +139,22 @@ def test_one_run_in_flight_and_a_cooldown_after_it() -> None:
     assert asked(worse, state=replace(STATE, last_requested_at=NOW - timedelta(days=3)))[0] is Action.RETRAIN
 
 
+@pytest.mark.parametrize(("times", "days", "said"), [(1, 4, "once"), (2, 8, "twice"), (3, 16, "3 times"), (9, 16, "9 times")])
+def test_each_refusal_doubles_the_cooldown_up_to_eightfold(times: int, days: int, said: str) -> None:
+    worse = finding("concept_drift", loss_change=0.1)
+    last = NOW - timedelta(days=days) + timedelta(minutes=1)
+    refused = tuple(last - timedelta(days=20 * n) for n in range(times))
+    state = replace(STATE, champion=3, refused=refused, last_requested_at=last)
+    held = decide(state, [worse], policy=POLICY, now=NOW)
+    assert held.action is Action.WAIT
+    assert held.reason.endswith(f"refused {said} since v3; waits until 2026-07-01 12:01 UTC")
+    assert asked(worse, state=state, now=NOW + timedelta(minutes=1))[0] is Action.RETRAIN
+    # By hand there is no waiting, and a refusal of which the policy knew nothing counts as well.
+    assert asked(worse, state=replace(state, requests=((1, "x"),)))[0] is Action.RETRAIN
+    assert asked(worse, state=replace(state, last_requested_at=None))[0] is Action.WAIT
+    assert asked(worse, state=replace(state, refused=(), last_requested_at=last))[0] is Action.RETRAIN
+
+
 def test_one_cause_is_one_run_and_a_new_champion_a_new_cause() -> None:
     worse = finding("concept_drift", loss_change=0.1)
     key = lambda state, *found: decide(state, found, policy=POLICY, now=NOW).run_key

@@ -16,7 +16,10 @@ from within_pipelines.database import AliasModel, RetrainingRepository
 from within_pipelines.exceptions import ModelNotFoundError
 from within_pipelines.monitoring import DriftState, MonitorFinding, MonitorReport
 from within_pipelines.pipeline import AlertManager, Workspace, decide_retraining, request_retraining, runs_to_request, tell_findings
+from within_pipelines.pipeline.retraining import model_state
+from within_pipelines.registry import POLICY_VERSION, REQUIRED_GATES
 from within_pipelines.settings import Settings
+from within_pipelines.stats import Status, Verdict
 
 
 @pytest.fixture
@@ -135,6 +138,48 @@ def test_a_measurement_change_is_told_and_trains_nothing(ws: Workspace) -> None:
     assert {d.trigger for d in decisions} == {"measurement_change"}
     assert asked_for(ws, now=NOW) == []
     assert {line.severity for line in AlertManager(ws).digest()} == {"info"}
+
+
+def refuse(ws: Workspace, *, sha: str, trained_at: datetime, kind: str = "stack", status: Status = Status.FAILED) -> None:
+    """A version that was trained and judged, and does not serve."""
+    version = ws.registry.register(replace(version_of("ad_score", sha=sha, kind=kind), trained_at=trained_at))
+    given = {"model_sha256": version.model_sha256, "data_version": version.data_version, "policy_version": POLICY_VERSION}
+    ws.registry.record_verdicts(Verdict(gate, status, None, None, {}, "said").bind(**given) for gate in REQUIRED_GATES["ad_score"])
+
+
+def test_a_drift_that_retraining_does_not_mend_is_asked_for_less_and_less(ws: Workspace) -> None:
+    """Thirty days of the same drift, each retraining refused: four runs, not fifteen."""
+    serve(ws, "ad_score")
+    asked = []
+    for day in range(31):
+        now = NOW + timedelta(days=day)
+        told = report(finding(), day=LAST_DAY + timedelta(days=day))
+        (answer,) = decide_retraining(ws, told, in_flight=idle, now=now, performance_only=True, models=("ad_score",))
+        if str(answer.decision.action) == "retrain":
+            asked.append(day)
+            refuse(ws, sha=f"a{len(asked)}", trained_at=now)
+            # Beside each attempt stands the baseline, which is none.
+            refuse(ws, sha=f"b{len(asked)}", trained_at=now, kind="longer_headline")
+    assert asked == [0, 4, 12, 28]
+    assert answer.decision.reason.endswith("refused 4 times since v1; waits until 2026-08-14 12:00 UTC")
+    assert answer.decision.evidence["refused"] == 4
+    # A new champion starts anew.
+    serve(ws, "ad_score", sha="cd", trained_at=NOW + timedelta(days=29))
+    again = decide_retraining(
+        ws, report(finding(sha="cd")), in_flight=idle, now=NOW + timedelta(days=31), performance_only=True, models=("ad_score",)
+    )
+    assert str(again[0].decision.action) == "retrain"
+
+
+def test_a_version_that_was_not_judged_or_that_passed_was_not_refused(ws: Workspace) -> None:
+    serve(ws, "ad_score")
+    ws.registry.register(replace(version_of("ad_score", sha="c0", kind="stack"), trained_at=NOW))
+    assert model_state(ws, "ad_score", in_flight=None).refused == ()
+    refuse(ws, sha="c1", trained_at=NOW, status=Status.PASSED)
+    assert model_state(ws, "ad_score", in_flight=None).refused == (), "it may wait for its canary"
+    refuse(ws, sha="c2", trained_at=NOW, status=Status.INSUFFICIENT)
+    assert model_state(ws, "ad_score", in_flight=None).refused == (NOW,)
+    assert model_state(ws, "ad_score", in_flight=None).champion == 1
 
 
 def test_what_was_found_about_a_version_that_no_longer_serves_starts_nothing(ws: Workspace) -> None:

@@ -12,7 +12,8 @@ In this order:
    predictions have moved with it, or when it is large and too little is known of the predictions to call it harmless; insufficient
    evidence is no all-clear.
 5. Enough new rows, or an age beyond the limit, is a reason of its own.
-6. After a retraining the model is left alone for the cooldown, but for a request by hand.
+6. After a retraining the model is left alone for the cooldown, but for a request by hand. Each retraining that the gates have refused since
+   the champion came doubles the cooldown, up to eightfold: what did not help is not repeated at the same pace.
 
 Currencies are never summed: it is enough that one of them pays."""
 
@@ -101,13 +102,17 @@ class RetrainingPolicy:
         return {**told, "cost": dict(self.cost)}
 
 
+# The most that refusals stretch the cooldown.
+LONGEST = 8
+
+
 @dataclass(frozen=True, slots=True)
 class ModelState:
     """What is known of a model besides its findings.
 
     `baseline_loss` is the loss at which a change is measured (None when unknown), `days_then` and `days_now` the account-days with facts
     when the champion was trained and now, `requests` the texts of requests by hand with their numbers, `in_flight` the id of a run that
-    trains it, `artifact` what serves."""
+    trains it, `artifact` what serves and `champion` its number, `refused` when those were trained that the gates have refused since."""
 
     model: str
     trained_at: datetime | None
@@ -118,6 +123,8 @@ class ModelState:
     in_flight: str | None = None
     last_requested_at: datetime | None = None
     artifact: str = ""
+    champion: int | None = None
+    refused: Sequence[datetime] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -180,12 +187,29 @@ def decide(state: ModelState, findings: Sequence[MonitorFinding], *, policy: Ret
     if state.in_flight is not None:
         text = f"{reason.text}; waits for run {state.in_flight}"
         return answer(Action.WAIT, reason.trigger, text, reason.detail, state.in_flight, **reason.evidence)
-    since = None if state.last_requested_at is None else now - state.last_requested_at
-    if since is not None and timedelta(0) <= since < policy.cooldown:
-        text = f"{reason.text}; waits until {state.last_requested_at + policy.cooldown:%Y-%m-%d %H:%M} UTC, after the last retraining"  # type: ignore[operator]
-        return answer(Action.WAIT, reason.trigger, text, reason.detail, str(state.last_requested_at), **reason.evidence)
+    refused = {"refused": len(state.refused)}
+    held = _cooldown(state, policy=policy, now=now)
+    if held is not None:
+        text, since = held
+        return answer(Action.WAIT, reason.trigger, f"{reason.text}; {text}", reason.detail, str(since), **reason.evidence, **refused)
     # The cooldown ends with the cause: what is still wrong two days after a retraining is asked for again, under a key of its own.
-    return answer(Action.RETRAIN, reason.trigger, reason.text, reason.detail, str(state.last_requested_at), **reason.evidence)
+    return answer(Action.RETRAIN, reason.trigger, reason.text, reason.detail, str(state.last_requested_at), **reason.evidence, **refused)
+
+
+def _cooldown(state: ModelState, *, policy: RetrainingPolicy, now: datetime) -> tuple[str, datetime] | None:
+    """What holds a model back after its last training, and when that was; None when nothing does. A clock gone back starts nothing anew."""
+    # A schedule's training that was refused is as much in vain as one that the policy asked for.
+    trained = [moment for moment in (state.last_requested_at, *state.refused) if moment is not None and moment <= now]
+    if not trained:
+        return None
+    last, times = max(trained), len(state.refused)
+    until = last + policy.cooldown * min(2**times, LONGEST)
+    if now >= until:
+        return None
+    if times == 0:
+        return f"waits until {until:%Y-%m-%d %H:%M} UTC, after the last retraining", last
+    often = {1: "once", 2: "twice"}.get(times, f"{times} times")
+    return f"refused {often} since v{state.champion}; waits until {until:%Y-%m-%d %H:%M} UTC", last
 
 
 @dataclass(frozen=True, slots=True)

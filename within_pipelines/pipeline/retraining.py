@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 from within_pipelines.exceptions import ModelNotFoundError
 from within_pipelines.pipeline.alert_manager import AlertManager
-from within_pipelines.pipeline.training import MODELS
+from within_pipelines.pipeline.training import KINDS, MODELS
 from within_pipelines.pipeline.workspace import Workspace
 
 if TYPE_CHECKING:
@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from within_pipelines.database import RetrainingRequest, StoredDecision
     from within_pipelines.monitoring import MonitorFinding, MonitorReport
     from within_pipelines.monitoring.retraining import ModelState, RetrainingDecision, RetrainingPolicy
+    from within_pipelines.registry import ModelVersion
 
 # What says that answers got worse; the other monitors say that what goes in or comes out has moved.
 PERFORMANCE_MONITORS = ("concept_drift", "calibration_drift", "estimated_performance")
@@ -72,7 +73,19 @@ def model_state(ws: Workspace, model: str, *, in_flight: str | None, performance
         in_flight=in_flight,
         last_requested_at=asked[-1].decided_at if asked else None,
         artifact="" if version is None else version.model_sha256[:16],
+        champion=None if version is None else version.version,
+        refused=() if version is None else _refused_since(ws, version),
     )
+
+
+def _refused_since(ws: Workspace, champion: ModelVersion) -> tuple[datetime, ...]:
+    """When the versions were trained that came after `champion` and that a required gate has refused. The baseline beside is no attempt."""
+    from within_pipelines.registry import missing_gates
+
+    model = champion.model
+    later = [v for v in ws.registry.versions(model) if v.version > champion.version and v.kind == KINDS[model][0]]
+    judged = [(version, ws.registry.verdicts(version.model_sha256, version.data_version)) for version in later]
+    return tuple(version.trained_at for version, verdicts in judged if verdicts and missing_gates(model, verdicts))
 
 
 def _account_days(log: pl.DataFrame) -> int:
