@@ -81,6 +81,11 @@ class Settings(BaseSettings):
         return self.home / "release.yaml"
 
     @cached_property
+    def retraining(self) -> Path:
+        """File that says what a retraining costs and when one is worth it (YAML); it need not exist."""
+        return self.home / "retraining.yaml"
+
+    @cached_property
     def artifacts(self) -> Path:
         """Folder of model artifacts and reports."""
         return self.home / "artifacts"

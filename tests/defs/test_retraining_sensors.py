@@ -17,7 +17,8 @@ from tests.pipeline.test_retraining import finding, serve
 from within_pipelines.database import HeartbeatRepository, MonitoringRepository, RetrainingRepository
 from within_pipelines.defs.delivery import deliver_alerts_sensor
 from within_pipelines.defs.resource import WithinResource
-from within_pipelines.defs.retraining import drift_sensor, performance_sensor, run_in_flight
+from within_pipelines.defs.retraining import drift_sensor, performance_sensor, run_begun, run_in_flight
+from within_pipelines.defs.schedules import SCHEDULES
 from within_pipelines.defs.sensors import new_exports_sensor
 from within_pipelines.monitoring import DriftState, Severity
 from within_pipelines.pipeline import AlertManager, request_retraining
@@ -56,6 +57,11 @@ def monitored(within: WithinResource, *findings: Any) -> None:
         MonitoringRepository(ws.database).save(findings, generated_at=within.clock())
 
 
+def run_of(instance: dg.DagsterInstance, job: str, *, status: Any = dg.DagsterRunStatus.STARTED, tags: Any = None) -> dg.DagsterRun:
+    made = dg.Definitions(jobs=[dg.job(name=job)(lambda: None)]).resolve_job_def(job)
+    return instance.create_run_for_job(made, status=status, tags=tags)
+
+
 def test_worse_answers_start_one_run_and_a_repeated_tick_none(instance: dg.DagsterInstance, within: WithinResource) -> None:
     monitored(within, finding())
     result, cursor = tick(performance_sensor, instance, within)
@@ -65,6 +71,7 @@ def test_worse_answers_start_one_run_and_a_repeated_tick_none(instance: dg.Dagst
     again, cursor = tick(performance_sensor, instance, later(within, minutes=1), cursor)
     # The same key: the daemon has started it and starts no other.
     assert [r.run_key for r in again.run_requests] == [request.run_key]
+    run_of(instance, request.job_name, tags={"dagster/run_key": request.run_key})
     quiet, _ = tick(performance_sensor, instance, later(within, hours=2), cursor)
     assert isinstance(quiet, dg.SkipReason)
     with within.open() as ws:
@@ -92,6 +99,41 @@ def test_a_measurement_change_starts_nothing(instance: dg.DagsterInstance, withi
         assert "measurement change" in str(result.skip_message)
 
 
+def scheduled(name: str, instance: dg.DagsterInstance, within: WithinResource) -> Any:
+    schedule: Any = next(schedule for schedule in SCHEDULES if schedule.name == name)
+    with dg.build_schedule_context(instance=instance, scheduled_execution_time=NOW, resources={"within": within}) as context:
+        return schedule(context)
+
+
+def test_no_schedule_trains_a_model_whose_measurement_changed(tmp_path: Path, within: WithinResource) -> None:
+    # A schedule's context takes no instance that lives in memory alone.
+    instance = dg.DagsterInstance.local_temp(str(tmp_path))
+    names = ("retrain_ad_score_weekly", "full_refresh_monthly")
+    assert all(isinstance(scheduled(name, instance, within), dg.RunRequest) for name in names), "nothing was monitored"
+    monitored(within, finding("data_drift", DriftState.MEASUREMENT_CHANGE, reason="view-through joined"), finding())
+    for name in (*names, *names):
+        told = scheduled(name, instance, within)
+        assert isinstance(told, dg.SkipReason)
+        assert f"{name} waits, because a measurement change explains data_drift on {LAST_DAY}: view-through joined" in str(
+            told.skip_message
+        )
+    assert isinstance(scheduled("retrain_anomaly_weekly", instance, within), dg.RunRequest), "the others are trained as ever"
+    with within.open() as ws:
+        kept = RetrainingRepository(ws.database).decisions()
+        assert [(d.model, d.action, d.trigger, d.evidence["schedule"]) for d in kept] == [
+            ("ad_score", "wait", "measurement_change", name) for name in names
+        ], "once a schedule and report"
+        assert kept[0].evidence["findings"][0]["reason"] == "view-through joined"
+        # By hand it may still be trained.
+        request_retraining(ws, "ad_score", who="kim", why="enough new days", now=NOW)
+    result, _ = tick(drift_sensor, instance, within)
+    assert [r.tags["within/trigger"] for r in result.run_requests] == ["by_hand"]
+    # What was found about a version that no longer serves holds nothing back.
+    with within.open() as ws:
+        serve(ws, "ad_score", sha="cd")
+    assert all(isinstance(scheduled(name, instance, within), dg.RunRequest) for name in names)
+
+
 def test_a_request_by_hand_starts_a_run_although_nothing_was_found(instance: dg.DagsterInstance, within: WithinResource) -> None:
     _, cursor = tick(drift_sensor, instance, within)
     with within.open() as ws:
@@ -100,11 +142,30 @@ def test_a_request_by_hand_starts_a_run_although_nothing_was_found(instance: dg.
     assert [r.tags["within/trigger"] for r in result.run_requests] == ["by_hand"]
 
 
+def test_a_request_by_hand_outlives_a_daemon_that_dies_before_it_asks(instance: dg.DagsterInstance, within: WithinResource) -> None:
+    with within.open() as ws:
+        request_retraining(ws, "ad_score", who="kim", why="guidelines", now=NOW)
+    lost, cursor = tick(drift_sensor, instance, within)
+    (request,) = lost.run_requests
+    # Whether or not the cursor was kept, the run is asked for when the daemon is back.
+    for kept in (None, cursor):
+        again, _ = tick(drift_sensor, instance, later(within, days=3), kept)
+        assert [r.run_key for r in again.run_requests] == [request.run_key]
+    # Not beside a run of a schedule, nor once it was handed over; what was only created is asked for again.
+    weekly = run_of(instance, "retrain_ad_score")
+    assert isinstance(tick(drift_sensor, instance, later(within, days=3), cursor)[0], dg.SkipReason)
+    instance.report_run_failed(weekly)
+    own = run_of(instance, "retrain_ad_score", status=dg.DagsterRunStatus.NOT_STARTED, tags={"dagster/run_key": request.run_key})
+    assert not run_begun(instance, request.run_key)
+    again, _ = tick(drift_sensor, instance, later(within, days=3), cursor)
+    assert [r.run_key for r in again.run_requests] == [request.run_key]
+    instance.report_run_failed(own)
+    assert run_begun(instance, request.run_key)
+    assert isinstance(tick(drift_sensor, instance, later(within, days=3), cursor)[0], dg.SkipReason)
+
+
 def test_a_model_in_flight_waits_and_is_looked_at_again(instance: dg.DagsterInstance, within: WithinResource) -> None:
-    run = instance.create_run_for_job(
-        dg.Definitions(jobs=[dg.job(name="retrain_ad_score")(lambda: None)]).resolve_job_def("retrain_ad_score"),
-        status=dg.DagsterRunStatus.STARTED,
-    )
+    run = run_of(instance, "retrain_ad_score")
     assert run_in_flight(instance, "ad_score") == run.run_id
     assert run_in_flight(instance, "anomaly") is None
     monitored(within, finding())

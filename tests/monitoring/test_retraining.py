@@ -48,10 +48,30 @@ def test_a_loss_is_weighed_against_the_cost(money: float, action: Action) -> Non
 
 
 def test_currencies_are_not_summed_and_have_their_own_cost() -> None:
-    spread = {"EUR": 30.0, "USD": 30.0, "JPY": 30.0}
+    spread = {"EUR": 30.0, "USD": 30.0, "JPY": 4500.0}
     assert asked(finding("concept_drift", loss_change=0.1, money_at_risk=spread))[0] is Action.NOTHING
     policy = RetrainingPolicy(cost={"JPY": 5.0})
     assert asked(finding("concept_drift", loss_change=0.1, money_at_risk=spread), policy=policy) == (Action.RETRAIN, Trigger.CONCEPT_DRIFT)
+
+
+def test_a_yen_is_not_weighed_like_a_euro_and_a_default_cost_is_called_so() -> None:
+    risk = lambda money: finding("concept_drift", loss_change=0.1, money_at_risk=money)
+    decided = decide(STATE, [risk({"JPY": 1000.0})], policy=POLICY, now=NOW)
+    assert decided.action is Action.NOTHING, "about 3 EUR to win back"
+    assert decided.reason.endswith("500 JPY to win back against 3,000 for a retraining (default cost)")
+    own = decide(STATE, [risk({"JPY": 1000.0})], policy=RetrainingPolicy(cost={"JPY": 5.0}), now=NOW)
+    assert own.reason.endswith("500 JPY to win back against 5 for a retraining")
+
+
+def test_money_in_a_currency_without_a_cost_is_not_weighed_and_the_loss_decides() -> None:
+    risk = lambda loss, **money: finding("concept_drift", loss_change=loss, money_at_risk=money)
+    assert asked(risk(0.1, XAU=1e9))[0] is Action.RETRAIN
+    assert asked(risk(0.001, XAU=1e9))[0] is Action.NOTHING
+    assert asked(risk(0.1, XAU=1e9, EUR=1.0))[0] is Action.RETRAIN
+    said = decide(STATE, [risk(0.1, XAU=1e9)], policy=POLICY, now=NOW)
+    assert "the part in XAU cannot be weighed: no cost is given; then 2% is enough" in said.reason
+    assert said.evidence["cost"] == {}
+    assert decide(STATE, [risk(0.1, XAU=1.0, EUR=100.0)], policy=POLICY, now=NOW).evidence["cost"] == {"EUR": 20.0}
 
 
 def test_an_unsure_loss_is_no_reason() -> None:
@@ -119,6 +139,22 @@ def test_one_run_in_flight_and_a_cooldown_after_it() -> None:
     assert asked(worse, state=replace(STATE, last_requested_at=NOW - timedelta(days=3)))[0] is Action.RETRAIN
 
 
+@pytest.mark.parametrize(("times", "days", "said"), [(1, 4, "once"), (2, 8, "twice"), (3, 16, "3 times"), (9, 16, "9 times")])
+def test_each_refusal_doubles_the_cooldown_up_to_eightfold(times: int, days: int, said: str) -> None:
+    worse = finding("concept_drift", loss_change=0.1)
+    last = NOW - timedelta(days=days) + timedelta(minutes=1)
+    refused = tuple(last - timedelta(days=20 * n) for n in range(times))
+    state = replace(STATE, champion=3, refused=refused, last_requested_at=last)
+    held = decide(state, [worse], policy=POLICY, now=NOW)
+    assert held.action is Action.WAIT
+    assert held.reason.endswith(f"refused {said} since v3; waits until 2026-07-01 12:01 UTC")
+    assert asked(worse, state=state, now=NOW + timedelta(minutes=1))[0] is Action.RETRAIN
+    # By hand there is no waiting, and a refusal of which the policy knew nothing counts as well.
+    assert asked(worse, state=replace(state, requests=((1, "x"),)))[0] is Action.RETRAIN
+    assert asked(worse, state=replace(state, last_requested_at=None))[0] is Action.WAIT
+    assert asked(worse, state=replace(state, refused=(), last_requested_at=last))[0] is Action.RETRAIN
+
+
 def test_one_cause_is_one_run_and_a_new_champion_a_new_cause() -> None:
     worse = finding("concept_drift", loss_change=0.1)
     key = lambda state, *found: decide(state, found, policy=POLICY, now=NOW).run_key
@@ -141,4 +177,4 @@ def test_what_does_not_serve_is_not_compared() -> None:
 
 def test_a_policy_that_cannot_be_is_refused() -> None:
     with pytest.raises(SampleError, match="must be positive"):
-        RetrainingPolicy(default_cost=0)
+        RetrainingPolicy(cost={"EUR": 0})

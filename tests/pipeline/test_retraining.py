@@ -16,7 +16,10 @@ from within_pipelines.database import AliasModel, RetrainingRepository
 from within_pipelines.exceptions import ModelNotFoundError
 from within_pipelines.monitoring import DriftState, MonitorFinding, MonitorReport
 from within_pipelines.pipeline import AlertManager, Workspace, decide_retraining, request_retraining, runs_to_request, tell_findings
+from within_pipelines.pipeline.retraining import model_state
+from within_pipelines.registry import POLICY_VERSION, REQUIRED_GATES
 from within_pipelines.settings import Settings
+from within_pipelines.stats import Status, Verdict
 
 
 @pytest.fixture
@@ -63,9 +66,37 @@ def test_a_decision_is_recorded_once_a_cause_and_calm_once_a_day(ws: Workspace) 
     assert [d.action for d in repository.decisions("anomaly")] == ["nothing"]
     decide_retraining(ws, report(day=LAST_DAY + timedelta(days=1)), in_flight=idle, now=NOW, models=("anomaly",))
     assert len(repository.decisions("anomaly")) == 2
-    # The run is asked for again for an hour under the same key, in case the process died in between.
-    keys = [[d.run_key for d in runs_to_request(ws, now=NOW + timedelta(minutes=m))] for m in (1, 30, 61)]
-    assert keys == [[decision.run_key], [decision.run_key], []]
+
+
+def asked_for(ws: Workspace, *begun: str, now: datetime) -> list[tuple[str, str]]:
+    return [(decision.model, decision.trigger) for decision in runs_to_request(ws, started=lambda key: key in begun, now=now)]
+
+
+def test_a_run_is_asked_for_until_it_has_begun_however_long_nobody_asked(ws: Workspace) -> None:
+    serve(ws, "ad_score")
+    request_retraining(ws, "ad_score", who="kim", why="guidelines", now=NOW)
+    (answer,) = decide_retraining(ws, None, in_flight=idle, now=NOW, models=("ad_score",))
+    # The request is answered; if the process dies here, nothing but this decision knows of it.
+    assert RetrainingRepository(ws.database).requests("ad_score") == []
+    for passed in (timedelta(minutes=1), timedelta(minutes=61), timedelta(days=6)):
+        assert asked_for(ws, now=NOW + passed) == [("ad_score", "by_hand")]
+    assert asked_for(ws, str(answer.decision.run_key), now=NOW + timedelta(minutes=61)) == []
+    assert asked_for(ws, now=NOW + timedelta(days=29)) == []
+    assert asked_for(ws, now=NOW - timedelta(days=1)) == [], "a clock that went back starts nothing"
+
+
+def test_a_run_is_no_longer_asked_for_when_a_newer_decision_or_champion_has_come(ws: Workspace) -> None:
+    serve(ws, "ad_score")
+    serve(ws, "anomaly")
+    decide_retraining(ws, report(finding()), in_flight=idle, now=NOW, performance_only=True, models=("ad_score",))
+    later = NOW + timedelta(hours=3)
+    for model in ("ad_score", "anomaly"):
+        request_retraining(ws, model, who="kim", why="guidelines", now=later)
+    decide_retraining(ws, None, in_flight=idle, now=later)
+    assert sorted(asked_for(ws, now=later)) == [("ad_score", "by_hand"), ("anomaly", "by_hand")]
+    # The weekly run has trained one in the meantime.
+    serve(ws, "anomaly", sha="cd", trained_at=later + timedelta(hours=1))
+    assert asked_for(ws, now=later + timedelta(hours=2)) == [("ad_score", "by_hand")]
 
 
 def test_two_deciders_start_one_run(ws: Workspace) -> None:
@@ -105,8 +136,50 @@ def test_a_measurement_change_is_told_and_trains_nothing(ws: Workspace) -> None:
     decisions = RetrainingRepository(ws.database).decisions("ad_score")
     assert {d.action for d in decisions} == {"nothing"}
     assert {d.trigger for d in decisions} == {"measurement_change"}
-    assert runs_to_request(ws, now=NOW) == ()
+    assert asked_for(ws, now=NOW) == []
     assert {line.severity for line in AlertManager(ws).digest()} == {"info"}
+
+
+def refuse(ws: Workspace, *, sha: str, trained_at: datetime, kind: str = "stack", status: Status = Status.FAILED) -> None:
+    """A version that was trained and judged, and does not serve."""
+    version = ws.registry.register(replace(version_of("ad_score", sha=sha, kind=kind), trained_at=trained_at))
+    given = {"model_sha256": version.model_sha256, "data_version": version.data_version, "policy_version": POLICY_VERSION}
+    ws.registry.record_verdicts(Verdict(gate, status, None, None, {}, "said").bind(**given) for gate in REQUIRED_GATES["ad_score"])
+
+
+def test_a_drift_that_retraining_does_not_mend_is_asked_for_less_and_less(ws: Workspace) -> None:
+    """Thirty days of the same drift, each retraining refused: four runs, not fifteen."""
+    serve(ws, "ad_score")
+    asked = []
+    for day in range(31):
+        now = NOW + timedelta(days=day)
+        told = report(finding(), day=LAST_DAY + timedelta(days=day))
+        (answer,) = decide_retraining(ws, told, in_flight=idle, now=now, performance_only=True, models=("ad_score",))
+        if str(answer.decision.action) == "retrain":
+            asked.append(day)
+            refuse(ws, sha=f"a{len(asked)}", trained_at=now)
+            # Beside each attempt stands the baseline, which is none.
+            refuse(ws, sha=f"b{len(asked)}", trained_at=now, kind="longer_headline")
+    assert asked == [0, 4, 12, 28]
+    assert answer.decision.reason.endswith("refused 4 times since v1; waits until 2026-08-14 12:00 UTC")
+    assert answer.decision.evidence["refused"] == 4
+    # A new champion starts anew.
+    serve(ws, "ad_score", sha="cd", trained_at=NOW + timedelta(days=29))
+    again = decide_retraining(
+        ws, report(finding(sha="cd")), in_flight=idle, now=NOW + timedelta(days=31), performance_only=True, models=("ad_score",)
+    )
+    assert str(again[0].decision.action) == "retrain"
+
+
+def test_a_version_that_was_not_judged_or_that_passed_was_not_refused(ws: Workspace) -> None:
+    serve(ws, "ad_score")
+    ws.registry.register(replace(version_of("ad_score", sha="c0", kind="stack"), trained_at=NOW))
+    assert model_state(ws, "ad_score", in_flight=None).refused == ()
+    refuse(ws, sha="c1", trained_at=NOW, status=Status.PASSED)
+    assert model_state(ws, "ad_score", in_flight=None).refused == (), "it may wait for its canary"
+    refuse(ws, sha="c2", trained_at=NOW, status=Status.INSUFFICIENT)
+    assert model_state(ws, "ad_score", in_flight=None).refused == (NOW,)
+    assert model_state(ws, "ad_score", in_flight=None).champion == 1
 
 
 def test_what_was_found_about_a_version_that_no_longer_serves_starts_nothing(ws: Workspace) -> None:

@@ -9,7 +9,7 @@ import dagster as dg
 
 from within_pipelines.defs.launch import dagster_home, execute, run_main_job
 from within_pipelines.defs.resource import WithinResource
-from within_pipelines.defs.retraining import drift_sensor, performance_sensor
+from within_pipelines.defs.retraining import RUN_KEY_TAG, drift_sensor, performance_sensor
 
 if TYPE_CHECKING:
     from within_pipelines.database import StoredDecision
@@ -154,7 +154,9 @@ def _retrain(settings: "Settings", decision: "StoredDecision", moment: datetime,
     with Workspace.open(settings) as workspace:
         before = workspace.registry.alias(model, "champion")
         known = {version.version for version in workspace.registry.versions(model)}
-    done = execute(f"retrain_{model}", settings, partition=None, now=moment, on_step=lambda step, state: None)
+    # Under its key, as a run that a sensor starts has it: else the decision would be asked for again at the next look.
+    tags = {RUN_KEY_TAG: decision.run_key or ""}
+    done = execute(f"retrain_{model}", settings, partition=None, now=moment, on_step=lambda step, state: None, tags=tags)
     say(f"   retrain_{model}: {'succeeded' if done.success else 'failed, ' + done.message} ({_run(settings, done.run_id)})")
     with Workspace.open(settings) as workspace:
         versions = workspace.registry.versions(model)

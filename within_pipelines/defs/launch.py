@@ -2,7 +2,7 @@
 
 import os
 import uuid
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from datetime import date, datetime
 from pathlib import Path
@@ -66,9 +66,15 @@ def run_main_job(settings: "Settings", *, now: datetime, on_step: Callable[[str,
 
 
 def execute(
-    job_name: str, settings: "Settings", *, partition: str | None, now: datetime, on_step: Callable[[str, str], None]
+    job_name: str,
+    settings: "Settings",
+    *,
+    partition: str | None,
+    now: datetime,
+    on_step: Callable[[str, str], None],
+    tags: Mapping[str, str] | None = None,
 ) -> RunOutcome:
-    """Run one job in this process and record it on the instance."""
+    """Run one job in this process and record it on the instance, with `tags`."""
     from within_pipelines.defs.catalogue import defs
     from within_pipelines.defs.reaper import reap_orphaned_runs
     from within_pipelines.defs.resource import WithinResource
@@ -98,6 +104,7 @@ def execute(
             instance=instance,
             run_id=run_id,
             partition_key=partition,
+            tags=dict(tags or {}),
             raise_on_error=False,
             # The terminal shows steps and a summary; every event is on the instance for the UI.
             run_config={"loggers": {"console": {"config": {"log_level": "CRITICAL"}}}},

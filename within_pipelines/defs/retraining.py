@@ -24,6 +24,7 @@ _BUSY = [
 ]
 # Jobs that train a model besides its own.
 _TRAIN_ALL = "train_and_score"
+RUN_KEY_TAG = "dagster/run_key"
 
 
 def run_in_flight(instance: dg.DagsterInstance, model: str) -> str | None:
@@ -35,15 +36,29 @@ def run_in_flight(instance: dg.DagsterInstance, model: str) -> str | None:
     return None
 
 
+def run_begun(instance: dg.DagsterInstance, run_key: str) -> bool:
+    """Whether a run of this key was handed to the queue, whatever has become of it. One that was created and not handed over is asked for
+    again: the daemon then starts that very run."""
+    runs = instance.get_runs(dg.RunsFilter(tags={RUN_KEY_TAG: run_key}))
+    return any(run.status is not dg.DagsterRunStatus.NOT_STARTED for run in runs)
+
+
 # Dagster knows a run key per sensor: the same key from both would start two runs, so each asks for what it decides about.
 _OF_PERFORMANCE = frozenset({"performance_loss", "concept_drift"})
 
 
-def _requests(workspace: "Workspace", within: WithinResource, *, performance_only: bool) -> Iterator[dg.RunRequest]:
+def _requests(
+    workspace: "Workspace", within: WithinResource, instance: dg.DagsterInstance, *, performance_only: bool
+) -> Iterator[dg.RunRequest]:
     from within_pipelines.pipeline import runs_to_request
 
-    for decision in runs_to_request(workspace, now=within.clock()):
+    for decision in runs_to_request(workspace, started=lambda key: run_begun(instance, key), now=within.clock()):
         if (decision.trigger in _OF_PERFORMANCE) is not performance_only:
+            continue
+        busy = run_in_flight(instance, decision.model)
+        run = None if busy is None else instance.get_run_by_id(busy)
+        # A schedule may have begun to train the model since; what it brings may make this run needless.
+        if run is not None and run.tags.get(RUN_KEY_TAG) != decision.run_key:
             continue
         yield dg.RunRequest(
             run_key=decision.run_key,
@@ -76,11 +91,11 @@ def _tick(context: dg.SensorEvaluationContext, within: WithinResource, *, perfor
         report = latest_report(workspace)
         asked = [request.id for model in MODELS for request in RetrainingRepository(workspace.database).requests(model)]
         state = _state_of(report, within, max(asked, default=0) if not performance_only else 0)
-        waiting = list(_requests(workspace, within, performance_only=performance_only))
+        waiting = list(_requests(workspace, within, context.instance, performance_only=performance_only))
         if not performance_only:
             waiting += _unmonitored(workspace, report)
         if state == context.cursor:
-            # The requests of the last hour go out again under the same keys; the daemon starts only what it has not started.
+            # What was decided and has no run yet goes out again under the same key: a process may have died in between.
             if waiting:
                 return dg.SensorResult(run_requests=waiting, cursor=state)
             return dg.SkipReason("Nothing new since the last tick.")
@@ -96,7 +111,7 @@ def _tick(context: dg.SensorEvaluationContext, within: WithinResource, *, perfor
         for answer in decided:
             if answer.new:
                 context.log.info(f"{answer.decision.model}: {answer.decision.action}: {answer.decision.reason}")
-        requests = list(_requests(workspace, within, performance_only=performance_only))
+        requests = list(_requests(workspace, within, context.instance, performance_only=performance_only))
         if not performance_only:
             requests += _unmonitored(workspace, report)
     # Something that waits is looked at again at the next tick, also when nothing else is new.

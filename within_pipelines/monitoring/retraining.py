@@ -6,12 +6,14 @@ In this order:
 2. A measurement change is no drift: nothing is done, because a model trained on both meanings of a metric is worse than either.
 3. While a run of the model is in flight, everything waits for it.
 4. What has got worse is weighed: the money at risk a week (the monitor scales it with the loss), times confidence, times the weeks until
-   the next regular retraining, times the share that a retraining wins back, against its cost, per currency. Without money the relative
-   loss alone must exceed a minimum; where features mean something else than before, or calibration is off and its cost unknown, that is
-   enough. Drift of the data alone counts only when it is harmful: when the predictions have moved with it, or when it is large and too
-   little is known of the predictions to call it harmless; insufficient evidence is no all-clear.
+   the next regular retraining, times the share that a retraining wins back, against its cost, per currency. Without money, or where it is
+   at risk in a currency without a known cost, the relative loss alone must exceed a minimum; where features mean something else than
+   before, or calibration is off and its cost unknown, that is enough. Drift of the data alone counts only when it is harmful: when the
+   predictions have moved with it, or when it is large and too little is known of the predictions to call it harmless; insufficient
+   evidence is no all-clear.
 5. Enough new rows, or an age beyond the limit, is a reason of its own.
-6. After a retraining the model is left alone for the cooldown, but for a request by hand.
+6. After a retraining the model is left alone for the cooldown, but for a request by hand. Each retraining that the gates have refused since
+   the champion came doubles the cooldown, up to eightfold: what did not help is not repeated at the same pace.
 
 Currencies are never summed: it is enough that one of them pays."""
 
@@ -19,7 +21,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass, field
+from dataclasses import dataclass, field, fields
 from datetime import datetime, timedelta
 from enum import StrEnum
 from typing import Any
@@ -50,14 +52,22 @@ class Trigger(StrEnum):
     NONE = "none"
 
 
+# Roughly what 20 euros or dollars are, rounded: an order of magnitude, so that a yen is not weighed like a euro. Whoever wants more gives
+# a cost. A currency that is not here and has none is not weighed in money.
+DEFAULT_COST: Mapping[str, float] = {
+    "AED": 75, "AUD": 30, "BRL": 110, "CAD": 30, "CHF": 20, "CNY": 150, "CZK": 500, "DKK": 150, "EUR": 20, "GBP": 17, "HKD": 160,
+    "HUF": 8000, "ILS": 75, "INR": 1700, "JPY": 3000, "KRW": 28000, "MXN": 400, "NOK": 220, "NZD": 35, "PLN": 85, "SEK": 220, "SGD": 27,
+    "THB": 700, "TWD": 650, "USD": 20, "ZAR": 380,
+}  # fmt: skip
+
+
 @dataclass(frozen=True, slots=True)
 class RetrainingPolicy:
-    """The knobs. `cost` is what a retraining costs (machine, review, risk of a worse version), in units of each currency, with
-    `default_cost` for the others; `horizon_weeks` is how long the loss would go on until the next regular retraining,
+    """The knobs. `cost` is what a retraining costs (machine, review, risk of a worse version) in each currency, before `DEFAULT_COST`,
+    which stands for about 20 euros; `horizon_weeks` is how long the loss would go on until the next regular retraining,
     of which `recovered` is the share that a retraining is expected to win back."""
 
     cost: Mapping[str, float] = field(default_factory=dict)
-    default_cost: float = 20.0
     horizon_weeks: float = 1.0
     recovered: float = 0.5
     minimum_relative_loss: float = 0.02
@@ -68,8 +78,32 @@ class RetrainingPolicy:
     large_effect: float = 0.5
 
     def __post_init__(self) -> None:
-        if self.default_cost <= 0 or self.horizon_weeks <= 0 or not 0 < self.minimum_confidence <= 1 or self.growth <= 0:
+        if (
+            any(cost <= 0 for cost in self.cost.values())
+            or self.horizon_weeks <= 0
+            or not 0 < self.minimum_confidence <= 1
+            or self.growth <= 0
+        ):
             raise SampleError(f"{self} cannot be; cost, horizon, growth must be positive and the confidence within (0, 1].")
+
+    def cost_in(self, currency: str) -> float | None:
+        """What a retraining costs in `currency`; None when neither the policy nor the defaults know.
+
+        >>> RetrainingPolicy(cost={"EUR": 60.0}).cost_in("EUR"), RetrainingPolicy().cost_in("JPY"), RetrainingPolicy().cost_in("XXX")
+        (60.0, 3000.0, None)
+        """
+        found = self.cost.get(currency, DEFAULT_COST.get(currency))
+        return None if found is None else float(found)
+
+    def to_dict(self) -> dict[str, Any]:
+        """Plain values for JSON, times in days."""
+        told = {f.name: getattr(self, f.name) for f in fields(self)}
+        told |= {f"{name}_days": told.pop(name) / timedelta(days=1) for name in ("cooldown", "oldest")}
+        return {**told, "cost": dict(self.cost)}
+
+
+# The most that refusals stretch the cooldown.
+LONGEST = 8
 
 
 @dataclass(frozen=True, slots=True)
@@ -78,7 +112,7 @@ class ModelState:
 
     `baseline_loss` is the loss at which a change is measured (None when unknown), `days_then` and `days_now` the account-days with facts
     when the champion was trained and now, `requests` the texts of requests by hand with their numbers, `in_flight` the id of a run that
-    trains it, `artifact` what serves."""
+    trains it, `artifact` what serves and `champion` its number, `refused` when those were trained that the gates have refused since."""
 
     model: str
     trained_at: datetime | None
@@ -89,6 +123,8 @@ class ModelState:
     in_flight: str | None = None
     last_requested_at: datetime | None = None
     artifact: str = ""
+    champion: int | None = None
+    refused: Sequence[datetime] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -124,7 +160,7 @@ def decide(state: ModelState, findings: Sequence[MonitorFinding], *, policy: Ret
     own = [found for found in findings if found.model == state.model]
 
     def answer(action: Action, trigger: Trigger, reason: str, *parts: str, **evidence: Any) -> RetrainingDecision:
-        told = {"findings": [f.to_dict() for f in own if f.state is not DriftState.STABLE], **evidence}
+        told = {"findings": [f.to_dict() for f in own if f.state is not DriftState.STABLE], "policy": policy.to_dict(), **evidence}
         # One cause a champion and trigger: a new champion that drifts again is a new cause.
         cause = f"{trigger}/{state.artifact}/{'/'.join(parts)}"
         return RetrainingDecision(state.model, action, trigger, cause, reason, told)
@@ -151,12 +187,29 @@ def decide(state: ModelState, findings: Sequence[MonitorFinding], *, policy: Ret
     if state.in_flight is not None:
         text = f"{reason.text}; waits for run {state.in_flight}"
         return answer(Action.WAIT, reason.trigger, text, reason.detail, state.in_flight, **reason.evidence)
-    since = None if state.last_requested_at is None else now - state.last_requested_at
-    if since is not None and timedelta(0) <= since < policy.cooldown:
-        text = f"{reason.text}; waits until {state.last_requested_at + policy.cooldown:%Y-%m-%d %H:%M} UTC, after the last retraining"  # type: ignore[operator]
-        return answer(Action.WAIT, reason.trigger, text, reason.detail, str(state.last_requested_at), **reason.evidence)
+    refused = {"refused": len(state.refused)}
+    held = _cooldown(state, policy=policy, now=now)
+    if held is not None:
+        text, since = held
+        return answer(Action.WAIT, reason.trigger, f"{reason.text}; {text}", reason.detail, str(since), **reason.evidence, **refused)
     # The cooldown ends with the cause: what is still wrong two days after a retraining is asked for again, under a key of its own.
-    return answer(Action.RETRAIN, reason.trigger, reason.text, reason.detail, str(state.last_requested_at), **reason.evidence)
+    return answer(Action.RETRAIN, reason.trigger, reason.text, reason.detail, str(state.last_requested_at), **reason.evidence, **refused)
+
+
+def _cooldown(state: ModelState, *, policy: RetrainingPolicy, now: datetime) -> tuple[str, datetime] | None:
+    """What holds a model back after its last training, and when that was; None when nothing does. A clock gone back starts nothing anew."""
+    # A schedule's training that was refused is as much in vain as one that the policy asked for.
+    trained = [moment for moment in (state.last_requested_at, *state.refused) if moment is not None and moment <= now]
+    if not trained:
+        return None
+    last, times = max(trained), len(state.refused)
+    until = last + policy.cooldown * min(2**times, LONGEST)
+    if now >= until:
+        return None
+    if times == 0:
+        return f"waits until {until:%Y-%m-%d %H:%M} UTC, after the last retraining", last
+    often = {1: "once", 2: "twice"}.get(times, f"{times} times")
+    return f"refused {often} since v{state.champion}; waits until {until:%Y-%m-%d %H:%M} UTC", last
 
 
 @dataclass(frozen=True, slots=True)
@@ -236,25 +289,26 @@ def _weigh(state: ModelState, found: MonitorFinding, *, policy: RetrainingPolicy
     relative = None if found.loss_change is None or not baseline else found.loss_change / baseline
     weeks = policy.horizon_weeks * policy.recovered
     gains = {currency: money * confidence * weeks for currency, money in found.money_at_risk.items()}
-    costs = {currency: policy.cost.get(currency, policy.default_cost) for currency in gains}
-    evidence = {"relative_loss": relative, "confidence": confidence, "expected_loss": gains, "cost": costs, "policy": _shown(policy)}
+    costs = {currency: cost for currency in gains if (cost := policy.cost_in(currency)) is not None}
+    evidence = {"relative_loss": relative, "confidence": confidence, "expected_loss": gains, "cost": costs}
     said = f"{found.monitor} at confidence {confidence:.0%}" + ("" if relative is None else f", loss {relative:+.1%}")
     if confidence < policy.minimum_confidence:
         return _Reason(trigger, f"{said}, which is too unsure", f"{found.monitor}/unsure", False, evidence)
-    if gains:
-        best = max(gains, key=lambda currency: gains[currency] / costs[currency])
+    unknown = ", ".join(sorted(set(gains) - set(costs)))
+    if costs:
+        best = max(costs, key=lambda currency: gains[currency] / costs[currency])
         pays = gains[best] > costs[best]
-        text = f"{said}: {gains[best]:,.0f} {best} to win back against {costs[best]:,.0f} for a retraining"
-        return _Reason(trigger, text, found.monitor if pays else f"{found.monitor}/small", pays, evidence)
+        default = "" if best in policy.cost else " (default cost)"
+        text = f"{said}: {gains[best]:,.0f} {best} to win back against {costs[best]:,.0f} for a retraining{default}"
+        if pays or not unknown:
+            return _Reason(trigger, text, found.monitor if pays else f"{found.monitor}/small", pays, evidence)
+    if unknown:
+        said = f"{said}, of which the part in {unknown} cannot be weighed: no cost is given"
     if found.features and trigger is Trigger.CONCEPT_DRIFT:
         text = f"{said}; {', '.join(found.features[:3])} mean something else now, whatever that will cost"
         return _Reason(trigger, text, found.monitor, True, evidence)
     if relative is None:
         return _Reason(trigger, f"{said}; what it costs is unknown, that it is there is not", found.monitor, True, evidence)
     pays = relative >= policy.minimum_relative_loss
-    text = f"{said}; without money at risk, {policy.minimum_relative_loss:.0%} is enough"
+    text = f"{said}; {'then' if unknown else 'without money at risk,'} {policy.minimum_relative_loss:.0%} is enough"
     return _Reason(trigger, text, found.monitor if pays else f"{found.monitor}/small", pays, evidence)
-
-
-def _shown(policy: RetrainingPolicy) -> dict[str, Any]:
-    return {name: value if isinstance(value, int | float | Mapping) else str(value) for name, value in asdict(policy).items()}

@@ -60,7 +60,15 @@ from within_pipelines.pipeline.release import (
 )
 from within_pipelines.pipeline.release_policy import ReleaseRule, release_rules
 from within_pipelines.pipeline.retention import Collected, Kept, collect_garbage, retention
-from within_pipelines.pipeline.retraining import Decided, decide_retraining, request_retraining, runs_to_request, tell_findings
+from within_pipelines.pipeline.retraining import (
+    Decided,
+    decide_retraining,
+    request_retraining,
+    runs_to_request,
+    schedule_held,
+    tell_findings,
+)
+from within_pipelines.pipeline.retraining_policy import RetrainingFile, retraining_policy
 from within_pipelines.pipeline.robustness_audit import audit_robustness, robustness_report
 from within_pipelines.pipeline.rollback import rollback
 from within_pipelines.pipeline.scoring import ScoreReport, champion, find_anomalies, score_accounts, score_ads, score_day
@@ -108,6 +116,7 @@ __all__ = [
     "Precision",
     "ReleaseRule",
     "Released",
+    "RetrainingFile",
     "ScoreReport",
     "Silent",
     "Table",
@@ -181,10 +190,12 @@ __all__ = [
     "request_retraining",
     "resume_canary",
     "retention",
+    "retraining_policy",
     "review_accounts",
     "robustness_report",
     "rollback",
     "runs_to_request",
+    "schedule_held",
     "score_accounts",
     "score_ads",
     "score_day",

@@ -37,7 +37,8 @@ class Finding:
 
 
 def diagnose(settings: Settings, *, environ: Mapping[str, str] | None = None, now: datetime | None = None) -> tuple[Finding, ...]:
-    """Python, packages, folders, lake, database, champions, sensors, alert channels, Dagster and disk. Creates nothing, shows no password.
+    """Python, packages, folders, lake, database, champions, sensors, alert channels, retraining, Dagster and disk. Creates nothing and
+    shows no password.
 
     `now` is the time against which the sensors' last ticks are held (default: the wall clock). `environ` stands in for the process's
     environment."""
@@ -49,6 +50,7 @@ def diagnose(settings: Settings, *, environ: Mapping[str, str] | None = None, no
         _landing(settings.landing),
         _lake(settings),
         *_database(settings, datetime.now(UTC) if now is None else now),
+        _retraining(settings),
         _dagster(os.environ if environ is None else environ),
         _disk(settings.home),
     )
@@ -215,6 +217,22 @@ def _alerting(database: Database, settings: Settings) -> Finding:
         dead = f"{shown}, {status.count('dead')} were given up"
         return Finding("alert channels", "warning", dead, "`within alerts outbox` says why, `within alerts deliver --revive` tries again")
     return Finding("alert channels", "ok", shown)
+
+
+def _retraining(settings: Settings) -> Finding:
+    from within_pipelines.exceptions import SchemaError
+    from within_pipelines.pipeline.retraining_policy import retraining_policy
+
+    try:
+        policy = retraining_policy(settings)
+    except SchemaError as error:
+        return Finding(
+            "retraining", "broken", _first_line(error), "correct it; until then no model is trained because of drift or a request"
+        )
+    if not settings.retraining.is_file():
+        return Finding("retraining", "ok", "no retraining.yaml; the defaults hold, about 20 EUR a retraining")
+    costs = ", ".join(f"{cost:,g} {currency}" for currency, cost in sorted(policy.cost.items())) or "the default"
+    return Finding("retraining", "ok", f"{settings.retraining}: a retraining costs {costs}")
 
 
 def _dagster(environ: Mapping[str, str]) -> Finding:

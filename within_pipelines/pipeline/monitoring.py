@@ -24,6 +24,7 @@ from within_pipelines.pipeline.estimated_performance import (
     misjudged_money,
 )
 from within_pipelines.pipeline.joint_drift import multivariate_drift, text_drift
+from within_pipelines.pipeline.loss_stream import loss_stream
 from within_pipelines.pipeline.monitor_case import MonitorCase, permutations_for
 from within_pipelines.pipeline.monitored_rows import seen_on, weekly_spend
 from within_pipelines.pipeline.training import MODELS, load_version
@@ -304,6 +305,7 @@ def _concept_drift(case: MonitorCase, level: float) -> MonitorFinding:
             "loss": case.reference.data.loss, "reference_loss": risen.reference_loss, "current_loss": risen.current_loss, "low": risen.low,
             "high": risen.high, "relation_effect": turned.effect, "relation_p_value": turned.p_value, "relation_state": turned.state,
             "loss_state": risen.state, "loss_p_value": risen.p_value, "labels_until": new["day"].max(), "permutations": permutations,
+            **loss_stream(case.reference.data.judged, case.window.judged),
         },
     )  # fmt: skip
 
