@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import time
-from datetime import timedelta
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
 import dagster as dg
 import pytest
+from dagster._core.remote_origin import RegisteredCodeLocationOrigin, RemoteJobOrigin, RemoteRepositoryOrigin
 
 from tests.conftest import LAST_DAY, NOW
 from tests.defs.test_sensors import STORAGES
@@ -18,12 +19,16 @@ from within_pipelines.database import HeartbeatRepository, MonitoringRepository,
 from within_pipelines.defs.delivery import deliver_alerts_sensor
 from within_pipelines.defs.resource import WithinResource
 from within_pipelines.defs.retraining import drift_sensor, performance_sensor, run_in_flight
-from within_pipelines.defs.sensors import new_exports_sensor
+from within_pipelines.defs.sensors import SENSORS, new_exports_sensor, orphaned_run_sensor
 from within_pipelines.monitoring import DriftState, Severity
-from within_pipelines.pipeline import AlertManager, request_retraining
+from within_pipelines.pipeline import AFTER_RUNS, TICKING, AlertManager, request_retraining
 from within_pipelines.pipeline.doctor import diagnose
 
 assert STORAGES
+# A run that a daemon has launched knows the code location that it is from.
+ORIGIN = RemoteJobOrigin(
+    RemoteRepositoryOrigin(RegisteredCodeLocationOrigin("within_pipelines.definitions"), "__repository__"), "ingest_daily"
+)
 
 
 @pytest.fixture
@@ -115,11 +120,142 @@ def test_a_model_in_flight_waits_and_is_looked_at_again(instance: dg.DagsterInst
     assert len(result.run_requests) == 1
 
 
+def alive(ws: Any, until: datetime, *, besides: tuple[str, ...] = ("drift_sensor", "deliver_alerts_sensor")) -> None:
+    """Every other sensor ticks until then."""
+    for name in set(TICKING) - set(besides):
+        HeartbeatRepository(ws.database).beat(name, interval_seconds=60, seconds=0.1, outcome="", now=until)
+
+
+def test_the_sensors_that_are_watched_are_all_that_there_are() -> None:
+    assert {*TICKING, *AFTER_RUNS} == {sensor.name for sensor in SENSORS}
+    assert not {*TICKING} & {*AFTER_RUNS}
+
+
+@pytest.mark.parametrize("sensor", [s for s in SENSORS if s.name in TICKING], ids=lambda sensor: str(sensor.name))
+def test_every_sensor_that_ticks_by_the_clock_leaves_a_heartbeat(sensor: Any, within: WithinResource) -> None:
+    with dg.DagsterInstance.ephemeral() as instance:
+        tick(sensor, instance, within)
+    with within.open() as ws:
+        (beat,) = [beat for beat in HeartbeatRepository(ws.database).all() if beat.sensor == sensor.name]
+    assert beat.ticks == 1
+    assert beat.interval_seconds >= 1
+
+
+def test_a_sensor_that_never_ticked_is_missed_after_ten_minutes(instance: dg.DagsterInstance, within: WithinResource) -> None:
+    for minutes in (0, 8):
+        tick(drift_sensor, instance, later(within, minutes=minutes))
+        tick(deliver_alerts_sensor, instance, later(within, minutes=minutes))
+    with within.open() as ws:
+        assert AlertManager(ws).digest() == []
+        assert {f.name: f.state for f in diagnose(ws.settings, now=NOW + timedelta(minutes=8))}["sensors"] == "ok"
+    tick(drift_sensor, instance, later(within, minutes=16))
+    tick(deliver_alerts_sensor, instance, later(within, minutes=16))
+    with within.open() as ws:
+        titles = {line.title for line in AlertManager(ws).digest()}
+        states = {f.name: f for f in diagnose(ws.settings, now=NOW + timedelta(minutes=16))}
+    missed = set(TICKING) - {"drift_sensor", "deliver_alerts_sensor"}
+    assert titles == {f"{name} has never ticked" for name in missed}
+    assert "canary_sensor has never ticked" in states["sensors"].detail
+    assert states["sensors"].state == "warning"
+    tick(orphaned_run_sensor, instance, later(within, minutes=17))
+    tick(deliver_alerts_sensor, instance, later(within, minutes=17))
+    with within.open() as ws:
+        assert "orphaned_run_sensor has never ticked" not in {line.title for line in AlertManager(ws).digest()}
+
+
+def test_the_doctor_misses_a_sensor_of_which_no_row_speaks(within: WithinResource) -> None:
+    """Also the one that would note that it is waited for."""
+    with within.open() as ws:
+        for minutes in range(12):
+            HeartbeatRepository(ws.database).beat(
+                "new_exports_sensor", interval_seconds=60, seconds=0.1, outcome="", now=NOW + timedelta(minutes=minutes)
+            )
+        states = {f.name: f for f in diagnose(ws.settings, now=NOW + timedelta(minutes=11))}
+    assert "deliver_alerts_sensor has never ticked" in states["sensors"].detail
+    assert "new_exports_sensor" not in states["sensors"].detail
+
+
+def test_that_nobody_delivers_is_told_by_the_drift_sensor(
+    instance: dg.DagsterInstance, within: WithinResource, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    sent: list[str] = []
+    real = AlertManager.deliver
+
+    def deliver(self: AlertManager, **options: Any) -> Any:
+        done = real(self, **options)
+        sent.extend(done.sent)
+        return done
+
+    monkeypatch.setattr(AlertManager, "deliver", deliver)
+    tick(deliver_alerts_sensor, instance, within)
+    with within.open() as ws:
+        alive(ws, NOW + timedelta(hours=11))
+    for minutes in (0, 8):
+        tick(drift_sensor, instance, later(within, minutes=minutes))
+    assert sent == []
+    tick(drift_sensor, instance, later(within, minutes=16))
+    with within.open() as ws:
+        assert [line.title for line in AlertManager(ws).digest()] == ["deliver_alerts_sensor has stopped"]
+    assert sent == ["log"]
+    # A night with the daemon off is no news, whichever of the two ticks first in the morning.
+    tick(deliver_alerts_sensor, instance, later(within, minutes=16))
+    tick(deliver_alerts_sensor, instance, later(within, minutes=17))
+    with within.open() as ws:
+        assert AlertManager(ws).digest() == []
+    tick(drift_sensor, instance, later(within, hours=10))
+    with within.open() as ws:
+        assert AlertManager(ws).digest() == []
+
+
+ENDINGS = [
+    ("check_failure_sensor", dg.DagsterRunStatus.SUCCESS),
+    ("run_failure_alert_sensor", dg.DagsterRunStatus.FAILURE),
+]
+
+
+@pytest.mark.parametrize(("sensor", "status"), ENDINGS)
+def test_a_sensor_that_was_not_told_of_a_run_is_dead(
+    sensor: str, status: dg.DagsterRunStatus, instance: dg.DagsterInstance, tmp_path: Path
+) -> None:
+    """Runs carry the time of the wall clock, so this one does, too."""
+    real = datetime.now(UTC)
+    within = WithinResource(home=str(tmp_path / "home"), now=real.isoformat())
+
+    def open_after(minutes: float) -> list[str]:
+        tick(deliver_alerts_sensor, instance, later(within, minutes=minutes))
+        with within.open() as ws:
+            return [line.title for line in AlertManager(ws).digest()]
+
+    def ended(*, launched: bool) -> None:
+        made = dg.Definitions(jobs=[dg.job(name="ingest_daily")(lambda: None)]).resolve_job_def("ingest_daily")
+        run = instance.create_run_for_job(made, status=dg.DagsterRunStatus.STARTED, remote_job_origin=ORIGIN if launched else None)
+        instance.report_dagster_event(
+            dg.DagsterEvent(event_type_value=f"PIPELINE_{status.value}", job_name=run.job_name), run_id=run.run_id
+        )
+
+    with within.open() as ws:
+        alive(ws, real + timedelta(hours=2), besides=("deliver_alerts_sensor",))
+    assert open_after(0) == []
+    # What a command executes itself is nothing that Dagster tells the sensor of.
+    ended(launched=False)
+    for minutes in (8, 16):
+        assert open_after(minutes) == []
+    ended(launched=True)
+    assert open_after(17) == [f"{sensor} has never ticked"]
+    with within.open() as ws:
+        states = {f.name: f for f in diagnose(ws.settings, now=real + timedelta(minutes=17))}
+        assert f"{sensor}, see its alert" in states["sensors"].detail
+        HeartbeatRepository(ws.database).beat(sensor, interval_seconds=0, seconds=0.1, outcome="", now=real + timedelta(minutes=18))
+    assert open_after(19) == []
+
+
 def test_a_sensor_that_stops_is_told_and_told_again_when_it_lives(instance: dg.DagsterInstance, within: WithinResource) -> None:
     tick(drift_sensor, instance, within)
     tick(deliver_alerts_sensor, instance, within)
     with within.open() as ws:
-        assert {beat.sensor for beat in HeartbeatRepository(ws.database).all()} == {"drift_sensor", "deliver_alerts_sensor"}
+        ticked = {beat.sensor for beat in HeartbeatRepository(ws.database).all() if beat.ticks}
+        assert ticked == {"drift_sensor", "deliver_alerts_sensor"}
+        alive(ws, NOW + timedelta(hours=2))
     for minutes in (8, 16):
         tick(deliver_alerts_sensor, instance, later(within, minutes=minutes))
     dead = later(within, minutes=16)
@@ -152,7 +288,7 @@ def test_a_tick_that_fails_leaves_no_heartbeat(within: WithinResource, monkeypat
     with dg.DagsterInstance.ephemeral() as instance, pytest.raises(RuntimeError, match="locked"):
         tick(drift_sensor, instance, within)
     with within.open() as ws:
-        assert HeartbeatRepository(ws.database).all() == []
+        assert [beat.sensor for beat in HeartbeatRepository(ws.database).all() if beat.ticks] == []
 
 
 def test_a_tick_with_ten_thousand_accounts_takes_at_most_five_seconds(within: WithinResource) -> None:

@@ -1,6 +1,7 @@
 """Monitoring's findings become alerts and decisions here, and decisions become runs: one per cause, one in flight per model."""
 
 import json
+import os
 from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
@@ -9,6 +10,7 @@ import dagster as dg
 from within_pipelines.defs.heartbeat import SENSOR_SECONDS, heartbeat
 from within_pipelines.defs.jobs import MODELS, monitor_drift, retrain
 from within_pipelines.defs.resource import WithinResource
+from within_pipelines.defs.watch import watch
 
 if TYPE_CHECKING:
     from within_pipelines.monitoring import MonitorReport
@@ -22,6 +24,8 @@ _BUSY = [
     dg.DagsterRunStatus.STARTED,
     dg.DagsterRunStatus.CANCELING,
 ]
+# Watched from here, because it watches all the others and nobody else watches it.
+_DELIVERS = "deliver_alerts_sensor"
 # Jobs that train a model besides its own.
 _TRAIN_ALL = "train_and_score"
 
@@ -119,7 +123,19 @@ def _tick(context: dg.SensorEvaluationContext, within: WithinResource, *, perfor
 @heartbeat("drift_sensor", seconds=SENSOR_SECONDS)
 def drift_sensor(context: dg.SensorEvaluationContext, within: WithinResource) -> dg.SensorResult | dg.SkipReason:
     """Reads stored findings; computes nothing, so its time does not depend on the number of accounts."""
+    _watch_delivery(context, within)
     return _tick(context, within, performance_only=False)
+
+
+def _watch_delivery(context: dg.SensorEvaluationContext, within: WithinResource) -> None:
+    """Tell that nobody tells any more: where `deliver_alerts_sensor` has stopped, messages leave from here, that one first of all."""
+    from within_pipelines.pipeline import AlertManager
+
+    with within.open() as workspace:
+        manager = AlertManager(workspace)
+        dead = watch(manager, workspace, context.instance, sensors=[_DELIVERS], by=drift_sensor.name, now=within.clock())
+        if dead:
+            manager.deliver(clock=within.clock, environ=os.environ, log=context.log.warning)
 
 
 @dg.sensor(

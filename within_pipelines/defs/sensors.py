@@ -159,6 +159,7 @@ def orphaned_run_sensor(context: dg.SensorEvaluationContext, within: WithinResou
     description="Starts a step of the canaries when one is due: an unfinished intention, a new day, outcomes that came since, or a "
     "challenger whose declared canary may begin.",
 )
+@heartbeat("canary_sensor", seconds=60)
 def canary_sensor(context: dg.SensorEvaluationContext, within: WithinResource) -> dg.SensorResult | dg.SkipReason:
     """The run key holds what is due, so that one state of the canaries starts one run."""
     from within_pipelines.exceptions import SchemaError

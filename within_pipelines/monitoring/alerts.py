@@ -139,16 +139,25 @@ def alert_for_drift(report: FeatureDriftReport, *, table: str) -> Alert | None:
     )
 
 
-def alert_for_silent_sensor(sensor: str, *, last_tick_at: datetime) -> Alert:
-    """An alert for a sensor that has stopped ticking: what it watches goes unnoticed meanwhile."""
+def alert_for_silent_sensor(sensor: str, *, last_tick_at: datetime, ticks: int = 1, run_ended_at: datetime | None = None) -> Alert:
+    """An alert for a sensor that has stopped ticking: what it watches goes unnoticed meanwhile.
+
+    With `ticks` 0 it never did, and `last_tick_at` is since when it is waited for; `run_ended_at` is when a run ended of which it should
+    have been told."""
+    last = f"Its last tick ended on {_shown(last_tick_at)}" if ticks else f"It never ticked and is waited for since {_shown(last_tick_at)}"
+    run = "" if run_ended_at is None else f", although a run ended on {_shown(run_ended_at)} that it has to look at"
     return Alert(
         dedup_key=f"sensor/{sensor}",
         severity=Severity.CRITICAL,
-        title=f"{sensor} has stopped",
-        detail=f"Its last tick ended on {last_tick_at:%Y-%m-%d at %H:%M} UTC; see its ticks in the Dagster UI under Automation.",
+        title=f"{sensor} has stopped" if ticks else f"{sensor} has never ticked",
+        detail=f"{last}{run}; see its ticks in the Dagster UI under Automation.",
         closes_when=f"{sensor} finishes a tick.",
         context={"sensor": sensor},
     )
+
+
+def _shown(time: datetime) -> str:
+    return f"{time:%Y-%m-%d at %H:%M} UTC"
 
 
 _STATES = {DriftState.DRIFTED: "has drifted", DriftState.MEASUREMENT_CHANGE: "changed its measurement"}
