@@ -146,6 +146,8 @@ def test_the_backtest_judges_the_rule_that_is_deployed(agency: Agency, tmp_path:
     assert asked == [3.5, 3.5, 0.05, 0.05]
     loose, tight = found
     assert loose is not None
-    assert loose.accepted == 3.5
-    # So strict a budget may leave the past of twelve accounts too short to find anything at all.
-    assert tight is None or (tight.stated <= 0.05 and tight.recall.value <= loose.recall.value)
+    assert tight is not None
+    assert (loose.accepted, tight.accepted) == (3.5, 0.05)
+    assert tight.stated <= 0.05 < loose.stated
+    assert tight.recall.value < loose.recall.value
+    assert not tight.passed
