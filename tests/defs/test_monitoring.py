@@ -37,6 +37,8 @@ def test_the_job_answers_for_every_model_and_its_checks_fail_on_drift(agency: Ag
         # Nothing was planted between training and today.
         assert [f for f in report.findings if f.drifted] == []
         assert all(f.reason for f in report.findings)
+        # Alerts about what was found link to the run that found it.
+        assert {f.evidence["run_id"] for f in report.findings} == {result.run_id}
         checks = {check.check_name: check.passed for check in result.get_asset_check_evaluations()}
         assert set(checks) == {
             "monitoring_is_current",

@@ -6,11 +6,13 @@ import os
 import subprocess
 import sys
 import textwrap
+from dataclasses import replace
 from datetime import UTC, date, datetime
 from pathlib import Path
 
 import polars as pl
 import pytest
+from deltalake import DeltaTable
 
 from tests.lake.conftest import NOON, batch_of, fact
 from within_pipelines.exceptions import SchemaError
@@ -179,3 +181,27 @@ def test_two_writers_at_once_lose_nothing(tmp_path: Path) -> None:
     lake = Lake(tmp_path)
     assert lake.facts().height == 10
     assert lake.watermark() == 10
+
+
+@pytest.mark.parametrize("statistics", [True, False])
+def test_the_newest_logged_day_is_that_of_the_facts(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, statistics: bool) -> None:
+    """With Delta's statistics of each file and without; a file that knows no day counts for nothing."""
+    if not statistics:
+        real = DeltaTable.get_add_actions
+        monkeypatch.setattr(
+            DeltaTable, "get_add_actions", lambda self, flatten: pl.DataFrame(real(self, flatten=flatten)).select(pl.exclude("^max.*$"))
+        )
+    lake = Lake(tmp_path / "lake")
+    assert lake.last_logged_date() is None
+    assert lake.logged_days().is_empty()
+    for number, day in enumerate((date(2026, 5, 1), date(2026, 5, 3), date(2026, 5, 2), None), start=1):
+        rows = [fact(event_date=day or date(2026, 5, 1), ad_id=f"a{number}", file_sha256=f"f{number}")]
+        batch = batch_of(rows)
+        log = pl.DataFrame(batch.log).with_columns(
+            first_date=pl.lit(day, pl.Date), last_date=pl.lit(day, pl.Date), covered=pl.lit(["google_ads/1"], pl.List(pl.String))
+        )
+        lake.commit(replace(batch, log=log.to_arrow().cast(batch.log.schema)), ingested_at=NOON)
+    assert lake.last_logged_date() == lake.last_event_date() == date(2026, 5, 3)
+    known = lake.logged_days().sort("commit_seq")
+    assert known["last_date"].to_list() == [date(2026, 5, 1), date(2026, 5, 3), date(2026, 5, 2)]
+    assert known["covered"].to_list() == [["google_ads/1"]] * 3

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from datetime import date
 
 import numpy as np
@@ -48,6 +49,32 @@ def test_a_finding_links_to_the_asset_that_shows_it() -> None:
         assert told.context["monitor"] == monitor
         assert told.context["asset"] in {"data_drift", "prediction_drift", "concept_drift", "feature_correlation", "estimated_performance"}
         assert alert_for_finding(MonitorFinding(monitor, "ad_score", date(2026, 6, 30), DriftState.STABLE)) is None
+
+
+def test_a_finding_names_its_run_its_accounts_and_how_what_it_names_moved() -> None:
+    shift = {"feature": "cpc", "state": "drifted", "cause": "values", "effect": 0.31, "missing_reference": 0.0, "missing_current": 0.0}
+    gone = {**shift, "feature": "headline", "cause": "missing", "effect": 0.0, "missing_current": 0.5}
+    renamed = {**shift, "feature": "ctr", "cause": "renamed to rate", "effect": None}
+    accounts = [{"account": "meta_ads/1", "share": 0.6}, {"account": "google_ads/2", "share": 0.2}]
+    evidence = {"run_id": "r1", "accounts": accounts, "table": [shift, gone, renamed, {**shift, "state": "stable"}]}
+    found = MonitorFinding("data_drift", "ad_score", date(2026, 6, 30), DriftState.DRIFTED, features=("cpc",), evidence=evidence)
+    told = alert_for_finding(found)
+    assert told is not None
+    assert told.accounts == ("meta_ads/1", "google_ads/2")
+    assert told.links("http://d")["run"] == "http://d/runs/r1"
+    assert told.likely_cause == (
+        "cpc: values (distance 0.31); headline: missing (missing 0%, now 50%); ctr: renamed to rate; "
+        "most of it in meta_ads/1 (60%), google_ads/2 (20%)"
+    )
+    event = {"what": "a longer attribution window", "day": "2026-06-01", "until": None, "kind": "attribution", "platform": None}
+    explained = replace(found, evidence={**evidence, "events": [event]}).explained_by("Explained.")
+    told = alert_for_finding(explained)
+    assert told is not None
+    assert told.likely_cause == "a longer attribution window (2026-06-01)"
+    # Nothing is known but the names, which the title has.
+    told = alert_for_finding(replace(found, evidence={}))
+    assert told is not None
+    assert (told.likely_cause, told.accounts, dict(told.links("http://d"))) == ("", (), {"asset": "http://d/assets/data_drift"})
 
 
 def test_a_blocking_check_is_critical() -> None:

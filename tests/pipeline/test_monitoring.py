@@ -120,8 +120,14 @@ def test_planted_shifts_are_found_and_the_calendar_explains_only_what_it_names(
         return replace(window, rows=rows, said=said, judged=judged)
 
     monkeypatch.setattr(monitoring, "seen_on", planted)
-    ask = lambda: monitor_day(workspace, LAST, now=NOW, models=["account_health"])
+    ask = lambda: monitor_day(workspace, LAST, now=NOW, models=["account_health"], run_id="r1")
     report = ask()
+    assert all(f.evidence["run_id"] == "r1" for f in report.findings)
+    for name in ("data_drift", "prediction_drift"):
+        behind = report.of(name)[0].evidence["accounts"]
+        assert len(behind) == 5
+        assert {entry["account"] for entry in behind} <= {f"{platform}/{account}" for platform, account in workspace.lake.accounts()}
+        assert behind[0]["share"] >= behind[-1]["share"] > 0
     states = {f.monitor: f.state for f in report.findings}
     assert states["data_drift"] is states["prediction_drift"] is states["concept_drift"] is DriftState.DRIFTED
     assert states["calibration_drift"] is states["estimated_performance"] is DriftState.DRIFTED

@@ -12,10 +12,18 @@ import pytest
 
 from tests.conftest import LAST_DAY, NOW
 from tests.test_cli import version_of
-from within_pipelines.database import AliasModel, RetrainingRepository
+from within_pipelines.database import AliasModel, MonitoringRepository, RetrainingRepository
 from within_pipelines.exceptions import ModelNotFoundError
 from within_pipelines.monitoring import DriftState, MonitorFinding, MonitorReport
-from within_pipelines.pipeline import AlertManager, Workspace, decide_retraining, request_retraining, runs_to_request, tell_findings
+from within_pipelines.pipeline import (
+    AlertManager,
+    Workspace,
+    decide_retraining,
+    latest_report,
+    request_retraining,
+    runs_to_request,
+    tell_findings,
+)
 from within_pipelines.pipeline.retraining import model_state
 from within_pipelines.registry import POLICY_VERSION, REQUIRED_GATES
 from within_pipelines.settings import Settings
@@ -201,6 +209,19 @@ def test_findings_are_told_with_money_and_closed_when_stable_or_replaced(ws: Wor
     tell_findings(ws, report(finding()), now=NOW)
     tell_findings(ws, report(finding(state=DriftState.INSUFFICIENT, sha="cd")), now=NOW)
     assert manager.digest() == []
+
+
+def test_a_drift_is_told_with_its_run_and_accounts_as_they_were_stored(ws: Workspace) -> None:
+    evidence = {"model_sha256": "ab" * 32, "run_id": "r1", "accounts": [{"account": "meta_ads/7", "share": 0.8}]}
+    MonitoringRepository(ws.database).save([replace(finding("data_drift"), evidence=evidence)], generated_at=NOW)
+    stored = latest_report(ws)
+    assert stored is not None
+    tell_findings(ws, stored, now=NOW)
+    (line,) = AlertManager(ws).digest()
+    assert list(line.accounts) == ["meta_ads/7"]
+    assert line.links["run"].endswith("/runs/r1")
+    assert line.links["asset"].endswith("/assets/data_drift")
+    assert line.likely_cause == "most of it in meta_ads/7 (80%)"
 
 
 def test_nothing_serves_and_nothing_was_monitored(ws: Workspace) -> None:

@@ -162,8 +162,20 @@ class HeartbeatRepository:
             row.interval_seconds, row.last_tick_at, row.ticks = interval_seconds, now, row.ticks + 1
             row.last_seconds, row.last_outcome = seconds, outcome
 
+    def expect(self, intervals: Mapping[str, int], *, now: datetime) -> tuple[str, ...]:
+        """Note of sensors without a row that they are waited for from `now` on, with no tick yet; returns those that are new."""
+        known = {beat.sensor for beat in self.all()}
+        missing = tuple(sorted(set(intervals) - known))
+        if missing:
+            with self._database.writing() as session:
+                for sensor in missing:
+                    # It may tick at the same time for the first time.
+                    if session.scalars(select(SensorHeartbeatModel).filter_by(sensor=sensor)).first() is None:
+                        session.add(SensorHeartbeatModel(sensor=sensor, interval_seconds=intervals[sensor], last_tick_at=now, ticks=0))
+        return missing
+
     def all(self) -> list[Heartbeat]:
-        """Every sensor that ever finished a tick, by name."""
+        """Every sensor that ever finished a tick or is waited for (0 ticks), by name."""
         with self._database.reading() as session:
             rows = sorted(SensorHeartbeatModel.find(session), key=lambda row: row.sensor)
             return [Heartbeat(**{name: getattr(row, name) for name in Heartbeat.__dataclass_fields__}) for row in rows]

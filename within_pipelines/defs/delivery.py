@@ -6,6 +6,7 @@ import dagster as dg
 
 from within_pipelines.defs.heartbeat import SENSOR_SECONDS, heartbeat
 from within_pipelines.defs.resource import WithinResource
+from within_pipelines.defs.watch import watch
 
 
 @dg.sensor(
@@ -17,24 +18,12 @@ from within_pipelines.defs.resource import WithinResource
 @heartbeat("deliver_alerts_sensor", seconds=SENSOR_SECONDS)
 def deliver_alerts_sensor(context: dg.SensorEvaluationContext, within: WithinResource) -> dg.SkipReason:
     """Never requests a run; what was delivered is in its skip reason."""
-    from within_pipelines.database import HeartbeatRepository
-    from within_pipelines.monitoring import alert_for_silent_sensor
-    from within_pipelines.pipeline import AlertManager, silent_sensors
+    from within_pipelines.pipeline import AFTER_RUNS, TICKING, AlertManager
 
     with within.open() as workspace:
         manager = AlertManager(workspace)
-        beats = HeartbeatRepository(workspace.database).all()
-        silent = {found.sensor for found in silent_sensors(beats, now=within.clock())}
-        # Where this sensor was silent itself, the daemon was off: the others get a tick's time to come back before they are missed.
-        back = deliver_alerts_sensor.name in silent
-        for beat in beats:
-            key = f"sensor/{beat.sensor}"
-            if back and beat.sensor in silent:
-                continue
-            if beat.sensor in silent:
-                manager.tell(alert_for_silent_sensor(beat.sensor, last_tick_at=beat.last_tick_at), now=within.clock())
-            else:
-                manager.close(key, now=within.clock())
+        name = deliver_alerts_sensor.name
+        watch(manager, workspace, context.instance, sensors=(*TICKING, *AFTER_RUNS), by=name, now=within.clock())
         done = manager.deliver(clock=within.clock, environ=os.environ, log=context.log.warning)
     return dg.SkipReason(done.shown)
 

@@ -18,7 +18,8 @@ Tick = TypeVar("Tick", bound=Callable[..., Any])
 def heartbeat(sensor: str, *, seconds: int) -> Callable[[Tick], Tick]:
     """Note every tick of `sensor` that ends without an error; put it below `@dg.sensor`.
 
-    `seconds` is the time between ticks; 0 for a sensor that is called only when a run has ended, whose silence says nothing."""
+    `seconds` is the time between ticks; 0 for a sensor that is called only when a run has ended, whose silence
+    says nothing until one has."""
 
     def around(tick: Tick) -> Tick:
         @functools.wraps(tick)

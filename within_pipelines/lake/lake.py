@@ -149,6 +149,16 @@ class Lake:
         condition = None if commit_seq is None else pc.field("commit_seq") <= commit_seq
         return self._log.read(condition).sort("commit_seq", "file_name", "file_sha256")
 
+    def logged_days(self) -> pl.DataFrame:
+        """Of each file with facts `commit_seq`, `first_date`, `last_date` and `covered`, its accounts; from the log, in no order."""
+        about = pc.field("kind").isin(["facts", "both"]) & pc.field("first_date").is_valid()
+        return self._log.read(about, ["commit_seq", "first_date", "last_date", "covered"])
+
+    def last_logged_date(self) -> date | None:
+        """The newest day that any file was about: `last_event_date` at a fraction of its price, because no facts are read."""
+        found: Any = self._log.newest("last_date")
+        return found if isinstance(found, date) else None
+
     def known_files(self) -> frozenset[str]:
         """SHA-256 of every file in the log."""
         return frozenset(self._log.read(columns=["file_sha256"])["file_sha256"].to_list())

@@ -65,6 +65,20 @@ class StoredTable:
         frame = pl.DataFrame(found.cast(pa.schema([self.schema.field(name) for name in names])))
         return frame
 
+    def newest(self, column: str) -> Any:
+        """The largest value of a column, from what Delta knows of each file; None before the first. Where it knows nothing, rows are read."""
+        table = self.open()
+        if table is None:
+            return None
+        files = pl.DataFrame(table.get_add_actions(flatten=True))
+        largest, nulls = f"max.{column}", f"null_count.{column}"
+        if not {largest, nulls, "num_records"} <= set(files.columns):
+            return self.read(columns=[column])[column].max()
+        # Nothing is known of a file either when it holds only nulls or when no statistics were written.
+        if files.filter(pl.col(largest).is_null() & pl.col(nulls).ne_missing(pl.col("num_records"))).height:
+            return self.read(columns=[column])[column].max()
+        return files[largest].max()
+
 
 def empty_frame(schema: pa.Schema) -> pl.DataFrame:
     """A frame without rows that has the types of `schema`."""

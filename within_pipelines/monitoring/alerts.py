@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from datetime import datetime
 from enum import StrEnum
 from types import MappingProxyType
+from typing import Any
 from urllib.parse import quote
 
 from within_pipelines.exceptions import SampleError
@@ -139,16 +140,25 @@ def alert_for_drift(report: FeatureDriftReport, *, table: str) -> Alert | None:
     )
 
 
-def alert_for_silent_sensor(sensor: str, *, last_tick_at: datetime) -> Alert:
-    """An alert for a sensor that has stopped ticking: what it watches goes unnoticed meanwhile."""
+def alert_for_silent_sensor(sensor: str, *, last_tick_at: datetime, ticks: int = 1, run_ended_at: datetime | None = None) -> Alert:
+    """An alert for a sensor that has stopped ticking: what it watches goes unnoticed meanwhile.
+
+    With `ticks` 0 it never did, and `last_tick_at` is since when it is waited for; `run_ended_at` is when a run ended of which it should
+    have been told."""
+    last = f"Its last tick ended on {_shown(last_tick_at)}" if ticks else f"It never ticked and is waited for since {_shown(last_tick_at)}"
+    run = "" if run_ended_at is None else f", although a run ended on {_shown(run_ended_at)} that it has to look at"
     return Alert(
         dedup_key=f"sensor/{sensor}",
         severity=Severity.CRITICAL,
-        title=f"{sensor} has stopped",
-        detail=f"Its last tick ended on {last_tick_at:%Y-%m-%d at %H:%M} UTC; see its ticks in the Dagster UI under Automation.",
+        title=f"{sensor} has stopped" if ticks else f"{sensor} has never ticked",
+        detail=f"{last}{run}; see its ticks in the Dagster UI under Automation.",
         closes_when=f"{sensor} finishes a tick.",
         context={"sensor": sensor},
     )
+
+
+def _shown(time: datetime) -> str:
+    return f"{time:%Y-%m-%d at %H:%M} UTC"
 
 
 _STATES = {DriftState.DRIFTED: "has drifted", DriftState.MEASUREMENT_CHANGE: "changed its measurement"}
@@ -163,6 +173,7 @@ def alert_for_finding(found: MonitorFinding) -> Alert | None:
     if found.state not in _STATES:
         return None
     named = f" ({', '.join(found.features[:3])})" if found.features else ""
+    accounts = found.evidence.get("accounts", ())
     return Alert(
         dedup_key=f"monitor/{found.model}/{found.monitor}",
         severity=Severity.WARNING if found.drifted else Severity.INFO,
@@ -175,8 +186,31 @@ def alert_for_finding(found: MonitorFinding) -> Alert | None:
             "day": found.day.isoformat(),
             "asset": _SHOWN_BY.get(found.monitor, found.monitor),
             "model_sha256": str(found.evidence.get("model_sha256", "")),
+            # The run that found it, where a run did.
+            **({"run_id": str(found.evidence["run_id"])} if found.evidence.get("run_id") else {}),
         },
         group=f"monitor/{found.model}",
-        likely_cause=f"{', '.join(found.features[:3])} moved" if found.features else "",
+        likely_cause=_cause(found),
+        accounts=tuple(str(entry["account"]) for entry in accounts),
         money_at_risk=found.money_at_risk,
     )
+
+
+def _cause(found: MonitorFinding) -> str:
+    """What the finding knows beyond the names of what moved: the events that explain it, or how features moved and in which accounts."""
+    if found.state is DriftState.MEASUREMENT_CHANGE:
+        return "; ".join(f"{event['what']} ({event['day']})" for event in found.evidence.get("events", ()))
+    moved = [row for row in found.evidence.get("table", ()) if row.get("state") == DriftState.DRIFTED.value and row.get("cause")]
+    parts = [_movement(row) for row in moved[:3]]
+    parts += [f"{row['feature']} carries {row['share']:.0%} of the difference" for row in found.evidence.get("attribution", ())[:3]]
+    if accounts := found.evidence.get("accounts", ()):
+        parts.append("most of it in " + ", ".join(f"{entry['account']} ({entry['share']:.0%})" for entry in accounts[:3]))
+    return "; ".join(parts)
+
+
+def _movement(row: Mapping[str, Any]) -> str:
+    if row["cause"] not in ("values", "missing", "values and missing"):
+        return f"{row['feature']}: {row['cause']}"
+    values = "" if row.get("effect") is None or row["cause"] == "missing" else f" (distance {row['effect']:.2f})"
+    missing = f" (missing {row['missing_reference']:.0%}, now {row['missing_current']:.0%})" if "missing" in row["cause"] else ""
+    return f"{row['feature']}: {row['cause']}{values}{missing}"

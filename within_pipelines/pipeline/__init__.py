@@ -42,7 +42,7 @@ from within_pipelines.pipeline.golden import (
     golden_slices,
     series_incident,
 )
-from within_pipelines.pipeline.heartbeats import Silent, silent_sensors
+from within_pipelines.pipeline.heartbeats import AFTER_RUNS, TICKING, Silent, silent_sensors
 from within_pipelines.pipeline.landing import check_quality, ingest_landing, ingest_path, landing_is_empty, provide_exports
 from within_pipelines.pipeline.mlflow_mirror import mirror_registry, open_tracker
 from within_pipelines.pipeline.monitoring import calendar_path, latest_report, monitor_day, report_path
@@ -100,8 +100,10 @@ from within_pipelines.pipeline.upkeep import Tidied, tidy
 from within_pipelines.pipeline.workspace import Pin, Workspace
 
 __all__ = [
+    "AFTER_RUNS",
     "KINDS",
     "MODELS",
+    "TICKING",
     "AccountReview",
     "AlertBacktest",
     "AlertManager",

@@ -188,18 +188,25 @@ def _champions(database: Database, settings: Settings) -> Iterator[Finding]:
 
 
 def _sensors(database: Database, now: datetime) -> Finding:
-    from within_pipelines.database import HeartbeatRepository
-    from within_pipelines.pipeline.heartbeats import silent_sensors
+    from within_pipelines.database import AlertRepository, HeartbeatRepository
+    from within_pipelines.pipeline.heartbeats import AFTER_RUNS, silent_sensors
 
     beats = HeartbeatRepository(database).all()
-    if not beats:
+    ticked = [beat for beat in beats if beat.ticks]
+    if not ticked:
         return Finding("sensors", "missing", "none has ever ticked", "`make dev` starts the daemon that runs them")
-    silent = silent_sensors(beats, now=now)
-    if silent:
-        shown = ", ".join(f"{found.sensor} since {found.last_tick_at:%Y-%m-%d %H:%M} UTC" for found in silent)
+    said = {
+        found.sensor: f"{found.sensor} since {found.last_tick_at:%Y-%m-%d %H:%M} UTC" if found.ticks else f"{found.sensor} has never ticked"
+        for found in silent_sensors(beats, now=now)
+    }
+    # Whether a run has ended that these should have heard of is in Dagster's own database; who reads it there has opened an alert.
+    told = set(AlertRepository(database).alerts()["dedup_key"].to_list())
+    said |= {sensor: f"{sensor}, see its alert" for sensor in AFTER_RUNS if f"sensor/{sensor}" in told}
+    if said:
+        shown = ", ".join(said[sensor] for sensor in sorted(said))
         return Finding("sensors", "warning", f"stopped: {shown}", "start the daemon (`make dev`), or see the sensor's ticks in the UI")
-    newest = max(beat.last_tick_at for beat in beats)
-    return Finding("sensors", "ok", f"{len(beats)} tick, the last on {newest:%Y-%m-%d at %H:%M} UTC")
+    newest = max(beat.last_tick_at for beat in ticked)
+    return Finding("sensors", "ok", f"{len(ticked)} tick, the last on {newest:%Y-%m-%d at %H:%M} UTC")
 
 
 def _alerting(database: Database, settings: Settings) -> Finding:

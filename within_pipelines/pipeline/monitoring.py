@@ -27,6 +27,7 @@ from within_pipelines.pipeline.joint_drift import multivariate_drift, text_drift
 from within_pipelines.pipeline.loss_stream import loss_stream
 from within_pipelines.pipeline.monitor_case import MonitorCase, permutations_for
 from within_pipelines.pipeline.monitored_rows import seen_on, weekly_spend
+from within_pipelines.pipeline.moved_accounts import accounts_behind
 from within_pipelines.pipeline.training import MODELS, load_version
 from within_pipelines.pipeline.workspace import Pin, Workspace
 
@@ -65,13 +66,13 @@ def latest_report(ws: Workspace, day: date | None = None) -> MonitorReport | Non
 
 
 def monitor_day(
-    ws: Workspace, day: date | None = None, *, now: datetime, models: Sequence[str] = MODELS, pin: Pin | None = None
+    ws: Workspace, day: date | None = None, *, now: datetime, models: Sequence[str] = MODELS, pin: Pin | None = None, run_id: str = ""
 ) -> MonitorReport:
     """Ask every monitor about every champion for `day` (default: the newest day with facts), store the findings, write the JSON report.
 
     Facts count as known at noon UTC of the next day, so the same day monitored again gives the same answer and replaces its rows. A monitor
     that cannot answer says `insufficient` and why; nothing about data makes this raise but a day without facts and a clock that goes
-    backwards.
+    backwards. `run_id` is the run that asks; what it finds keeps it, so that an alert can name it.
 
     Raises `SampleError` when there are no facts for `day`, or when `now` lies before the report of an earlier or equal day was written;
     `SchemaError` when the measurement calendar cannot be read."""
@@ -90,6 +91,8 @@ def monitor_day(
     for number, model in enumerate(models):
         rng = np.random.default_rng([ws.settings.seed, 41, number, wanted.toordinal()])
         findings += _model_findings(ws, pin, model, wanted, calendar, rng)
+    if run_id:
+        findings = [replace(found, evidence={**found.evidence, "run_id": run_id}) for found in findings]
     repository.save(findings, generated_at=now)
     report = MonitorReport(wanted, tuple(findings), now)
     write_text(report_path(ws, wanted), json.dumps(report.to_dict(), indent=1, allow_nan=False))
@@ -131,7 +134,7 @@ def _model_findings(
         found = _explained(case, told[monitor], level, _what_moved(told, monitor)) if told[monitor].drifted else told[monitor]
         budget = {"alpha_today": level, "false_discovery_rate": FALSE_DISCOVERY_RATE, "procedure": "LORD++", "period_days": PERIOD_DAYS}
         trained = {"reference_sha256": reference.sha256, "reference_until": reference.last_day, "version": version.version}
-        findings.append(replace(found, evidence={**found.evidence, **budget, **trained, **stamp}))
+        findings.append(replace(found, evidence={**found.evidence, **accounts_behind(case, found), **budget, **trained, **stamp}))
     return findings
 
 

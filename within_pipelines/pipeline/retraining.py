@@ -48,8 +48,12 @@ def request_retraining(ws: Workspace, model: str, *, who: str, why: str, now: da
     return RetrainingRepository(ws.database).request(model, who=who.strip()[:256], why=why.strip(), now=now)
 
 
-def model_state(ws: Workspace, model: str, *, in_flight: str | None, performance_only: bool = False) -> ModelState:
-    """What the policy needs to know of a model besides the findings. `performance_only` leaves out age, volume and requests by hand."""
+def model_state(
+    ws: Workspace, model: str, *, in_flight: str | None, performance_only: bool = False, days: pl.DataFrame | None = None
+) -> ModelState:
+    """What the policy needs to know of a model besides the findings. `performance_only` leaves out age, volume and requests by hand.
+
+    `days` is `Lake.logged_days()`, for who asks about several models and reads it once."""
     import polars as pl
 
     from within_pipelines.database import RetrainingRepository
@@ -60,9 +64,9 @@ def model_state(ws: Workspace, model: str, *, in_flight: str | None, performance
     asked = repository.decisions(model, action="retrain")
     then = now_ = 0
     if version is not None and not performance_only:
-        log = ws.lake.ingest_log()
-        now_ = _account_days(log)
-        then = _account_days(log.filter(pl.col("commit_seq") <= version.commit_seq))
+        known = ws.lake.logged_days() if days is None else days
+        now_ = _account_days(known)
+        then = _account_days(known.filter(pl.col("commit_seq") <= version.commit_seq))
     requests = [] if performance_only else repository.requests(model)
     return ModelState(
         model=model,
@@ -88,12 +92,13 @@ def _refused_since(ws: Workspace, champion: ModelVersion) -> tuple[datetime, ...
     return tuple(version.trained_at for version, verdicts in judged if verdicts and missing_gates(model, verdicts))
 
 
-def _account_days(log: pl.DataFrame) -> int:
+def _account_days(days: pl.DataFrame) -> int:
     """Days of all accounts that have facts, from the first to the last of each; a day that is restated counts once."""
     import polars as pl
 
-    facts = log.filter(pl.col("kind").is_in(["facts", "both"]) & pl.col("first_date").is_not_null()).explode("covered")
-    spans = facts.group_by("covered").agg(days=(pl.col("last_date").max() - pl.col("first_date").min()).dt.total_days() + 1)
+    spans = (
+        days.explode("covered").group_by("covered").agg(days=(pl.col("last_date").max() - pl.col("first_date").min()).dt.total_days() + 1)
+    )
     return int(spans["days"].sum())
 
 
@@ -122,8 +127,10 @@ def decide_retraining(
     findings: list[MonitorFinding] = [] if report is None else [f for f in report.findings if f.monitor in wanted]
     repository = RetrainingRepository(ws.database)
     answers = []
+    # One look for all models: it is a row per file ever ingested.
+    days = None if performance_only else ws.lake.logged_days()
     for model in models:
-        state = model_state(ws, model, in_flight=in_flight(model), performance_only=performance_only)
+        state = model_state(ws, model, in_flight=in_flight(model), performance_only=performance_only, days=days)
         # What was found about a version that no longer serves says nothing about its successor.
         serving = ws.registry.alias(model, "champion")
         fresh = [f for f in findings if f.model == model and serving is not None and _about(f, serving.model_sha256)]

@@ -156,8 +156,7 @@ def boundary(
         noise = rng.standard_normal(z.shape) * feasible.mutable
         noise *= (size * away / np.maximum(np.sqrt((noise**2).sum(axis=1)), 1e-12))[:, None]
         trial = z + noise * feasible.scale
-        closer: Floats = trial + 0.2 * size[:, None] * (x[rows] - trial)
-        trial = wide.project(closer, x[rows])
+        trial = wide.project(np.asarray(trial + 0.2 * size[:, None] * (x[rows] - trial), dtype=np.float64), x[rows])
         margin = victim.margin(trial, rows)
         good = (margin <= 0) & (_distance(trial, x[rows], feasible) < away)
         z = np.where(good[:, None], trial, z)

@@ -55,7 +55,8 @@ def account_alerts(context: dg.AssetExecutionContext, within: WithinResource) ->
 
 @dg.asset_check(
     asset="anomalies",
-    description="Drops to 30 % put into past days open an account alert: at least nine of ten, half of them within a day.",
+    description="Drops to 30 % put into past days open an account alert: at least nine of ten, half of them within a day; and no more "
+    "false alerts open than are stated and accepted.",
 )
 def account_alerts_find_drops(context: dg.AssetCheckExecutionContext, within: WithinResource) -> dg.AssetCheckResult:
     import numpy as np
@@ -75,12 +76,15 @@ def account_alerts_find_drops(context: dg.AssetCheckExecutionContext, within: Wi
     return dg.AssetCheckResult(
         passed=found.passed,
         severity=dg.AssetCheckSeverity.WARN,
-        description=f"{found.recall} of {found.incidents} drops found, median delay {found.delay_days:g} days.",
+        description="; ".join((f"{found.recall} of {found.incidents} drops found, median delay {found.delay_days:g} days", *found.faults))
+        + ".",
         metadata={
             "recall": str(found.recall),
             "median_delay_days": found.delay_days,
             "alerts_a_week_on_untouched_days": found.alerts_per_week,
             "stated_false_alerts_a_week": found.stated,
+            "accepted_false_alerts_a_week": found.accepted,
+            "alerts_a_week_from_incidents_before": found.from_incidents,
             "incidents": found.incidents,
             "accounts": found.accounts,
         },

@@ -54,7 +54,7 @@ def monitor_report(context: dg.AssetExecutionContext, within: WithinResource, co
 
     with within.open() as workspace:
         day = None if config.day is None else date.fromisoformat(config.day)
-        report = monitor_day(workspace, day, now=within.clock(), pin=pin_of(context, workspace))
+        report = monitor_day(workspace, day, now=within.clock(), pin=pin_of(context, workspace), run_id=context.run.run_id)
         path = report_path(workspace, report.day)
     states = [finding.state.value for finding in report.findings]
     return dg.MaterializeResult(
