@@ -95,7 +95,8 @@ class MeasurementCalendar:
         self, *, model: str, features: Sequence[str], reference_end: date, window_start: date, window_end: date
     ) -> tuple[CalendarEvent, ...]:
         """The events that together name every one of `features`; empty when one feature is named by none, because then something else moved
-        as well. Without features (a prediction or a loss that moved) every event between the windows counts.
+        as well. Without features (a loss rose and no input was found to move) only an event counts that stands for everything, because it is
+        limited to none.
 
         >>> event = CalendarEvent(day=date(2026, 6, 20), what="view-through conversions joined", features=("*conversions*",))
         >>> calendar = MeasurementCalendar((event,))
@@ -109,4 +110,4 @@ class MeasurementCalendar:
         named = [[event for event in current if event.covers(feature)] for feature in features]
         if features:
             return tuple(dict.fromkeys(event for events in named for event in events)) if all(named) else ()
-        return tuple(current)
+        return tuple(event for event in current if "*" in event.features)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from datetime import date, datetime, timedelta
 from typing import TYPE_CHECKING, Any
@@ -43,6 +43,8 @@ if TYPE_CHECKING:
 # weeks: a level that had to last for ever would soon be too low to see anything.
 MODEL_BUDGET, INITIAL_SHARE, PERIOD_DAYS = 0.3, 0.9, 28
 FALSE_DISCOVERY_RATE = MODEL_BUDGET / len(MONITORS)
+# Pairs grow with the square of the features; beyond so many of them the others are named as left out.
+MOST_CORRELATED = 120
 CALENDAR_FILE = "measurement_calendar.yaml"
 
 
@@ -123,12 +125,14 @@ def _model_findings(
     except SampleError as error:
         return _unable(model, day, str(error), **stamp)
     case = MonitorCase(model, version, reference, window, day, weekly_spend(ws, pin, day), calendar, rng)
+    levels = {monitor: _level(ws, monitor, model, version, reference, day) for monitor in MONITORS}
+    # What an event must name depends on what the other monitors saw, so all are asked before any is explained.
+    asked = {monitor: _unreachable(_MONITORS[monitor](case, level), level) for monitor, level in levels.items()}
     findings = []
-    for monitor in MONITORS:
-        level = _level(ws, monitor, model, version, reference, day)
-        found = _unreachable(_MONITORS[monitor](case, level), level)
+    for monitor, level in levels.items():
+        found = asked[monitor]
         if found.drifted:
-            found = _explained(case, found, level)
+            found = _explained(case, found, _to_be_named(found, asked), level)
         budget = {"alpha_today": level, "false_discovery_rate": FALSE_DISCOVERY_RATE, "procedure": "LORD++", "period_days": PERIOD_DAYS}
         trained = {"reference_sha256": reference.sha256, "reference_until": reference.last_day, "version": version.version}
         findings.append(replace(found, evidence={**found.evidence, **budget, **trained, **stamp}))
@@ -168,9 +172,26 @@ def _without(frame: pl.DataFrame, platforms: Sequence[str]) -> pl.DataFrame:
     return frame.filter(~pl.col("platform").is_in(list(platforms))) if frame.width else frame
 
 
-def _explained(case: MonitorCase, found: MonitorFinding, level: float) -> MonitorFinding:
-    """A measurement change when dated events name everything that moved; where they name platforms, only if nothing moved elsewhere."""
-    named = found.features if found.monitor in ("data_drift", "feature_correlation", "multivariate_drift", "text_drift") else ()
+def _to_be_named(found: MonitorFinding, asked: Mapping[str, MonitorFinding]) -> tuple[str, ...]:
+    """The features that events must name before they explain `found`.
+
+    A monitor of features answers for its own. A loss, a calibration or a prediction has none: it answers for every input that was found to
+    move that day, and what rests on labels also for every feature that now relates otherwise to the target, because a ruler that changed for
+    one feature turns no other feature's relation. Where a turned relation could hide, none is named, and only an event for everything
+    explains."""
+    moved = [name for monitor in ("data_drift", "multivariate_drift") if asked[monitor].drifted for name in asked[monitor].features]
+    if found.monitor == "prediction_drift":
+        return tuple(dict.fromkeys(moved))
+    concept = asked["concept_drift"]
+    risen = found.monitor == "concept_drift" and found.evidence.get("loss_state") == DriftState.DRIFTED.value
+    if risen or found.monitor in ("calibration_drift", "estimated_performance"):
+        judged = concept.evidence.get("relation_state") in (DriftState.STABLE.value, DriftState.DRIFTED.value)
+        return tuple(dict.fromkeys([*moved, *concept.features])) if judged else ()
+    return found.features
+
+
+def _explained(case: MonitorCase, found: MonitorFinding, named: Sequence[str], level: float) -> MonitorFinding:
+    """A measurement change when dated events name everything in `named`; where they name platforms, only if nothing moved elsewhere."""
     events = case.calendar.explanations(
         model=case.model, features=named, reference_end=case.reference.last_day, window_start=case.window_start, window_end=case.day
     )
@@ -217,7 +238,7 @@ def _data_drift(case: MonitorCase, level: float) -> MonitorFinding:
     return MonitorFinding(
         "data_drift", case.model, case.day, found.state, found.effect, found.p_value, found.effect, 0.1,
         {"reference": found.n_reference, "current": found.n_current, "accounts": found.n_clusters or 0, "features": len(found.features)},
-        found.drifted[:20], reason=reason,
+        found.drifted, reason=reason,
         evidence={"null": found.null, "permutations": found.n_permutations, "added": found.added, "table": table.to_dicts()},
     )  # fmt: skip
 
@@ -291,7 +312,7 @@ def _concept_drift(case: MonitorCase, level: float) -> MonitorFinding:
         parts.append(f"Other relation to the target: {', '.join(turned.features[:5])}.")
     return MonitorFinding(
         "concept_drift", case.model, case.day, state, risen.current_loss, min(1.0, 2 * min(risen.p_value, turned.p_value)), risen.change,
-        risen.threshold, {"reference": risen.n_reference, "current": risen.n_current, "accounts": risen.n_clusters}, turned.features[:20],
+        risen.threshold, {"reference": risen.n_reference, "current": risen.n_current, "accounts": risen.n_clusters}, turned.features,
         risen.change, misjudged_money(case, risen.change) if state is DriftState.DRIFTED else {}, " ".join(parts),
         {
             "loss": case.reference.data.loss, "reference_loss": risen.reference_loss, "current_loss": risen.current_loss, "low": risen.low,
@@ -328,16 +349,20 @@ def _feature_correlation(case: MonitorCase, level: float) -> MonitorFinding:
 
     old, new = case.reference.data.rows, case.window.rows
     names = [n for n, kind in old.schema.items() if kind.is_numeric() and n in new.columns and new.schema[n].is_numeric()]
-    wanted = (pl.col("cluster"), pl.col(names[:60]))
+    left_out = names[MOST_CORRELATED:]
+    wanted = (pl.col("cluster"), pl.col(names[:MOST_CORRELATED]))
     found = correlation_drift(
         old.select(wanted), new.select(wanted), rng=case.rng, clusters="cluster", alpha=level, n_permutations=permutations_for(level)
     )
     pairs = [{"first": p.first, "second": p.second, "before": p.before, "now": p.now, "p_value": p.p_value} for p in found.pairs[:20]]
-    named = tuple(dict.fromkeys(name for pair in found.pairs[:20] for name in (pair.first, pair.second)))
+    named = tuple(dict.fromkeys(name for pair in found.pairs for name in (pair.first, pair.second)))
+    reason = found.reason or f"{len(found.pairs)} of {found.n_pairs} pairs changed their correlation."
+    if left_out:
+        reason += f" Left out of {len(names)} features: {', '.join(left_out)}."
     return MonitorFinding(
         "feature_correlation", case.model, case.day, found.state, found.distance, found.p_value, found.effect, found.threshold,
         {"reference": found.n_reference, "current": found.n_current, "accounts": found.n_clusters, "pairs": found.n_pairs}, named,
-        reason=found.reason or f"{len(found.pairs)} of {found.n_pairs} pairs changed their correlation.", evidence={"pairs": pairs},
+        reason=reason, evidence={"pairs": pairs, "left_out": left_out},
     )  # fmt: skip
 
 
