@@ -100,12 +100,35 @@ def test_a_calm_month_raises_no_alarm_and_spends_the_budget_day_by_day(workspace
     assert estimated.sizes["pending"] > 0 < estimated.sizes["mature"]
     assert any(row["realised"] is None for row in estimated.evidence["table"])
     assert any(name.startswith("misjudged_") for name in estimated.evidence["table"][0])
+    # What waits is not late: every feed has come.
+    assert concept.sizes["overdue"] == estimated.sizes["overdue"] == 0
+    assert "overdue" not in concept.reason + estimated.reason
     # Labels of anomalies never arrive: said, not guessed.
     assert "Nobody labels" in report.of("concept_drift", "anomaly")[0].reason
     data = report.of("data_drift", "account_health")[0]
     assert data.evidence["alpha_today"] == pytest.approx(0.3 / 8 * 0.9 / 28)
     again = monitor_day(workspace, LAST, now=NOW, models=MODELS)
     assert again.findings == report.findings
+
+
+@pytest.mark.slow
+def test_labels_that_should_have_come_are_counted_by_platform(workspace: Workspace, monkeypatch: pytest.MonkeyPatch) -> None:
+    from within_pipelines import features
+
+    whole = features.run_by_account
+    stopped = date(2026, 6, 9)
+
+    def cut(batches, of):
+        there = (pl.col("platform") != "meta_ads") | (pl.col("event_date") <= stopped)
+        return whole(batches, lambda history: of(history.filter(there)))
+
+    monkeypatch.setattr(features, "run_by_account", cut)
+    report = monitor_day(workspace, LAST, now=NOW, models=["account_health"])
+    for monitor in ("estimated_performance", "concept_drift", "calibration_drift"):
+        found = report.of(monitor)[0]
+        assert found.sizes["overdue"] > 0
+        assert re.search(r"\d+ labels are overdue, by up to \d+ days \(meta_ads \d+\); only the others are judged here", found.reason)
+    assert report.of("estimated_performance")[0].evidence["overdue"] == {"meta_ads": found.sizes["overdue"]}
 
 
 @pytest.mark.slow

@@ -22,6 +22,7 @@ from within_pipelines.pipeline.estimated_performance import (
     feature_names,
     mature_rows,
     misjudged_money,
+    overdue_labels,
 )
 from within_pipelines.pipeline.joint_drift import multivariate_drift, text_drift
 from within_pipelines.pipeline.monitor_case import MonitorCase, permutations_for
@@ -176,8 +177,8 @@ def _to_be_named(found: MonitorFinding, asked: Mapping[str, MonitorFinding]) -> 
     """The features that events must name before they explain `found`.
 
     A monitor of features answers for its own. A loss, a calibration or a prediction has none: it answers for every input that was found to
-    move that day, and what rests on labels also for every feature that now relates otherwise to the target, because a ruler that changed for
-    one feature turns no other feature's relation. Where a turned relation could hide, none is named, and only an event for everything
+    move that day, and what rests on labels also for every feature that now relates otherwise to the target, because a ruler that changed
+    for one feature turns no other feature's relation. Where a turned relation could hide, none is named, and only an event for everything
     explains."""
     moved = [name for monitor in ("data_drift", "multivariate_drift") if asked[monitor].drifted for name in asked[monitor].features]
     if found.monitor == "prediction_drift":
@@ -239,7 +240,8 @@ def _data_drift(case: MonitorCase, level: float) -> MonitorFinding:
         "data_drift", case.model, case.day, found.state, found.effect, found.p_value, found.effect, 0.1,
         {"reference": found.n_reference, "current": found.n_current, "accounts": found.n_clusters or 0, "features": len(found.features)},
         found.drifted, reason=reason,
-        evidence={"null": found.null, "permutations": found.n_permutations, "added": found.added, "table": table.to_dicts()},
+        evidence={"null": found.null, "permutations": found.n_permutations, "added": found.added, "table": table.to_dicts(),
+        },
     )  # fmt: skip
 
 
@@ -278,8 +280,9 @@ def _labelled(case: MonitorCase) -> tuple[pl.DataFrame, pl.DataFrame] | str:
     if not old.height:
         return "No labels were kept when the version was judged."
     if not new.height:
-        waiting = case.window.judged.height
-        return f"No label of a day after {case.reference.judged_until} is mature yet; {waiting} answers wait for theirs."
+        waiting, overdue = case.window.judged.height, overdue_labels(case.window.judged, case.day)
+        yet = "" if overdue.count else " yet"
+        return f"No label of a day after {case.reference.judged_until} is mature{yet}; {waiting} answers wait for theirs.{overdue.told}"
     return old, new
 
 
@@ -308,16 +311,20 @@ def _concept_drift(case: MonitorCase, level: float) -> MonitorFinding:
     elif turned.state is DriftState.INSUFFICIENT and risen.state is DriftState.STABLE:
         state = DriftState.STABLE
     parts = [f"The {case.reference.data.loss} loss changed by {risen.change:+.4f} [{risen.low:+.4f}, {risen.high:+.4f}] on mature labels."]
+    overdue = overdue_labels(case.window.judged, case.day)
     if turned.features:
         parts.append(f"Other relation to the target: {', '.join(turned.features[:5])}.")
     return MonitorFinding(
         "concept_drift", case.model, case.day, state, risen.current_loss, min(1.0, 2 * min(risen.p_value, turned.p_value)), risen.change,
-        risen.threshold, {"reference": risen.n_reference, "current": risen.n_current, "accounts": risen.n_clusters}, turned.features,
-        risen.change, misjudged_money(case, risen.change) if state is DriftState.DRIFTED else {}, " ".join(parts),
+        risen.threshold,
+        {"reference": risen.n_reference, "current": risen.n_current, "accounts": risen.n_clusters, "overdue": overdue.count},
+        turned.features, risen.change, misjudged_money(case, risen.change) if state is DriftState.DRIFTED else {},
+        " ".join(parts) + overdue.told,
         {
             "loss": case.reference.data.loss, "reference_loss": risen.reference_loss, "current_loss": risen.current_loss, "low": risen.low,
             "high": risen.high, "relation_effect": turned.effect, "relation_p_value": turned.p_value, "relation_state": turned.state,
             "loss_state": risen.state, "loss_p_value": risen.p_value, "labels_until": new["day"].max(), "permutations": permutations,
+            "overdue": overdue.platforms,
         },
     )  # fmt: skip
 
@@ -334,10 +341,12 @@ def _calibration_drift(case: MonitorCase, level: float) -> MonitorFinding:
         reference_clusters=old["cluster"].to_numpy(), current_clusters=new["cluster"].to_numpy(), alpha=level,
         n_permutations=permutations_for(level),
     )  # fmt: skip
+    overdue = overdue_labels(case.window.judged, case.day)
     return MonitorFinding(
         "calibration_drift", case.model, case.day, found.state, found.effect, found.p_value, found.effect, found.threshold,
-        {"reference": found.n_reference, "current": found.n_current, "accounts": found.n_clusters},
-        reason=f"Outcome less probability changed by {found.bias:+.4f} on average and by {found.tilt:+.4f} along the log-odds.",
+        {"reference": found.n_reference, "current": found.n_current, "accounts": found.n_clusters, "overdue": overdue.count},
+        reason=f"Outcome less probability changed by {found.bias:+.4f} on average and by {found.tilt:+.4f} along the log-odds."
+        + overdue.told,
         evidence={"bias": found.bias, "tilt": found.tilt, "labels_until": new["day"].max()},
     )  # fmt: skip
 
