@@ -24,6 +24,7 @@ from within_pipelines.pipeline.estimated_performance import (
     misjudged_money,
     overdue_labels,
 )
+from within_pipelines.pipeline.feature_distributions import distributions
 from within_pipelines.pipeline.joint_drift import multivariate_drift, text_drift
 from within_pipelines.pipeline.monitor_case import MonitorCase, permutations_for
 from within_pipelines.pipeline.monitored_rows import seen_on, weekly_spend
@@ -241,6 +242,7 @@ def _data_drift(case: MonitorCase, level: float) -> MonitorFinding:
         {"reference": found.n_reference, "current": found.n_current, "accounts": found.n_clusters or 0, "features": len(found.features)},
         found.drifted, reason=reason,
         evidence={"null": found.null, "permutations": found.n_permutations, "added": found.added, "table": table.to_dicts(),
+            "distributions": distributions(old, new, found),
         },
     )  # fmt: skip
 
