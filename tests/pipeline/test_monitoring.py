@@ -203,7 +203,8 @@ def explained_on(*lines: dict[str, object], relation: str = "stable", **drifted:
     states = {monitor: DriftState.DRIFTED if monitor in drifted else DriftState.STABLE for monitor in MONITORS}
     found = {
         monitor: MonitorFinding(
-            monitor, "account_health", LAST, state, features=drifted.get(monitor, ()), evidence={"loss_state": state, "relation_state": relation}
+            monitor, "account_health", LAST, state, features=drifted.get(monitor, ()),
+            evidence={"loss_state": state, "relation_state": relation},
         )
         for monitor, state in states.items()
     }  # fmt: skip

@@ -32,7 +32,9 @@ def row(feature: str, effect: float | None, p50: float | None = None, state: str
 
 PAST = [
     finding(1, row("ctr", 0.1, 0.25), row("format", 0.2, kind="category"), row("age", 0.02, 3.0), row("gone", 0.01, 1.0)),
-    finding(0, row("ctr", 0.6, 2.5, "drifted"), row("format", 0.3, kind="category"), row("age", 0.02, 3.1), row("gone", None, None, "drifted")),
+    finding(
+        0, row("ctr", 0.6, 2.5, "drifted"), row("format", 0.3, kind="category"), row("age", 0.02, 3.1), row("gone", None, None, "drifted")
+    ),
     MonitorFinding("data_drift", "ad_score", DAY - timedelta(days=2), DriftState.INSUFFICIENT, reason="no ad started"),
 ]  # fmt: skip
 
@@ -66,7 +68,10 @@ def test_estimated_and_realised_and_money_are_drawn(forecasts: bool) -> None:
     rng = np.random.default_rng(3)
     days = np.repeat([DAY - timedelta(days=k) for k in range(20)], 12)
     rows = pl.DataFrame(
-        {"day": days.tolist(), "cluster": np.tile(np.arange(12), 20), "estimated": rng.uniform(0.1, 0.3, 240), "realised": rng.uniform(0, 1, 240)}
+        {
+            "day": days.tolist(), "cluster": np.tile(np.arange(12), 20), "estimated": rng.uniform(0.1, 0.3, 240),
+            "realised": rng.uniform(0, 1, 240),
+        }
     ).with_columns(pl.when(pl.col("day") <= DAY - timedelta(days=7)).then("realised").alias("realised"))  # fmt: skip
     if forecasts:
         rows = rows.with_columns(error_estimated=pl.col("estimated"), error_realised=pl.col("realised") / 3)

@@ -151,8 +151,8 @@ def table_drift(
     reference_version: str = "",
     current_version: str = "",
 ) -> TableDrift:
-    """Compare every feature of two windows. Nothing that can arrive in a feature raises: a window without rows, a column that is gone, renamed or of
-    another type, values that are all missing, a reference of another schema version each have a state and a cause.
+    """Compare every feature of two windows. Nothing that can arrive in a feature raises: a window without rows, a column that is gone,
+    renamed or of another type, values that are all missing, a reference of another schema version each have a state and a cause.
 
     Numbers are compared by Kolmogorov and Smirnov's distance, text and booleans by total variation of their categories (the 50 most
     frequent,

@@ -91,9 +91,7 @@ def feature_days(history: pl.DataFrame, *, last: int = 14) -> pl.DataFrame:
     for feature in _farthest(shown):
         part = by_feature[(feature,)].to_dicts()
         cells = {row["day"].isoformat(): _cell(row, "") for row in part}
-        rows.append(
-            {"feature": feature, "training": _cell(part[-1], "_reference")} | {d.isoformat(): cells.get(d.isoformat()) for d in days}
-        )
+        rows.append({"feature": feature, "training": _cell(part[-1], "_reference"), **cells})
     return pl.DataFrame(rows, schema=dict.fromkeys(("feature", "training", *(d.isoformat() for d in days)), pl.String))
 
 

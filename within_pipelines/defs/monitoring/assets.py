@@ -125,7 +125,7 @@ def _features_over_days(past: dict[str, list["MonitorFinding"]]) -> dict[str, dg
         history = feature_history(findings)
         if history.height:
             made[f"{model}_features_by_day"] = frame_table(feature_days(history, last=FEATURE_DAYS), most=200)
-            made[f"{model}_features_over_time_plot"] = png(feature_plot(history, title=f"{model}: features that moved farthest"))
+            made[f"{model}_features_over_time_plot"] = png(feature_plot(history, title=model))
     return made
 
 
@@ -139,7 +139,7 @@ def _estimated_beside_realised(found: list["MonitorFinding"]) -> dict[str, dg.Me
             performance_plot(
                 pl.DataFrame([dict(row) for row in f.evidence["table"]], infer_schema_length=None),
                 loss=str(f.evidence.get("loss", "loss")),
-                title=f"{f.model}: estimated and realised",
+                title=f.model,
             )
         )
         for f in found
