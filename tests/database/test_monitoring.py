@@ -36,6 +36,7 @@ def test_a_day_monitored_again_is_there_once(database: Database) -> None:
     repository.save([replace(FOUND, state=DriftState.STABLE)], generated_at=AT)
     assert [f.state for f in repository.findings("data_drift", "ad_score")] == [DriftState.STABLE, DriftState.STABLE]
     assert repository.findings("data_drift", "ad_score", before=DAY) == [earlier]
+    assert [f.day for f in repository.findings("data_drift", "ad_score", since=DAY)] == [DAY]
     assert repository.days() == [date(2026, 6, 29), DAY]
     assert repository.history()["p_value"].to_list() == [0.5, 0.001]
     assert repository.history(last=1).height == 1

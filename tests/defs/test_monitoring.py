@@ -51,6 +51,16 @@ def test_the_job_answers_for_every_model_and_its_checks_fail_on_drift(agency: Ag
         metadata = result.asset_materializations_for_node("data_drift")[0].metadata
         assert metadata["measurement_change"].value is False
         assert metadata["account_health_state"].value in set(DriftState)
+        # Every feature of every model is followed over days, and what was expected is drawn beside what came.
+        for model in MODELS:
+            kept = report.of("data_drift", model)[0].evidence["distributions"]
+            table = metadata[f"{model}_features_by_day"].records
+            assert {record.data["feature"] for record in table} == {row["feature"] for row in kept}
+            assert all(LAST_DAY.isoformat() in record.data for record in table)
+            assert any(row["p10"] <= row["p50"] <= row["p90"] for row in kept if row["p50"] is not None)
+            assert metadata[f"{model}_features_over_time_plot"].value.startswith("![plot]")
+        drawn = result.asset_materializations_for_node("estimated_performance")[0].metadata
+        assert {f"{model}_estimated_beside_realised_plot" in drawn for model in ("account_health", "ad_score")} == {True}
 
         planted = replace(report.of("concept_drift", "account_health")[0], state=DriftState.DRIFTED)
         explained = replace(report.of("data_drift", "anomaly")[0], state=DriftState.DRIFTED).explained_by("attribution changed")

@@ -155,6 +155,7 @@ def law_multivariate(detect) -> None:
     assert found.state is DriftState.DRIFTED
     assert detect(rows, rows + 9, **options).state is DriftState.DRIFTED
     assert detect(rows, rng.permutation(rows), **options).state is not DriftState.DRIFTED
+    assert detect(rows[:8], rows[8:16], **options).state is not DriftState.STABLE
 
 
 def law_text(detect) -> None:

@@ -59,6 +59,33 @@ def test_the_classifier_keeps_its_rate_and_sees_what_one_feature_cannot_show() -
     assert found.statistic > 0.7
 
 
+@pytest.mark.parametrize("detect", KERNELS)
+@pytest.mark.parametrize("clustered", [True, False])
+def test_a_sample_in_which_a_shift_could_hide_is_not_called_calm(detect, clustered: bool) -> None:
+    rng = np.random.default_rng(7)
+
+    def ask(n: int, shift: float, permutations: int = 199):
+        clusters = {"reference_clusters": np.arange(n), "current_clusters": n + np.arange(n)} if clustered else {}
+        return detect(rng.normal(size=(n, 1)), shift + rng.normal(size=(n, 1)), rng=rng, n_permutations=permutations, **clusters)
+
+    small = [ask(8, 1.0) for _ in range(200)]
+    assert DriftState.STABLE not in {found.state for found in small}
+    assert all(found.detectable > found.threshold for found in small)
+    large = ask(900, 0.0)
+    assert (large.state, large.detectable <= large.threshold) == (DriftState.STABLE, True)
+    # So few draws can never be significant.
+    unseen = ask(900, 0.0, permutations=9)
+    assert (unseen.state, unseen.detectable) == (DriftState.INSUFFICIENT, None)
+
+
+def test_a_few_texts_are_not_called_calm() -> None:
+    rng = np.random.default_rng(8)
+    words = np.array(["warm", "coats", "fine", "shoes", "hats", "save"])
+    few = [" ".join(rng.choice(words, 3)) for _ in range(16)]
+    embed = lambda texts: np.array([[t.count(word) for word in words] for t in texts], dtype=float)
+    assert text_drift(few[:8], few[8:], embed=embed, rng=rng).state is DriftState.INSUFFICIENT
+
+
 @pytest.mark.parametrize("detect", [maximum_mean_discrepancy, classifier_two_sample])
 def test_the_feature_that_moved_has_the_largest_share(detect) -> None:
     rng = np.random.default_rng(3)

@@ -78,6 +78,27 @@ def test_a_sample_in_which_a_shift_could_hide_is_not_called_calm() -> None:
     assert table_drift(x.head(30), x.tail(30), rng=rng).state is DriftState.INSUFFICIENT
 
 
+def test_many_categories_need_many_rows_before_they_are_called_calm() -> None:
+    rng = np.random.default_rng(89)
+    names = [f"c{k:02}" for k in range(40)]
+
+    def ask(n: int):
+        draw = lambda: pl.DataFrame({"kind": rng.choice(names, n)})
+        return table_drift(draw(), draw(), rng=rng).features[0]
+
+    few = [found for found in (ask(200) for _ in range(40)) if found.detectable is not None]
+    assert {found.state for found in few} <= {DriftState.INSUFFICIENT, DriftState.DRIFTED}
+    # What chance gives lies below what is said to be detectable: sqrt(39 / (2 pi 100)) is .249.
+    assert {round(found.detectable, 3) for found in few} == {0.498}
+    assert max(found.effect for found in few) < 0.498
+    assert ask(20_000).state is DriftState.STABLE
+    # Two categories are one question, and thousands of them are fifty and the rest.
+    two = table_drift(frame(800, 1), frame(800, 2), rng=rng, features=["kind"]).features[0]
+    assert two.detectable == pytest.approx(2 * np.sqrt(1 / (2 * np.pi * 400)))
+    many = pl.DataFrame({"kind": [f"c{k % 200}" for k in range(2000)]})
+    assert table_drift(many, many, rng=rng).features[0].detectable == pytest.approx(2 * np.sqrt(50 / (2 * np.pi * 1000)))
+
+
 def frame(n: int = 400, seed: int = 87) -> pl.DataFrame:
     rng = np.random.default_rng(seed)
     return pl.DataFrame(

@@ -10,11 +10,12 @@ import numpy as np
 import polars as pl
 import pytest
 
+from within_pipelines.lake import MaturityCurve
 from within_pipelines.monitoring import DriftState, MeasurementCalendar
 from within_pipelines.pipeline.drift_reference import DriftReference
 from within_pipelines.pipeline.estimated_performance import estimated_performance
 from within_pipelines.pipeline.monitor_case import MonitorCase
-from within_pipelines.pipeline.monitored_rows import Monitored
+from within_pipelines.pipeline.monitored_rows import Monitored, _with_due_days
 
 DAY = date(2026, 6, 30)
 ACCOUNTS = 24
@@ -110,3 +111,32 @@ def test_labels_that_never_arrive_and_windows_without_rows_are_said(rng: np.rand
     assert found.evidence["direct_loss"]["expected"] > 0
     assert "There are no answers for days after" in estimated_performance(case(old, new.head(0), rng=rng), 0.01).reason
     assert "Nobody labels" in estimated_performance(case(old, new, rng=rng, loss=""), 0.01).reason
+
+
+def test_a_label_that_never_comes_does_not_read_like_one_that_is_late(rng: np.random.Generator) -> None:
+    old, new = judged(rng, DAY - timedelta(days=40), 30), judged(rng, DAY, 28, late=28)
+    due = lambda days: new.with_columns(due=pl.col("day") + pl.duration(days=days)).with_columns(pl.col("due").cast(pl.Date))
+    late = estimated_performance(case(old, due(30), rng=rng), 0.01)
+    assert "No label is mature yet." in late.reason
+    assert late.sizes["overdue"] == 0
+    never = estimated_performance(case(old, due(7), rng=rng), 0.01)
+    assert never.state is DriftState.INSUFFICIENT
+    # 28 days of answers, of which those of the newest seven and of the day itself are in time.
+    assert never.sizes["overdue"] == 20 * ACCOUNTS
+    assert "No label is mature. " in never.reason
+    assert never.reason.endswith("480 labels are overdue, by up to 20 days (meta_ads 480); only the others are judged here.")
+    assert never.evidence["overdue"] == {"meta_ads": 480}
+    some = judged(rng, DAY, 28, late=7)
+    gone = some.with_columns(
+        due=pl.when(pl.col("cluster").is_in(["meta_ads/1", "meta_ads/2"])).then(pl.col("day").dt.offset_by("9d")),
+        **{name: pl.when(~pl.col("cluster").is_in(["meta_ads/1", "meta_ads/2"])).then(name) for name in ("outcome", "realised")},
+    )
+    survivors = estimated_performance(case(old, gone, rng=rng), 0.01)
+    assert survivors.p_value is not None
+    assert "36 labels are overdue" in survivors.reason
+
+
+def test_a_label_is_due_when_its_last_days_numbers_came_in_the_past() -> None:
+    curve = MaturityCurve({("meta_ads", "1", "conversions"): (0.2, 0.5, 0.95, 1.0), ("meta_ads", "", "revenue_micros"): (0.9,)})
+    rows = pl.DataFrame({"platform": ["meta_ads"] * 3, "account_id": ["1", "2", "1"], "origin": [DAY] * 3, "mature": [None, False, True]})
+    assert _with_due_days(rows, curve)["due"].to_list() == [DAY + timedelta(days=9), DAY + timedelta(days=7), None]

@@ -9,14 +9,24 @@ from collections.abc import Iterator
 from dataclasses import replace
 from datetime import UTC, date, datetime, timedelta
 from pathlib import Path
+from types import SimpleNamespace
 
+import numpy as np
 import polars as pl
 import pytest
 
 from within_pipelines.database import MonitoringRepository
 from within_pipelines.database.operations import AliasModel, ModelVersionModel
 from within_pipelines.exceptions import ArtifactError, SampleError
-from within_pipelines.monitoring import MONITORS, DriftState, MonitorFinding, MonitorReport, ReferenceProfile
+from within_pipelines.monitoring import (
+    MONITORS,
+    CalendarEvent,
+    DriftState,
+    MeasurementCalendar,
+    MonitorFinding,
+    MonitorReport,
+    ReferenceProfile,
+)
 from within_pipelines.pipeline import (
     Workspace,
     build_account_features,
@@ -90,6 +100,9 @@ def test_a_calm_month_raises_no_alarm_and_spends_the_budget_day_by_day(workspace
     assert estimated.sizes["pending"] > 0 < estimated.sizes["mature"]
     assert any(row["realised"] is None for row in estimated.evidence["table"])
     assert any(name.startswith("misjudged_") for name in estimated.evidence["table"][0])
+    # What waits is not late: every feed has come.
+    assert concept.sizes["overdue"] == estimated.sizes["overdue"] == 0
+    assert "overdue" not in concept.reason + estimated.reason
     # Labels of anomalies never arrive: said, not guessed.
     assert "Nobody labels" in report.of("concept_drift", "anomaly")[0].reason
     data = report.of("data_drift", "account_health")[0]
@@ -99,24 +112,40 @@ def test_a_calm_month_raises_no_alarm_and_spends_the_budget_day_by_day(workspace
 
 
 @pytest.mark.slow
+def test_labels_that_should_have_come_are_counted_by_platform(workspace: Workspace, monkeypatch: pytest.MonkeyPatch) -> None:
+    from within_pipelines import features
+
+    whole = features.run_by_account
+    stopped = date(2026, 6, 9)
+
+    def cut(batches, of):
+        there = (pl.col("platform") != "meta_ads") | (pl.col("event_date") <= stopped)
+        return whole(batches, lambda history: of(history.filter(there)))
+
+    monkeypatch.setattr(features, "run_by_account", cut)
+    report = monitor_day(workspace, LAST, now=NOW, models=["account_health"])
+    for monitor in ("estimated_performance", "concept_drift", "calibration_drift"):
+        found = report.of(monitor)[0]
+        assert found.sizes["overdue"] > 0
+        assert re.search(r"\d+ labels are overdue, by up to \d+ days \(meta_ads \d+\); only the others are judged here", found.reason)
+    assert report.of("estimated_performance")[0].evidence["overdue"] == {"meta_ads": found.sizes["overdue"]}
+
+
+@pytest.mark.slow
 def test_planted_shifts_are_found_and_the_calendar_explains_only_what_it_names(
     workspace: Workspace, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     seen = monitoring.seen_on
-    everywhere = {"platforms": None}
+    kept: list[Monitored] = []
 
     def planted(*args, **options) -> Monitored:
-        window = seen(*args, **options)
-        there = pl.lit(True) if everywhere["platforms"] is None else pl.col("platform").is_in(everywhere["platforms"])
-        judged = window.judged
-        if judged.height:
-            flipped = pl.when(there & pl.col("outcome").is_not_null()).then(1 - pl.col("prediction").round()).otherwise("outcome")
-            judged = judged.with_columns(outcome=flipped).with_columns(
-                realised=pl.when(pl.col("outcome").is_not_null()).then((pl.col("outcome") - pl.col("prediction")) ** 2)
-            )
-        moved = [name for name in window.rows.columns if name in ("log_ctr_7", "ctr")]
-        rows = window.rows.with_columns(pl.when(there).then(pl.col(name) + 9).otherwise(pl.col(name)).alias(name) for name in moved)
-        said = window.said.with_columns(prediction=pl.when(there).then(pl.col("prediction") + 3).otherwise("prediction"))
+        if not kept:
+            kept.append(seen(*args, **options))
+        window = kept[0]
+        # Every outcome is the opposite of what is said: what the model learned has stopped being true.
+        flipped = pl.when(pl.col("outcome").is_not_null()).then(1 - pl.col("prediction").round())
+        judged = window.judged.with_columns(outcome=flipped).with_columns(realised=(pl.col("outcome") - pl.col("prediction")) ** 2)
+        rows, said = window.rows.with_columns(pl.col("log_ctr_7") + 9), window.said.with_columns(pl.col("prediction") + 3)
         return replace(window, rows=rows, said=said, judged=judged)
 
     monkeypatch.setattr(monitoring, "seen_on", planted)
@@ -147,18 +176,21 @@ def test_planted_shifts_are_found_and_the_calendar_explains_only_what_it_names(
     path = calendar_path(workspace)
     try:
         path.write_text("- {day: 2026-06-28, what: clicks are counted otherwise, features: ['*_ctr_*']}")
-        told = {f.monitor: f.state for f in ask().findings}
+        named = ask()
+        told = {f.monitor: f.state for f in named.findings}
         silent = {told.pop(name) for name in ("feature_correlation", "text_drift", "multivariate_drift")}
         assert silent <= {DriftState.STABLE, DriftState.INSUFFICIENT}
-        assert set(told.values()) == {DriftState.MEASUREMENT_CHANGE}
-        assert "clicks are counted otherwise (2026-06-28)" in ask().of("data_drift")[0].reason
+        # The one feature that moved is named, and so are the answers that follow from it. That nothing the model learned holds any more
+        # is no count of clicks: fourteen accounts cannot show that no other feature relates otherwise to the target.
+        assert {m for m, state in told.items() if state is DriftState.MEASUREMENT_CHANGE} == {"data_drift", "prediction_drift"}
+        assert told["concept_drift"] is told["calibration_drift"] is told["estimated_performance"] is DriftState.DRIFTED
+        assert named.of("concept_drift")[0].evidence["relation_state"] == "insufficient"
+        assert "clicks are counted otherwise (2026-06-28)" in named.of("data_drift")[0].reason
         path.write_text("- {day: 2026-06-28, what: conversions are counted otherwise, features: ['*conversions*']}")
-        unrelated = {f.monitor: f.state for f in ask().findings}
-        assert {unrelated[name] for name in told} == {DriftState.DRIFTED}
+        assert {f.monitor for f in ask().findings if f.drifted} == {m for m, state in states.items() if state is DriftState.DRIFTED}
+        # An event without features stands for everything.
         path.write_text("- {day: 2026-06-28, what: everything is counted otherwise}")
-        assert {f.state for f in ask().findings if f.monitor not in ("feature_correlation", "text_drift", "multivariate_drift")} == {
-            DriftState.MEASUREMENT_CHANGE
-        }
+        assert not any(f.drifted for f in ask().findings)
         path.write_text("- {day: 2026-06-28, what: clicks are counted otherwise, platform: meta_ads}")
         elsewhere = ask().of("data_drift")[0]
         assert elsewhere.state is DriftState.DRIFTED
@@ -167,21 +199,66 @@ def test_planted_shifts_are_found_and_the_calendar_explains_only_what_it_names(
         path.unlink()
 
 
-def test_an_event_must_name_what_a_monitor_found_or_what_moved_beneath_it() -> None:
-    def found(monitor: str, *features: str, state: DriftState = DriftState.DRIFTED) -> MonitorFinding:
-        return MonitorFinding(monitor, "anomaly", LAST, state, features=features)
+def explained_on(*lines: dict[str, object], relation: str = "stable", **drifted: tuple[str, ...]) -> set[str]:
+    """The monitors that a calendar of `lines` explains on a day on which those of `drifted` did, with the features that they name."""
+    calendar = MeasurementCalendar(tuple(CalendarEvent(day=LAST - timedelta(days=2), what="counted otherwise", **line) for line in lines))
+    case = SimpleNamespace(
+        calendar=calendar, model="account_health", reference=SimpleNamespace(last_day=LAST - timedelta(days=28)),
+        window_start=LAST - timedelta(days=6), day=LAST,
+    )  # fmt: skip
+    states = {monitor: DriftState.DRIFTED if monitor in drifted else DriftState.STABLE for monitor in MONITORS}
+    found = {
+        monitor: MonitorFinding(
+            monitor, "account_health", LAST, state, features=drifted.get(monitor, ()),
+            evidence={"loss_state": state, "relation_state": relation},
+        )
+        for monitor, state in states.items()
+    }  # fmt: skip
+    told = [monitoring._explained(case, f, monitoring._to_be_named(f, found), 0.01) for f in found.values() if f.drifted]
+    return {f.monitor for f in told if f.state is DriftState.MEASUREMENT_CHANGE}
 
-    told = {monitor: found(monitor) for monitor in MONITORS} | {
-        "data_drift": found("data_drift", "ctr"),
-        "multivariate_drift": found("multivariate_drift", "cpc", state=DriftState.INSUFFICIENT),
-        "concept_drift": found("concept_drift", "roas"),
-        "text_drift": found("text_drift", "coffee"),
+
+def test_an_event_explains_nothing_that_rests_on_features_it_does_not_name() -> None:
+    conversions, everything = {"features": ("*conversions*",)}, {}
+    loss = {"concept_drift": (), "calibration_drift": (), "estimated_performance": (), "prediction_drift": ()}
+    # No input was found to move, so only an event for everything can be the cause.
+    assert explained_on(conversions, **loss) == set()
+    assert explained_on(everything, **loss) == set(loss)
+    # The inputs that moved are named, all or not all.
+    assert explained_on(conversions, **loss, data_drift=("log_conversions_7",)) == {*loss, "data_drift"}
+    assert explained_on(conversions, **loss, data_drift=("log_conversions_7", "log_ctr_7")) == set()
+    assert explained_on(conversions, **loss, data_drift=("log_conversions_7",), multivariate_drift=("log_cpm_7",)) == {"data_drift"}
+    # Too few labels to say that no other feature relates otherwise to the target.
+    assert explained_on(conversions, relation="insufficient", **loss, data_drift=("log_conversions_7",)) == {
+        "data_drift",
+        "prediction_drift",
     }
-    moved = {monitor: monitoring._what_moved(told, monitor) for monitor in MONITORS}
-    assert moved["data_drift"] == ("ctr",)
-    assert moved["text_drift"] == ("coffee",)
-    assert moved["prediction_drift"] == moved["estimated_performance"] == ("ctr",)
-    assert set(moved["concept_drift"]) == set(moved["calibration_drift"]) == {"ctr", "roas"}
+    assert explained_on(everything, relation="insufficient", **loss, data_drift=("log_conversions_7",)) == {*loss, "data_drift"}
+    # Relations of other features turned: that is no change of a ruler, whatever moved.
+    turned = loss | {"concept_drift": ("log_conversions_7", "log_ctr_7"), "data_drift": ("log_conversions_7",)}
+    assert explained_on(conversions, relation="drifted", **turned) == {"data_drift", "prediction_drift"}
+    assert explained_on(conversions, {"features": ("log_ctr_*",)}, relation="drifted", **turned) == set(turned)
+
+
+def test_no_feature_is_left_out_of_the_correlations_in_silence() -> None:
+    rng = np.random.default_rng(3)
+    accounts = [f"meta_ads/{k // 6}" for k in range(240)]
+
+    def rows(features: int, sign: int) -> pl.DataFrame:
+        values = rng.normal(size=(240, features))
+        values[:, -1] = sign * values[:, -2]
+        return pl.DataFrame(values, schema=[f"f{k:03}" for k in range(features)]).with_columns(cluster=pl.Series(accounts))
+
+    def ask(features: int) -> MonitorFinding:
+        old, new = (SimpleNamespace(rows=rows(features, sign)) for sign in (1, -1))
+        case = SimpleNamespace(reference=SimpleNamespace(data=old), window=new, rng=rng, model="ad_score", day=LAST)
+        return monitoring._feature_correlation(case, 0.05)
+
+    # As many as the ad score has.
+    assert ask(73).features == ("f071", "f072")
+    many = ask(monitoring.MOST_CORRELATED + 2)
+    assert many.reason.endswith("Left out of 122 features: f120, f121.")
+    assert many.evidence["left_out"] == ["f120", "f121"]
 
 
 def test_few_accounts_are_told_how_many_would_do() -> None:

@@ -74,9 +74,11 @@ class MonitoringRepository:
                 return None
             return MonitorReport(wanted, tuple(_finding(row) for row in rows), max(row.generated_at for row in rows))
 
-    def findings(self, monitor: str, model: str, *, before: date | None = None) -> list[MonitorFinding]:
-        """What one monitor said of one model, oldest day first; only days before `before` where it is given."""
+    def findings(self, monitor: str, model: str, *, since: date | None = None, before: date | None = None) -> list[MonitorFinding]:
+        """What one monitor said of one model, oldest day first; only days from `since` on and before `before` where they are given."""
         statement = select(MonitorFindingModel).filter_by(monitor=monitor, model=model).order_by(MonitorFindingModel.day)
+        if since is not None:
+            statement = statement.where(MonitorFindingModel.day >= since)
         if before is not None:
             statement = statement.where(MonitorFindingModel.day < before)
         with self._database.reading() as session:

@@ -17,6 +17,7 @@ from within_pipelines.monitoring.state import DriftState
 Floats = NDArray[np.float64]
 CORRELATION_EFFECT = 0.3
 _FEWEST_COMPLETE = 20
+_BLOCK = 256
 
 
 @dataclass(frozen=True, slots=True)
@@ -119,10 +120,14 @@ def correlation_drift(
     error = np.sqrt((influence**2).sum(axis=0))
     error = np.maximum(error, 1e-12)
     signs = rng.integers(0, 2, size=(n_permutations, groups.n_groups)).astype(np.float64) * 2 - 1
-    null = signs @ influence
+    chance, largest = np.empty(n_permutations), np.empty(n_permutations)
+    # In blocks, because thousands of pairs times thousands of signs would be hundreds of megabytes.
+    for start in range(0, n_permutations, _BLOCK):
+        block = slice(start, start + _BLOCK)
+        null = signs[block] @ influence
+        chance[block], largest[block] = np.sqrt(np.mean(null**2, axis=1)), np.abs(null / error).max(axis=1)
     distance = float(np.sqrt(np.mean(change**2)))
-    p_distance = float((1 + np.sum(np.sqrt(np.mean(null**2, axis=1)) >= distance * (1 - 1e-9))) / (1 + n_permutations))
-    largest = np.abs(null / error).max(axis=1)
+    p_distance = float((1 + np.sum(chance >= distance * (1 - 1e-9))) / (1 + n_permutations))
     adjusted = (1 + np.sum(largest[:, None] >= np.abs(change / error) * (1 - 1e-9), axis=0)) / (1 + n_permutations)
     moved = [int(k) for k in np.argsort(-np.abs(change)) if adjusted[k] <= alpha and abs(change[k]) >= minimum_effect]
     pairs = tuple(

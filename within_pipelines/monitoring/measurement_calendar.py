@@ -95,8 +95,8 @@ class MeasurementCalendar:
         self, *, model: str, features: Sequence[str], reference_end: date, window_start: date, window_end: date
     ) -> tuple[CalendarEvent, ...]:
         """The events that together name every one of `features`; empty when one feature is named by none, because then something else moved
-        as well. Without features (an answer or a loss moved, and nothing that is watched did) only events count that stand for every
-        feature.
+        as well. Without features (a loss rose and no input was found to move) only an event counts that is limited to none and so stands
+        for everything.
 
         >>> event = CalendarEvent(day=date(2026, 6, 20), what="view-through conversions joined", features=("*conversions*",))
         >>> calendar = MeasurementCalendar((event,))

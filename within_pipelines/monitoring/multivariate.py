@@ -3,6 +3,7 @@ apart."""
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
@@ -11,6 +12,7 @@ from numpy.typing import ArrayLike, NDArray
 
 from within_pipelines.exceptions import SampleError
 from within_pipelines.monitoring.clustered import FEWEST_CLUSTERS, ROWS, SIGN_FLIPS, group_rows
+from within_pipelines.monitoring.kolmogorov_smirnov import judge_distance
 from within_pipelines.monitoring.mean_shift import mean_shift
 from within_pipelines.monitoring.state import DriftState
 
@@ -27,7 +29,8 @@ class MultivariateShift:
     `method` is "mmd", "lsdd" or "classifier". `statistic` is the squared MMD (unbiased), the LSDD, or the classifier's AUC; each
     estimates an
     effect that does not grow with the sample, and `threshold` is the smallest one that matters. `attribution` names features with their
-    share of the shift, largest first. `n_reference` and `n_current` are the rows used, of the `rows_*` given."""
+    share of the shift, largest first. `n_reference` and `n_current` are the rows used, of the `rows_*` given. `detectable` is the smallest
+    statistic that would have been significant, above `threshold` nothing is called stable; None for the classifier and for few accounts."""
 
     method: str
     state: DriftState
@@ -42,6 +45,7 @@ class MultivariateShift:
     rows_current: int
     n_clusters: int | None
     reason: str = ""
+    detectable: float | None = None
 
     @property
     def drifted(self) -> bool:
@@ -134,7 +138,8 @@ def maximum_mean_discrepancy(
     a random sign: with a_c that part, the null is the squared length of sum of +-a_c, whose Gram matrix is summed once. The statistic is
     the
     unbiased one in both cases. `attribution` is each feature's share of the summed one-feature MMDs. Drifted needs p <= alpha and a
-    statistic of `minimum_effect` (0.01 is about a shift of .25 standard deviations in one standardised feature).
+    statistic of `minimum_effect` (0.01 is about a shift of .25 standard deviations in one standardised feature); it is stable when a
+    statistic of that size would have been significant, else insufficient.
 
     Raises `SampleError` for other shapes, values that are not finite, or clusters of one window only.
 
@@ -151,17 +156,21 @@ def maximum_mean_discrepancy(
     statistic = mmd2_unbiased(kernel, m)
     n_clusters = None
     if w.ref_clusters is None or w.cur_clusters is None:
-        p_value = _exchange(kernel, n, m, statistic, rng, n_permutations)
+        null = _exchange(kernel, n, m, rng, n_permutations)
+        p_value, reach = _chance(statistic, null, alpha, slack=1e-12)
     else:
         groups = group_rows(w.ref_clusters, w.cur_clusters, rng=rng)
         n_clusters = groups.n_clusters
         centred = kernel - kernel.mean(axis=0) - kernel.mean(axis=1)[:, None] + kernel.mean()
-        p_value = _signed(centred, _weights(n, m), groups.codes, groups.n_groups, rng, n_permutations)
-    state = _state(p_value, statistic, alpha, minimum_effect, n_clusters)
+        observed, null = _signed(centred, _weights(n, m), groups.codes, groups.n_groups, rng, n_permutations)
+        p_value, reach = _chance(observed, null, alpha, slack=1e-9 * observed)
+        # The null is of the squared length, which exceeds the unbiased statistic by what rows add to themselves.
+        reach -= observed - statistic
     attribution = _shares(
         names, lambda k: max(0.0, mmd2_unbiased(_gaussian(_squared(rows[:, [k]], rows[:, [k]]), median_bandwidth(w.ref[:, [k]])), m))
     )
-    return _result("mmd", state, statistic, p_value, minimum_effect, attribution, w, n_clusters)
+    state = _state(p_value, statistic, reach, alpha, minimum_effect, n_clusters)
+    return _result("mmd", state, statistic, p_value, minimum_effect, attribution, w, n_clusters, reach)
 
 
 def _weights(n: int, m: int) -> Floats:
@@ -169,20 +178,21 @@ def _weights(n: int, m: int) -> Floats:
     return weights
 
 
-def _exchange(kernel: Floats, n: int, m: int, statistic: float, rng: np.random.Generator, n_permutations: int) -> float:
+def _exchange(kernel: Floats, n: int, m: int, rng: np.random.Generator, n_permutations: int) -> Floats:
+    """The unbiased squared MMD of rows that exchange their window at random."""
     plain = kernel - np.diag(np.diag(kernel))
     marks = rng.permuted(np.tile(np.r_[np.zeros(n), np.ones(m)], (n_permutations, 1)), axis=1)
     inside = np.einsum("ij,ij->i", marks @ plain, marks)
     row_sums = marks @ plain.sum(axis=1)
     outside = plain.sum() - 2 * row_sums + inside
-    null = outside / (n * (n - 1)) + inside / (m * (m - 1)) - 2 * (row_sums - inside) / (n * m)
-    return float((1 + np.sum(null >= statistic - 1e-12)) / (1 + n_permutations))
+    null: Floats = outside / (n * (n - 1)) + inside / (m * (m - 1)) - 2 * (row_sums - inside) / (n * m)
+    return null
 
 
 def _signed(
     centred: Floats, weight: Floats, codes: NDArray[np.int64], n_groups: int, rng: np.random.Generator, n_permutations: int
-) -> float:
-    """p-value of the squared length of the weighted embedding under random signs of groups."""
+) -> tuple[float, Floats]:
+    """The squared length of the weighted embedding, and what it is under random signs of groups."""
     member = np.zeros((n_groups, len(codes)))
     member[codes, np.arange(len(codes))] = weight
     leverage = np.minimum(np.abs(member).sum(axis=1), 0.9)
@@ -191,16 +201,20 @@ def _signed(
     scale = 1 / np.sqrt(1 - leverage)
     gram = gram * scale[:, None] * scale[None]
     signs = rng.integers(0, 2, size=(n_permutations, n_groups)) * 2.0 - 1.0
-    null = np.einsum("ij,ij->i", signs @ gram, signs)
-    return float((1 + np.sum(null >= observed * (1 - 1e-9))) / (1 + n_permutations))
+    return observed, np.einsum("ij,ij->i", signs @ gram, signs)
 
 
-def _state(p_value: float, statistic: float, alpha: float, minimum_effect: float, n_clusters: int | None) -> DriftState:
+def _chance(observed: float, null: Floats, alpha: float, slack: float) -> tuple[float, float]:
+    """The p-value, and the value above which it would be at most `alpha`; infinite where so few draws cannot get there."""
+    p_value = float((1 + np.sum(null >= observed - slack)) / (1 + len(null)))
+    allowed = int(alpha * (1 + len(null)) + 1e-9) - 1
+    return p_value, math.inf if allowed < 0 else float(np.sort(null)[::-1][min(allowed, len(null) - 1)])
+
+
+def _state(p_value: float, statistic: float, reach: float, alpha: float, minimum_effect: float, n_clusters: int | None) -> DriftState:
     if n_clusters is not None and n_clusters < FEWEST_CLUSTERS:
         return DriftState.INSUFFICIENT
-    if p_value <= alpha and statistic >= minimum_effect:
-        return DriftState.DRIFTED
-    return DriftState.INSUFFICIENT if statistic >= minimum_effect else DriftState.STABLE
+    return judge_distance(statistic, p_value, reach, alpha, minimum_effect)
 
 
 def _shares(names: Sequence[str], size: Callable[[int], float]) -> tuple[tuple[str, float], ...]:
@@ -213,14 +227,15 @@ def _shares(names: Sequence[str], size: Callable[[int], float]) -> tuple[tuple[s
 
 def _result(
     method: str, state: DriftState, statistic: float, p_value: float, threshold: float, attribution: tuple[tuple[str, float], ...],
-    w: _Windows, n_clusters: int | None,
+    w: _Windows, n_clusters: int | None, reach: float = math.inf,
 ) -> MultivariateShift:  # fmt: skip
     few = n_clusters is not None and n_clusters < FEWEST_CLUSTERS
     reason = f"Only {n_clusters} accounts are in the windows; eight are the least." if few else ""
     null = ROWS if n_clusters is None else SIGN_FLIPS
     return MultivariateShift(
-        method, state, statistic, p_value, threshold, null, attribution, len(w.ref), len(w.cur), w.given[0], w.given[1], n_clusters, reason
-    )
+        method, state, statistic, p_value, threshold, null, attribution, len(w.ref), len(w.cur), w.given[0], w.given[1], n_clusters, reason,
+        reach if math.isfinite(reach) and not few else None,
+    )  # fmt: skip
 
 
 def least_squares_density_difference(
@@ -275,10 +290,9 @@ def least_squares_density_difference(
         signs = rng.integers(0, 2, size=(n_permutations, groups.n_groups)) * 2.0 - 1.0
         marks = signs @ (added / np.sqrt(1 - leverage)[:, None])
     null = np.einsum("ij,ij->i", marks @ quadratic, marks)
-    p_value = float((1 + np.sum(null >= statistic * (1 - 1e-9))) / (1 + n_permutations))
-    return _result(
-        "lsdd", _state(p_value, statistic, alpha, minimum_effect, n_clusters), statistic, p_value, minimum_effect, (), w, n_clusters
-    )
+    p_value, reach = _chance(statistic, null, alpha, slack=1e-9 * statistic)
+    state = _state(p_value, statistic, reach, alpha, minimum_effect, n_clusters)
+    return _result("lsdd", state, statistic, p_value, minimum_effect, (), w, n_clusters, reach)
 
 
 def classifier_two_sample(

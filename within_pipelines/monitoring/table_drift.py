@@ -130,6 +130,8 @@ class _Column:
     shift: FeatureShift
     values: Question | None
     missing: Question | None
+    # How many categories are judged: the most frequent ones, and the others together.
+    categories: int = 0
     raw: float | None = None
     raw_missing: float | None = None
 
@@ -149,8 +151,8 @@ def table_drift(
     reference_version: str = "",
     current_version: str = "",
 ) -> TableDrift:
-    """Compare every feature of two windows. Nothing that can arrive raises: a window without rows, a column that is gone, renamed or of
-    another type, values that are all missing, a reference of another schema version each have a state and a cause.
+    """Compare every feature of two windows. Nothing that can arrive in a feature raises: a window without rows, a column that is gone,
+    renamed or of another type, values that are all missing, a reference of another schema version each have a state and a cause.
 
     Numbers are compared by Kolmogorov and Smirnov's distance, text and booleans by total variation of their categories (the 50 most
     frequent,
@@ -162,7 +164,8 @@ def table_drift(
     independent, and false discoveries over the features are controlled (Benjamini and Hochberg).
     `identity` names the columns that make a row: a day that was delivered twice counts once.
 
-    Raises `SchemaError` only for what the caller names wrongly: features that the reference lacks, or no cluster column.
+    Raises `SchemaError` for what the caller names wrongly: features that the reference lacks, or no cluster column; `SampleError` where the
+    cluster of a row is null.
 
     >>> rng = np.random.default_rng(7)
     >>> before = pl.DataFrame({"ctr": rng.normal(size=500), "format": rng.choice(["video", "image"], 500)})
@@ -267,7 +270,7 @@ def _measure(
         values = question(
             cells, groups.codes[there], is_current[there], n_groups=groups.n_groups, n_points=n_points, cumulative=kind == "number"
         )
-    return _Column(name, kind, shift, values, missing)
+    return _Column(name, kind, shift, values, missing, n_points)
 
 
 def _missing(series: pl.Series) -> NDArray[np.bool_]:
@@ -334,7 +337,7 @@ def _measure_category(
         appeared=whole.appeared[:20], vanished=whole.vanished[:20], p_value=judged.p_value,
     )  # fmt: skip
     if not clustered:
-        return measured, np.empty(0, dtype=np.int64), 0
+        return measured, np.empty(0, dtype=np.int64), len({*lumped[0], *lumped[1]})
     place = {name: i for i, name in enumerate(kept)}
     cells = pl.concat([old, new]).replace_strict(place, default=len(kept), return_dtype=pl.Int64).to_numpy()
     return measured, cells, len(kept) + 1
@@ -375,7 +378,7 @@ def _detectable_rows(column: _Column, alpha: float) -> float:
     if column.kind == "number":
         return ks_detectable(alpha, shift.n_reference, shift.n_current)
     # Total variation of k categories under chance lies near sqrt((k - 1) / (2 pi n)) and needs about its double to be seen.
-    return float(2 * math.sqrt(max(1, len(column.shift.appeared) + len(column.shift.vanished) + 1) / (2 * math.pi * effective)))
+    return float(2 * math.sqrt(max(1, column.categories - 1) / (2 * math.pi * effective)))
 
 
 def _judge_clusters(

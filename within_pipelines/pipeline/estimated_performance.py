@@ -16,7 +16,7 @@ from within_pipelines.pipeline.monitor_case import MonitorCase, permutations_for
 from within_pipelines.pipeline.monitored_rows import JUDGED, JUDGED_DAYS, KEYS
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Mapping, Sequence
 
     import polars as pl
 
@@ -34,6 +34,42 @@ def mature_rows(frame: pl.DataFrame, *, recent: bool, column: str = "realised") 
         return known
     newest: date = known["day"].max()  # type: ignore[assignment]
     return known.filter(pl.col("day") > newest - timedelta(days=JUDGED_DAYS))
+
+
+@dataclass(frozen=True, slots=True)
+class Overdue:
+    """Labels that should have come and have not: how many on which platforms, and for how many days the oldest is missed. Late labels are
+    the ordinary state of new answers; these are answers that nobody can judge because their account's numbers stopped coming."""
+
+    platforms: Mapping[str, int]
+    days: int
+
+    @property
+    def count(self) -> int:
+        """Over all platforms."""
+        return sum(self.platforms.values())
+
+    @property
+    def told(self) -> str:
+        """A sentence, empty when none is overdue."""
+        if not self.count:
+            return ""
+        where = ", ".join(f"{platform} {count}" for platform, count in self.platforms.items())
+        return f" {self.count} labels are overdue, by up to {self.days} days ({where}); only the others are judged here."
+
+
+def overdue_labels(judged: pl.DataFrame, day: date) -> Overdue:
+    """The rows of a window that still wait for a label on `day` although it was due before."""
+    import polars as pl
+
+    if "due" not in judged.columns:
+        return Overdue({}, 0)
+    missed = judged.filter(pl.col("realised").is_null() & (pl.col("due") < day))
+    if missed.is_empty():
+        return Overdue({}, 0)
+    oldest: date = missed["due"].min()  # type: ignore[assignment]
+    counts = missed.group_by("platform").len().sort("platform")
+    return Overdue({str(platform): int(count) for platform, count in counts.iter_rows()}, (day - oldest).days)
 
 
 def feature_names(old: pl.DataFrame, new: pl.DataFrame) -> list[str]:
@@ -131,7 +167,10 @@ def estimated_performance(case: MonitorCase, level: float) -> MonitorFinding:
         told = _beside(judged, forecast.rows)
     table = performance_table(told, rng=case.rng, weekly_spend=case.spend)
     before, expected = float(old["estimated"].mean()), float(judged["estimated"].mean())  # type: ignore[arg-type]
-    change, p_values, states, checked = expected - before, [], [DriftState.INSUFFICIENT], "No label is mature yet."
+    overdue = overdue_labels(judged, case.day)
+    change, p_values, states, checked = expected - before, [], [DriftState.INSUFFICIENT], "No label is mature."
+    if not overdue.count:
+        checked = "No label is mature yet."
     new = mature_rows(judged, recent=True)
     known = mature_rows(old, recent=False)
     money: dict[str, float] = {}
@@ -174,11 +213,15 @@ def estimated_performance(case: MonitorCase, level: float) -> MonitorFinding:
     return MonitorFinding(
         "estimated_performance", case.model, case.day, state, expected,
         min(1.0, len(p_values) * min(p_values)) if p_values else None, change, None if mean_before is None else 0.1 * mean_before,
-        {"reference": old.height, "current": judged.height, "mature": judged.height - pending, "pending": pending}, (), change, money,
-        f"Expected {case.reference.data.loss} loss {expected:.4f} against {before:.4f} when judged. {checked}",
+        {
+            "reference": old.height, "current": judged.height, "mature": judged.height - pending, "pending": pending,
+            "overdue": overdue.count,
+        },
+        (), change, money,
+        f"Expected {case.reference.data.loss} loss {expected:.4f} against {before:.4f} when judged. {checked}{overdue.told}",
         {
             "method": "calibrated probabilities (CBPE)" + ("" if isinstance(forecast, str) else " and a regression of the error (DLE)"),
-            "loss": case.reference.data.loss, "table": table.tail(60).to_dicts(), **direct,
+            "loss": case.reference.data.loss, "table": table.tail(60).to_dicts(), "overdue": overdue.platforms, **direct,
         },
     )  # fmt: skip
 

@@ -158,13 +158,18 @@ def text_drift(case: MonitorCase, level: float) -> MonitorFinding:
         return case.silent("text_drift", str(error))
     words = moved_words(old["text"].to_list(), new["text"].to_list())
     told = ", ".join(f"{w.word} {w.before:.0%} to {w.now:.0%}" for w in words[:3])
-    reason = found.reason or f"Texts differ by an MMD of {found.statistic:.4f}. Words whose share of ads changed most: {told or 'none'}."
+    unseen = found.detectable is not None and found.detectable > found.threshold
+    reason = found.reason or (
+        f"Texts differ by an MMD of {found.statistic:.4f}"
+        + (f", and chance hides differences up to {found.detectable:.4f}" if unseen else "")
+        + f". Words whose share of ads changed most: {told or 'none'}."
+    )
     return MonitorFinding(
         "text_drift", case.model, case.day, found.state, found.statistic, found.p_value, max(0.0, found.statistic), found.threshold,
         {"reference": found.n_reference, "current": found.n_current, "accounts": found.n_clusters or 0},
         tuple(f"word:{w.word}" for w in words[:5]) if found.drifted else (), reason=reason,
         evidence={
-            "method": "maximum mean discrepancy", "read_by": bases[0], "null": found.null,
+            "method": "maximum mean discrepancy", "read_by": bases[0], "null": found.null, "detectable": found.detectable,
             "words": [{"word": w.word, "before": w.before, "now": w.now} for w in words],
         },
     )  # fmt: skip

@@ -20,6 +20,7 @@ if TYPE_CHECKING:
 
     import polars as pl
 
+    from within_pipelines.lake import MaturityCurve
     from within_pipelines.prediction import AccountHealthPredictor, AdScorePredictor, AnomalyDetector
 
 # Days of the window that is compared with what the model was trained on. Creatives are few a day, so theirs is longer.
@@ -33,8 +34,9 @@ _SERIES_DAYS = 140
 MOST_ROWS = 6000
 # What every row carries beside its features: the account that it belongs to, its platform, its day.
 KEYS = ("cluster", "platform", "day")
-# What a judged row carries beside its features; the last two where the model also forecasts a number.
-JUDGED = ("prediction", "outcome", "estimated", "realised", "forecast", "forecast_error")
+# What a judged row carries beside its features; `forecast` and its error where the model also forecasts a number, `due` where labels can
+# fail to come.
+JUDGED = ("prediction", "outcome", "estimated", "realised", "forecast", "forecast_error", "due")
 # Texts are embedded once and kept; more than these would cost more than they tell.
 TEXT_ROWS, TEXT_WIDTH = 500, 256
 _TEXTS = ("headline", "description")
@@ -51,7 +53,8 @@ class Monitored:
     """`rows`: `cluster`, `platform`, `day` and the features that are watched. `said`: the same keys and `prediction` of each answer.
     `judged`: keys, `prediction`, `outcome`, `estimated` and `realised` loss, and the features that relate to the outcome; outcome and
     realised are null while the label is late. Of account health also `forecast` (the expected log ratio of efficiency; null where a version
-    gives none) and `forecast_error` (its absolute error, null while late).
+    gives none) and `forecast_error` (its absolute error, null while late), and of its window `due`: the day on which the label of a row
+    that still waits for it should have come (null where it has come, or where it is known that there will be none).
     `texts`: keys, `text`, its `vector` and what read it (`basis`); empty for models that read none."""
 
     rows: pl.DataFrame
@@ -142,7 +145,7 @@ def _health_judged(predictor: AccountHealthPredictor, rows: pl.DataFrame) -> pl.
     p = predictor.probability(usable)
     forecast = pl.concat([batch.select("log_ratio") for batch in predictor.score_batches(usable)])["log_ratio"]
     outcome, came = pl.col("outcome"), pl.col("log_ratio").cast(pl.Float64).fill_nan(None)
-    return (
+    made: pl.DataFrame = (
         usable.select(*_keys("origin"), *ACCOUNT_FEATURES.columns, outcome=pl.col("degraded").cast(pl.Float64), log_ratio=came)
         .with_columns(prediction=pl.Series(p), forecast=forecast)
         .with_columns(
@@ -152,6 +155,28 @@ def _health_judged(predictor: AccountHealthPredictor, rows: pl.DataFrame) -> pl.
         )
         .drop("log_ratio")
     )
+    return made.with_columns(usable["due"]) if "due" in usable.columns else made
+
+
+def _with_due_days(rows: pl.DataFrame, curve: MaturityCurve) -> pl.DataFrame:
+    """`due` of rows whose label is not mature: the day by which the horizon is over and its last day's numbers are in, as far as that
+    account's numbers came in the past."""
+    import polars as pl
+
+    from within_pipelines.features.labels import MATURE_SHARE
+
+    late = ("conversions", "revenue_micros")
+
+    def settles(platform: str, account: str) -> int:
+        return next(age for age in range(curve.longest + 1) if min(curve.share(platform, account, m, age) for m in late) >= MATURE_SHARE)
+
+    accounts = rows.select("platform", "account_id").unique(maintain_order=True)
+    accounts = accounts.with_columns(settles=pl.Series([settles(*key) for key in accounts.iter_rows()], dtype=pl.Int64))
+    due = pl.col("origin") + pl.duration(days=HEALTH_HORIZON + pl.col("settles"))
+    joined = rows.join(accounts, on=["platform", "account_id"], how="left", maintain_order="left")
+    waits = ~pl.col("mature").fill_null(False)
+    made: pl.DataFrame = joined.with_columns(due=pl.when(waits).then(due).cast(pl.Date)).drop("mature", "settles")
+    return made
 
 
 def _health_window(
@@ -173,13 +198,14 @@ def _health_window(
             features = account_features(history, origins=origins, entity=entity, maturity=curve)
             labels = account_labels(history, origins=origins, entity=entity, horizon=HEALTH_HORIZON, as_of=known_at, maturity=curve)
             known = [pl.when("mature").then(name).alias(name) for name in ("degraded", "log_ratio")]
-            joined = features.join(labels.select(*entity, "origin", *known), on=[*entity, "origin"], how="left")
+            joined = features.join(labels.select(*entity, "origin", "mature", *known), on=[*entity, "origin"], how="left")
             parts.append(joined if "campaign_id" in entity else joined.with_columns(campaign_id=pl.lit("")))
         return pl.concat([part.select(parts[0].columns) for part in parts])
 
     rows = run_by_account(ws.lake.account_batches(commit_seq=pin.commit_seq, as_of=known_at, end=day), of)
     if rows.is_empty():
         raise SampleError(f"No account has facts up to {day}.")
+    rows = _with_due_days(rows, curve)
     recent = rows.filter(pl.col("origin").is_in(newest))
     said = _health_judged(predictor, recent)
     judged = _health_judged(predictor, rows.filter(pl.col("origin") > judged_after))

@@ -22,7 +22,9 @@ from within_pipelines.pipeline.estimated_performance import (
     feature_names,
     mature_rows,
     misjudged_money,
+    overdue_labels,
 )
+from within_pipelines.pipeline.feature_distributions import distributions
 from within_pipelines.pipeline.joint_drift import multivariate_drift, text_drift
 from within_pipelines.pipeline.loss_stream import loss_stream
 from within_pipelines.pipeline.monitor_case import MonitorCase, permutations_for
@@ -45,6 +47,8 @@ if TYPE_CHECKING:
 # weeks: a level that had to last for ever would soon be too low to see anything.
 MODEL_BUDGET, INITIAL_SHARE, PERIOD_DAYS = 0.3, 0.9, 28
 FALSE_DISCOVERY_RATE = MODEL_BUDGET / len(MONITORS)
+# Pairs grow with the square of the features; beyond so many of them the others are named as left out.
+MOST_CORRELATED = 120
 CALENDAR_FILE = "measurement_calendar.yaml"
 
 
@@ -128,10 +132,13 @@ def _model_findings(
         return _unable(model, day, str(error), **stamp)
     case = MonitorCase(model, version, reference, window, day, weekly_spend(ws, pin, day), calendar, rng)
     levels = {monitor: _level(ws, monitor, model, version, reference, day) for monitor in MONITORS}
-    told = {monitor: _unreachable(_MONITORS[monitor](case, level), level) for monitor, level in levels.items()}
+    # What an event must name depends on what the other monitors saw, so all are asked before any is explained.
+    asked = {monitor: _unreachable(_MONITORS[monitor](case, level), level) for monitor, level in levels.items()}
     findings = []
     for monitor, level in levels.items():
-        found = _explained(case, told[monitor], level, _what_moved(told, monitor)) if told[monitor].drifted else told[monitor]
+        found = asked[monitor]
+        if found.drifted:
+            found = _explained(case, found, _to_be_named(found, asked), level)
         budget = {"alpha_today": level, "false_discovery_rate": FALSE_DISCOVERY_RATE, "procedure": "LORD++", "period_days": PERIOD_DAYS}
         trained = {"reference_sha256": reference.sha256, "reference_until": reference.last_day, "version": version.version}
         findings.append(replace(found, evidence={**found.evidence, **accounts_behind(case, found), **budget, **trained, **stamp}))
@@ -171,19 +178,28 @@ def _without(frame: pl.DataFrame, platforms: Sequence[str]) -> pl.DataFrame:
     return frame.filter(~pl.col("platform").is_in(list(platforms))) if frame.width else frame
 
 
-def _what_moved(told: Mapping[str, MonitorFinding], monitor: str) -> tuple[str, ...]:
-    """The features that an event must name to explain what a monitor found: its own; those that moved, where it has none, because answers
-    move with what the model reads; and where outcomes are judged, also those whose relation to them has changed."""
-    asked = [monitor]
-    if not told[monitor].features or monitor == "concept_drift":
-        asked += ["data_drift", "multivariate_drift", *(["concept_drift"] if monitor == "calibration_drift" else [])]
-    return tuple(dict.fromkeys(name for each in asked if told[each].drifted for name in told[each].features))
+def _to_be_named(found: MonitorFinding, asked: Mapping[str, MonitorFinding]) -> tuple[str, ...]:
+    """The features that events must name before they explain `found`.
+
+    A monitor of features answers for its own. A loss, a calibration or a prediction has none: it answers for every input that was found to
+    move that day, and what rests on labels also for every feature that now relates otherwise to the target, because a ruler that changed
+    for one feature turns no other feature's relation. Where a turned relation could hide, none is named, and only an event for everything
+    explains."""
+    moved = [name for monitor in ("data_drift", "multivariate_drift") if asked[monitor].drifted for name in asked[monitor].features]
+    if found.monitor == "prediction_drift":
+        return tuple(dict.fromkeys(moved))
+    concept = asked["concept_drift"]
+    risen = found.monitor == "concept_drift" and found.evidence.get("loss_state") == DriftState.DRIFTED.value
+    if risen or found.monitor in ("calibration_drift", "estimated_performance"):
+        judged = concept.evidence.get("relation_state") in (DriftState.STABLE.value, DriftState.DRIFTED.value)
+        return tuple(dict.fromkeys([*moved, *concept.features])) if judged else ()
+    return found.features
 
 
-def _explained(case: MonitorCase, found: MonitorFinding, level: float, moved: Sequence[str]) -> MonitorFinding:
-    """A measurement change when dated events name everything that moved; where they name platforms, only if nothing moved elsewhere."""
+def _explained(case: MonitorCase, found: MonitorFinding, named: Sequence[str], level: float) -> MonitorFinding:
+    """A measurement change when dated events name everything in `named`; where they name platforms, only if nothing moved elsewhere."""
     events = case.calendar.explanations(
-        model=case.model, features=moved, reference_end=case.reference.last_day, window_start=case.window_start, window_end=case.day
+        model=case.model, features=named, reference_end=case.reference.last_day, window_start=case.window_start, window_end=case.day
     )
     if not events:
         return found
@@ -228,8 +244,10 @@ def _data_drift(case: MonitorCase, level: float) -> MonitorFinding:
     return MonitorFinding(
         "data_drift", case.model, case.day, found.state, found.effect, found.p_value, found.effect, 0.1,
         {"reference": found.n_reference, "current": found.n_current, "accounts": found.n_clusters or 0, "features": len(found.features)},
-        found.drifted[:20], reason=reason,
-        evidence={"null": found.null, "permutations": found.n_permutations, "added": found.added, "table": table.to_dicts()},
+        found.drifted, reason=reason,
+        evidence={"null": found.null, "permutations": found.n_permutations, "added": found.added, "table": table.to_dicts(),
+            "distributions": distributions(old, new, found),
+        },
     )  # fmt: skip
 
 
@@ -268,8 +286,9 @@ def _labelled(case: MonitorCase) -> tuple[pl.DataFrame, pl.DataFrame] | str:
     if not old.height:
         return "No labels were kept when the version was judged."
     if not new.height:
-        waiting = case.window.judged.height
-        return f"No label of a day after {case.reference.judged_until} is mature yet; {waiting} answers wait for theirs."
+        waiting, overdue = case.window.judged.height, overdue_labels(case.window.judged, case.day)
+        yet = "" if overdue.count else " yet"
+        return f"No label of a day after {case.reference.judged_until} is mature{yet}; {waiting} answers wait for theirs.{overdue.told}"
     return old, new
 
 
@@ -298,17 +317,21 @@ def _concept_drift(case: MonitorCase, level: float) -> MonitorFinding:
     elif turned.state is DriftState.INSUFFICIENT and risen.state is DriftState.STABLE:
         state = DriftState.STABLE
     parts = [f"The {case.reference.data.loss} loss changed by {risen.change:+.4f} [{risen.low:+.4f}, {risen.high:+.4f}] on mature labels."]
+    overdue = overdue_labels(case.window.judged, case.day)
     if turned.features:
         parts.append(f"Other relation to the target: {', '.join(turned.features[:5])}.")
     return MonitorFinding(
         "concept_drift", case.model, case.day, state, risen.current_loss, min(1.0, 2 * min(risen.p_value, turned.p_value)), risen.change,
-        risen.threshold, {"reference": risen.n_reference, "current": risen.n_current, "accounts": risen.n_clusters}, turned.features[:20],
-        risen.change, misjudged_money(case, risen.change) if state is DriftState.DRIFTED else {}, " ".join(parts),
+        risen.threshold,
+        {"reference": risen.n_reference, "current": risen.n_current, "accounts": risen.n_clusters, "overdue": overdue.count},
+        turned.features, risen.change, misjudged_money(case, risen.change) if state is DriftState.DRIFTED else {},
+        " ".join(parts) + overdue.told,
         {
             "loss": case.reference.data.loss, "reference_loss": risen.reference_loss, "current_loss": risen.current_loss, "low": risen.low,
             "high": risen.high, "relation_effect": turned.effect, "relation_p_value": turned.p_value, "relation_state": turned.state,
             "loss_state": risen.state, "loss_p_value": risen.p_value, "labels_until": new["day"].max(), "permutations": permutations,
             **loss_stream(case.reference.data.judged, case.window.judged),
+            "overdue": overdue.platforms,
         },
     )  # fmt: skip
 
@@ -325,10 +348,12 @@ def _calibration_drift(case: MonitorCase, level: float) -> MonitorFinding:
         reference_clusters=old["cluster"].to_numpy(), current_clusters=new["cluster"].to_numpy(), alpha=level,
         n_permutations=permutations_for(level),
     )  # fmt: skip
+    overdue = overdue_labels(case.window.judged, case.day)
     return MonitorFinding(
         "calibration_drift", case.model, case.day, found.state, found.effect, found.p_value, found.effect, found.threshold,
-        {"reference": found.n_reference, "current": found.n_current, "accounts": found.n_clusters},
-        reason=f"Outcome less probability changed by {found.bias:+.4f} on average and by {found.tilt:+.4f} along the log-odds.",
+        {"reference": found.n_reference, "current": found.n_current, "accounts": found.n_clusters, "overdue": overdue.count},
+        reason=f"Outcome less probability changed by {found.bias:+.4f} on average and by {found.tilt:+.4f} along the log-odds."
+        + overdue.told,
         evidence={"bias": found.bias, "tilt": found.tilt, "labels_until": new["day"].max()},
     )  # fmt: skip
 
@@ -340,16 +365,20 @@ def _feature_correlation(case: MonitorCase, level: float) -> MonitorFinding:
 
     old, new = case.reference.data.rows, case.window.rows
     names = [n for n, kind in old.schema.items() if kind.is_numeric() and n in new.columns and new.schema[n].is_numeric()]
-    wanted = (pl.col("cluster"), pl.col(names[:60]))
+    left_out = names[MOST_CORRELATED:]
+    wanted = (pl.col("cluster"), pl.col(names[:MOST_CORRELATED]))
     found = correlation_drift(
         old.select(wanted), new.select(wanted), rng=case.rng, clusters="cluster", alpha=level, n_permutations=permutations_for(level)
     )
     pairs = [{"first": p.first, "second": p.second, "before": p.before, "now": p.now, "p_value": p.p_value} for p in found.pairs[:20]]
-    named = tuple(dict.fromkeys(name for pair in found.pairs[:20] for name in (pair.first, pair.second)))
+    named = tuple(dict.fromkeys(name for pair in found.pairs for name in (pair.first, pair.second)))
+    reason = found.reason or f"{len(found.pairs)} of {found.n_pairs} pairs changed their correlation."
+    if left_out:
+        reason += f" Left out of {len(names)} features: {', '.join(left_out)}."
     return MonitorFinding(
         "feature_correlation", case.model, case.day, found.state, found.distance, found.p_value, found.effect, found.threshold,
         {"reference": found.n_reference, "current": found.n_current, "accounts": found.n_clusters, "pairs": found.n_pairs}, named,
-        reason=found.reason or f"{len(found.pairs)} of {found.n_pairs} pairs changed their correlation.", evidence={"pairs": pairs},
+        reason=reason, evidence={"pairs": pairs, "left_out": left_out},
     )  # fmt: skip
 
 

@@ -18,7 +18,14 @@ from within_pipelines.reporting.experiments import (
 from within_pipelines.reporting.fairness import fairness_html, frontier_image, frontier_plot, gap_plot
 from within_pipelines.reporting.landed import print_ingest
 from within_pipelines.reporting.model_card import card_gaps, model_card
-from within_pipelines.reporting.monitoring import findings_table, monitor_plot
+from within_pipelines.reporting.monitoring import (
+    feature_days,
+    feature_history,
+    feature_plot,
+    findings_table,
+    monitor_plot,
+    performance_plot,
+)
 from within_pipelines.reporting.plots import certified_plot, evaluation_plots, learning_curve, robustness_plot, series_plot
 from within_pipelines.reporting.runs import run_comparison, run_lines
 from within_pipelines.reporting.summary import ModelLine, RunSummary, render_summary, summary_markdown
@@ -45,6 +52,9 @@ __all__ = [
     "experiment_html",
     "experiment_report",
     "fairness_html",
+    "feature_days",
+    "feature_history",
+    "feature_plot",
     "findings_table",
     "frame_markdown",
     "frontier_image",
@@ -58,6 +68,7 @@ __all__ = [
     "monitor_plot",
     "number_text",
     "open_console",
+    "performance_plot",
     "power_lines",
     "print_frame",
     "print_ingest",

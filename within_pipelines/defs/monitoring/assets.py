@@ -21,6 +21,8 @@ TABLE = {
     "estimated_performance": "table",
     "feature_correlation": "pairs",
 }
+# The last days of which every feature's distribution is shown.
+FEATURE_DAYS = 28
 DESCRIPTIONS = {
     "data_drift": "Which features moved since each champion was trained, alone or together, and whether the texts of ads did; accounts "
     "are the units of chance.",
@@ -76,8 +78,11 @@ def _monitor(name: str) -> dg.AssetsDefinition:
 
         with within.open() as workspace:
             report = latest_report(workspace)
-            history = MonitoringRepository(workspace.database).history()
-        found = [f for f in (() if report is None else report.findings) if f.monitor in MONITORS_OF[name]]
+            repository = MonitoringRepository(workspace.database)
+            history = repository.history()
+            found = [f for f in (() if report is None else report.findings) if f.monitor in MONITORS_OF[name]]
+            watched = [f for f in found if f.monitor == "data_drift"]
+            past = {f.model: repository.findings("data_drift", f.model, since=f.day - timedelta(days=FEATURE_DAYS - 1)) for f in watched}
         states = {f"{_key(f, name)}state": f.state.value for f in found}
         return dg.MaterializeResult(
             metadata={
@@ -91,6 +96,8 @@ def _monitor(name: str) -> dg.AssetsDefinition:
                     if history.height
                     else {}
                 ),
+                **_features_over_days(past),
+                **_estimated_beside_realised(found),
             }
         )
 
@@ -107,6 +114,37 @@ def _details(finding: "MonitorFinding", key: str) -> dg.TableMetadataValue:
 
     rows: list[dict[str, Any]] = [dict(row) for row in finding.evidence[key]]
     return frame_table(pl.DataFrame(rows, infer_schema_length=None))
+
+
+def _features_over_days(past: dict[str, list["MonitorFinding"]]) -> dict[str, dg.MetadataValue]:
+    """Per model a table of features by days and a plot of those that moved farthest."""
+    from within_pipelines.reporting import feature_days, feature_history, feature_plot
+
+    made: dict[str, dg.MetadataValue] = {}
+    for model, findings in past.items():
+        history = feature_history(findings)
+        if history.height:
+            made[f"{model}_features_by_day"] = frame_table(feature_days(history, last=FEATURE_DAYS), most=200)
+            made[f"{model}_features_over_time_plot"] = png(feature_plot(history, title=model))
+    return made
+
+
+def _estimated_beside_realised(found: list["MonitorFinding"]) -> dict[str, dg.MetadataValue]:
+    import polars as pl
+
+    from within_pipelines.reporting import performance_plot
+
+    return {
+        f"{f.model}_estimated_beside_realised_plot": png(
+            performance_plot(
+                pl.DataFrame([dict(row) for row in f.evidence["table"]], infer_schema_length=None),
+                loss=str(f.evidence.get("loss", "loss")),
+                title=f.model,
+            )
+        )
+        for f in found
+        if f.monitor == "estimated_performance" and f.evidence.get("table")
+    }
 
 
 def _check(name: str) -> dg.AssetChecksDefinition:
