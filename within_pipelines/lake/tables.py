@@ -66,7 +66,7 @@ class StoredTable:
         return frame
 
     def newest(self, column: str) -> Any:
-        """The largest value of a column, from what Delta knows of each file, else from the rows; None before the first file."""
+        """The largest value of a column, from what Delta knows of each file, else from its rows; None before the first."""
         table = self.open()
         if table is None:
             return None
