@@ -26,13 +26,15 @@ _BUSY = [
 _TRAIN_ALL = "train_and_score"
 
 
+def unfinished_run(instance: dg.DagsterInstance, job: str) -> str | None:
+    """The id of a run of `job` that has not ended."""
+    found = instance.get_runs(dg.RunsFilter(job_name=job, statuses=_BUSY), limit=1)
+    return found[0].run_id if found else None
+
+
 def run_in_flight(instance: dg.DagsterInstance, model: str) -> str | None:
     """The id of a run that trains `model` and has not ended."""
-    for job in (retrain[model].name, _TRAIN_ALL):
-        found = instance.get_runs(dg.RunsFilter(job_name=job, statuses=_BUSY), limit=1)
-        if found:
-            return found[0].run_id
-    return None
+    return unfinished_run(instance, retrain[model].name) or unfinished_run(instance, _TRAIN_ALL)
 
 
 # Dagster knows a run key per sensor: the same key from both would start two runs, so each asks for what it decides about.
