@@ -22,7 +22,7 @@ from within_pipelines.files import write_text
 from within_pipelines.pipeline import Workspace
 from within_pipelines.settings import Settings
 
-DEADLINE = 120.0
+DEADLINE = 600.0
 
 
 @dataclass(frozen=True, slots=True)
