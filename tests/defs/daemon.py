@@ -9,11 +9,10 @@ import sys
 import tempfile
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
-from typing import IO
 
 import dagster as dg
 import pytest
@@ -23,7 +22,7 @@ from within_pipelines.files import write_text
 from within_pipelines.pipeline import Workspace
 from within_pipelines.settings import Settings
 
-DEADLINE = 120.0
+DEADLINE = 600.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,7 +34,7 @@ class Daemon:
 
     def set_clock(self, now: datetime) -> None:
         """Every step and tick from now on takes `now` for the time."""
-        # Settings are read from the working directory's .env whenever they are asked for; an environment cannot be changed from outside.
+        # Settings come from the .env of the working directory whenever they are asked for; an environment cannot be changed from outside.
         write_text(self.settings.home / ".env", f"WITHIN_FIXED_NOW={now.isoformat()}\n")
 
     def wait_until(self, true: Callable[[Workspace], bool], *, seconds: float = DEADLINE) -> None:
@@ -58,49 +57,39 @@ def daemon(settings: Settings, *, now: datetime) -> Iterator[Daemon]:
     }  # fmt: skip
     running = Daemon(settings, settings.home / "daemon.log")
     (settings.home / ".env").unlink(missing_ok=True)
+    processes: list[subprocess.Popen[bytes]] = []
     # A path of its own: a Unix socket's path has at most 107 characters.
     with tempfile.TemporaryDirectory(prefix="within-daemon-") as folder, running.log.open("w") as written:
-        socket = f"{folder}/code.sock"
-        processes = []
+
+        def start(*module: str, cwd: Path) -> None:
+            command = [sys.executable, "-m", *module]
+            processes.append(
+                subprocess.Popen(command, stdout=written, stderr=subprocess.STDOUT, env=environ, cwd=cwd, start_new_session=True)
+            )
+
+        socket, workspace = Path(folder) / "code.sock", Path(folder) / "workspace.yaml"
+        # Cursors and run keys belong to a location's name, which must outlast the socket.
+        workspace.write_text(f"load_from: [{{grpc_server: {{socket: {socket}, location_name: within_pipelines}}}}]\n")
         try:
-            server = ["dagster", "api", "grpc", "-m", "within_pipelines.definitions", "--socket", socket]
-            processes.append(_start(server, environ, cwd=settings.home, log=written))
-            _wait_for_server(processes[0], socket, running.log)
+            start("dagster", "api", "grpc", "-m", "within_pipelines.definitions", "--socket", str(socket), cwd=settings.home)
+            running.wait_until(lambda _: socket.exists() or processes[0].poll() is not None)
             # After the server has begun and before the first tick: what Dagster finds in a .env when it starts goes into its environment,
             # where it would stay. Not the repository for a working directory, because that may have one.
             running.set_clock(now)
-            processes.append(_start(["dagster._daemon", "run", "--grpc-socket", socket], environ, cwd=Path(folder), log=written))
+            start("dagster._daemon", "run", "-w", str(workspace), cwd=Path(folder))
             yield running
         finally:
-            for process in reversed(processes):
-                _end(process)
+            _end(processes)
 
 
-def _start(module: list[str], environ: dict[str, str], *, cwd: Path, log: IO[str]) -> subprocess.Popen[bytes]:
-    return subprocess.Popen(
-        [sys.executable, "-m", *module], stdout=log, stderr=subprocess.STDOUT, env=environ, cwd=cwd, start_new_session=True
-    )
-
-
-def _wait_for_server(process: subprocess.Popen[bytes], socket: str, log: Path) -> None:
-    started = time.monotonic()
-    while not Path(socket).exists():
-        if process.poll() is not None or time.monotonic() - started > DEADLINE:
-            pytest.fail(f"the code server did not start; it said:\n{log.read_text()[-3000:]}")
-        time.sleep(0.1)
-
-
-def _end(process: subprocess.Popen[bytes]) -> None:
+def _end(processes: list[subprocess.Popen[bytes]]) -> None:
     for sign in (signal.SIGTERM, signal.SIGKILL):
-        try:
-            os.killpg(process.pid, sign)
-        except ProcessLookupError:
-            break
-        try:
-            process.wait(timeout=20)
-        except subprocess.TimeoutExpired:
-            continue
-        time.sleep(0.5)
+        for process in processes:
+            with suppress(ProcessLookupError):
+                os.killpg(process.pid, sign)
+        for process in processes:
+            with suppress(subprocess.TimeoutExpired):
+                process.wait(timeout=20)
 
 
 def runs_of(settings: Settings, job: str) -> list[dg.DagsterRun]:

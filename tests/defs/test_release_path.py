@@ -1,9 +1,8 @@
-"""From training to traffic under Dagster, with real artifacts: the golden set stops what it should, the canary takes back the rest."""
+"""From training to traffic under Dagster, with real artifacts: what assets show and keep. With the daemon: `test_release_story.py`."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator
-from concurrent.futures import ThreadPoolExecutor
 from datetime import timedelta
 from pathlib import Path
 
@@ -13,11 +12,10 @@ import polars as pl
 import pytest
 
 from tests.conftest import NOW, Agency
-from within_pipelines.database import AlertRepository, CanaryRecord, CanaryRepository, Database, GoldenResultRepository, SqlRegistry
+from within_pipelines.database import AlertRepository, CanaryRecord, CanaryRepository, GoldenResultRepository
 from within_pipelines.defs.catalogue import defs
 from within_pipelines.defs.resource import WithinResource
 from within_pipelines.defs.sensors import canary_sensor
-from within_pipelines.exceptions import PromotionRefusedError
 from within_pipelines.pipeline import (
     KINDS,
     Workspace,
@@ -28,12 +26,11 @@ from within_pipelines.pipeline import (
     golden_set_versions,
     record_canary_outcomes,
     series_incident,
-    start_canary,
     trained_version,
     training_set,
 )
 from within_pipelines.settings import Settings
-from within_pipelines.validation import CanaryMetric, CanaryState
+from within_pipelines.validation import CanaryState
 
 MODEL = "anomaly"
 
@@ -47,6 +44,13 @@ def instance() -> Iterator[dg.DagsterInstance]:
 def run(instance: dg.DagsterInstance, settings: Settings, job: str, *, days: int = 0) -> dg.ExecuteInProcessResult:
     within = WithinResource(home=str(settings.home), now=(NOW + timedelta(days=days)).isoformat())
     return defs.resolve_job_def(job).execute_in_process(instance=instance, resources={"within": within}, raise_on_error=False)
+
+
+def asked_for(instance: dg.DagsterInstance, within: WithinResource) -> list[dg.RunRequest]:
+    """The runs that one tick of the canary's sensor asks for."""
+    with dg.build_sensor_context(instance=instance, resources={"within": within}) as context:
+        result = canary_sensor(context)
+    return [] if isinstance(result, dg.SkipReason) else list(result.run_requests or [])
 
 
 def champion(ws: Workspace) -> int:
@@ -87,35 +91,6 @@ def test_from_training_to_traffic(agency: Agency, tmp_path: Path, instance: dg.D
     with Workspace.open(settings) as ws:
         assert champion(ws) == better
 
-        # Good offline, bad online: the canary takes it back, and the sensor asks for every step once.
-        canary = start_canary(
-            ws, MODEL, simple, metrics=[CanaryMetric("useful", margin=0.1)], key="k", shares=(0.5, 1.0), who="ada", now=NOW
-        )
-        rng = np.random.default_rng(3)
-        units = [f"account-{number}" for number in range(900)]
-        arms = [canary.spec.arm_of(unit, share=0.5) for unit in units]
-        useful = (rng.random(900) < np.where(np.array(arms) == "canary", 0.3, 0.6)).astype(float)
-        rows = {"unit": units, "arm": arms, "day": [NOW.date()] * 900, "known_on": [NOW.date()] * 900, "useful": useful}
-        record_canary_outcomes(ws, MODEL, pl.DataFrame(rows))
-    within = WithinResource(home=str(settings.home), now=NOW.isoformat())
-
-    def tick() -> object:
-        with dg.build_sensor_context(instance=instance, resources={"within": within}) as context:
-            return canary_sensor(context)
-
-    first, again = tick(), tick()
-    assert isinstance(first, dg.SensorResult)
-    assert isinstance(again, dg.SensorResult)
-    assert first.run_requests
-    assert again.run_requests
-    assert first.run_requests[0].run_key == again.run_requests[0].run_key
-    assert run(instance, settings, "advance_canary").success
-    assert isinstance(tick(), dg.SkipReason)
-    with Workspace.open(settings) as ws:
-        assert CanaryRepository(ws.database).latest(MODEL).state is CanaryState.ROLLED_BACK
-        assert champion(ws) == better
-        assert f"canary/{MODEL}" in AlertRepository(ws.database).alerts()["dedup_key"].to_list()
-
     # The daily check keeps a history and shows parts and slices.
     checked = run(instance, settings, "validate_golden_set")
     assert checked.success
@@ -125,20 +100,6 @@ def test_from_training_to_traffic(agency: Agency, tmp_path: Path, instance: dg.D
     assert "compared" in compared.metadata
     with Workspace.open(settings) as ws:
         assert GoldenResultRepository(ws.database).history(MODEL)["passed"].to_list()[-1]
-
-    # Two promotions at once: one wins, the other is told.
-    def promote(_: int) -> str:
-        database = Database(settings.database)
-        try:
-            SqlRegistry(database).promote(MODEL, simple, who="race", why="race", now=NOW, expected_current=better)
-        except PromotionRefusedError:
-            return "refused"
-        finally:
-            database.dispose()
-        return "won"
-
-    with ThreadPoolExecutor(2) as pool:
-        assert sorted(pool.map(promote, range(2))) == ["refused", "won"]
 
 
 # A declared canary: what is asked for, and how good the challenger's answers turn out to be, beside 60 % of the champion's.
@@ -191,9 +152,13 @@ def test_a_declared_canary_goes_its_way_by_the_sensor_alone(
         with Workspace.open(settings) as ws:
             record_canary_outcomes(ws, MODEL, online(canary, useful=useful, day=day))
             assert champion(ws) == simple
-        with dg.build_sensor_context(instance=instance, resources={"within": within}) as context:
-            asked = canary_sensor(context)
-        assert isinstance(asked, dg.SensorResult)
+        # A state asks for one run however often it is looked at, and for none while a run takes the step.
+        keys = [request.run_key for _ in range(2) for request in asked_for(instance, within)]
+        assert len(keys) == 2
+        assert len(set(keys)) == 1
+        begun = instance.create_run_for_job(defs.resolve_job_def("advance_canary"), status=dg.DagsterRunStatus.STARTED)
+        assert asked_for(instance, within) == []
+        instance.report_run_canceled(begun)
         last = run(instance, settings, "advance_canary", days=day)
         assert [event.step_key for event in last.get_step_failure_events()] == ["champion"]
         with Workspace.open(settings) as ws:
@@ -221,8 +186,7 @@ def test_a_declared_canary_goes_its_way_by_the_sensor_alone(
     assert "names anomoly" in str(decided.metadata["release.yaml"].value)
     settings.releases.write_text(DECLARED)
     # What was taken back does not come again by itself, and what serves has nowhere to go.
-    with dg.build_sensor_context(instance=instance, resources={"within": within}) as context:
-        assert isinstance(canary_sensor(context), dg.SkipReason)
+    assert asked_for(instance, within) == []
     again = run(instance, settings, f"retrain_{MODEL}", days=10)
     assert again.success
     with Workspace.open(settings) as ws:

@@ -7,12 +7,7 @@ from __future__ import annotations
 
 import os
 import shutil
-import signal
-import subprocess
-import sys
 import time
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
 from dataclasses import replace
 from datetime import timedelta
 from pathlib import Path
@@ -23,7 +18,8 @@ import numpy as np
 import pytest
 import yaml
 
-from tests.conftest import LAST_DAY, NOW, REPOSITORY, Agency
+from tests.conftest import LAST_DAY, NOW, Agency
+from tests.defs.daemon import daemon, runs_of
 from within_pipelines.database import AlertRepository, RetrainingRepository
 from within_pipelines.pipeline import Workspace, latest_report
 from within_pipelines.registry import missing_gates
@@ -35,7 +31,6 @@ pytestmark = pytest.mark.slow
 DAYS = 14
 LATER = NOW + timedelta(days=DAYS)
 NEWEST = LAST_DAY + timedelta(days=DAYS)
-DEADLINE = 600.0
 
 
 def live_on(settings: Settings, *, threefold: bool) -> None:
@@ -59,57 +54,11 @@ def live_on(settings: Settings, *, threefold: bool) -> None:
             os.utime(path, (moment, moment))
 
 
-@contextmanager
-def daemon(settings: Settings, log: Path) -> Iterator[None]:
-    """Dagster's daemon with this code on the deployment's own instance; it and all its children are gone afterwards."""
-    environ = {
-        **os.environ, "PYTHONPATH": str(REPOSITORY), "DAGSTER_HOME": str(settings.home / "dagster"), "WITHIN_HOME": str(settings.home),
-        "WITHIN_FIXED_NOW": LATER.isoformat(), "WITHIN_SENSOR_SECONDS": "5", "WITHIN_THREADS": "1",
-    }  # fmt: skip
-    with log.open("w") as written:
-        process = subprocess.Popen(
-            [sys.executable, "-m", "dagster._daemon", "run", "-m", "within_pipelines.definitions"],
-            stdout=written,
-            stderr=subprocess.STDOUT,
-            env=environ,
-            cwd=settings.home,  # not the repository: Dagster lets a .env of its working directory win over the environment
-            start_new_session=True,
-        )
-        try:
-            yield
-        finally:
-            for sign in (signal.SIGTERM, signal.SIGKILL):
-                try:
-                    os.killpg(process.pid, sign)
-                except ProcessLookupError:
-                    break
-                try:
-                    process.wait(timeout=20)
-                except subprocess.TimeoutExpired:
-                    continue
-                time.sleep(0.5)
-
-
-def wait_until(settings: Settings, true: Callable[[Workspace], bool], log: Path) -> None:
-    started = time.monotonic()
-    while time.monotonic() - started < DEADLINE:
-        with Workspace.open(settings) as ws:
-            if true(ws):
-                return
-        time.sleep(1.5)
-    pytest.fail(f"not within {DEADLINE:g} s; the daemon said:\n{log.read_text()[-3000:]}")
-
-
 def decided(ws: Workspace) -> bool:
     """Both sensors have seen the report of the newest day and said something about every model."""
     report = latest_report(ws)
     about = [d for d in RetrainingRepository(ws.database).decisions() if d.evidence.get("report_day") == NEWEST.isoformat()]
     return report is not None and report.day == NEWEST and {d.model for d in about} == {"ad_score", "account_health", "anomaly"}
-
-
-def runs_of(settings: Settings, job: str) -> list[dg.DagsterRun]:
-    with dg.DagsterInstance.from_config(str(settings.home / "dagster")) as instance:
-        return list(instance.get_runs(dg.RunsFilter(job_name=job)))
 
 
 def champion_of(ws: Workspace, model: str) -> int:
@@ -132,10 +81,9 @@ def shifted(agency: Agency, tmp_path_factory: pytest.TempPathFactory) -> Setting
     return settings
 
 
-def test_where_nothing_changes_nothing_happens(calm: Settings, tmp_path: Path) -> None:
-    log = tmp_path / "daemon.log"
-    with daemon(calm, log):
-        wait_until(calm, decided, log)
+def test_where_nothing_changes_nothing_happens(calm: Settings) -> None:
+    with daemon(calm, now=LATER) as running:
+        running.wait_until(decided)
         time.sleep(12)  # two more ticks, in which something could still be started
     with Workspace.open(calm) as ws:
         assert {d.action for d in RetrainingRepository(ws.database).decisions()} == {"nothing"}
@@ -149,9 +97,8 @@ def test_a_measurement_change_is_told_and_trains_nothing(shifted: Settings, tmp_
     shutil.copytree(shifted.home, settings.home)
     event = {"day": (LAST_DAY + timedelta(days=1)).isoformat(), "what": "every impression is counted threefold"}
     (settings.home / "measurement_calendar.yaml").write_text(yaml.safe_dump([event]))
-    log = tmp_path / "daemon.log"
-    with daemon(settings, log):
-        wait_until(settings, decided, log)
+    with daemon(settings, now=LATER) as running:
+        running.wait_until(decided)
         time.sleep(12)
     with Workspace.open(settings) as ws:
         about = RetrainingRepository(ws.database).decisions("account_health")
@@ -174,9 +121,8 @@ def test_drift_is_found_told_explained_trained_and_judged(shifted: Settings, tmp
     def over(ws: Workspace) -> bool:
         return any(run.is_finished for run in runs_of(settings, "retrain_account_health"))
 
-    log = tmp_path / "daemon.log"
-    with daemon(settings, log):
-        wait_until(settings, over, log)
+    with daemon(settings, now=LATER) as running:
+        running.wait_until(over)
         time.sleep(12)
     with Workspace.open(settings) as ws:
         (decision,) = RetrainingRepository(ws.database).decisions("account_health", action="retrain")

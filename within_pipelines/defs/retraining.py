@@ -31,13 +31,15 @@ _TRAIN_ALL = "train_and_score"
 RUN_KEY_TAG = "dagster/run_key"
 
 
+def unfinished_run(instance: dg.DagsterInstance, job: str) -> str | None:
+    """The id of a run of `job` that has not ended."""
+    found = instance.get_runs(dg.RunsFilter(job_name=job, statuses=_BUSY), limit=1)
+    return found[0].run_id if found else None
+
+
 def run_in_flight(instance: dg.DagsterInstance, model: str) -> str | None:
     """The id of a run that trains `model` and has not ended."""
-    for job in (retrain[model].name, _TRAIN_ALL):
-        found = instance.get_runs(dg.RunsFilter(job_name=job, statuses=_BUSY), limit=1)
-        if found:
-            return found[0].run_id
-    return None
+    return unfinished_run(instance, retrain[model].name) or unfinished_run(instance, _TRAIN_ALL)
 
 
 def run_begun(instance: dg.DagsterInstance, run_key: str) -> bool:

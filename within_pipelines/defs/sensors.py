@@ -14,7 +14,7 @@ from within_pipelines.defs.ingest.assets import SETTLE_SECONDS
 from within_pipelines.defs.jobs import JOBS, advance_canary, ingest_daily
 from within_pipelines.defs.reaper import reap_orphaned_runs
 from within_pipelines.defs.resource import WithinResource
-from within_pipelines.defs.retraining import RETRAINING_SENSORS
+from within_pipelines.defs.retraining import RETRAINING_SENSORS, unfinished_run
 
 RUNNING = dg.DefaultSensorStatus.RUNNING
 
@@ -161,7 +161,7 @@ def orphaned_run_sensor(context: dg.SensorEvaluationContext, within: WithinResou
 )
 @heartbeat("canary_sensor", seconds=SENSOR_SECONDS)
 def canary_sensor(context: dg.SensorEvaluationContext, within: WithinResource) -> dg.SensorResult | dg.SkipReason:
-    """The run key holds what is due, so that one state of the canaries starts one run."""
+    """The run key holds what is due, so that one state of the canaries starts one run; what a run has begun it may finish."""
     from within_pipelines.exceptions import SchemaError
     from within_pipelines.pipeline import due_canaries, waiting_canaries
 
@@ -169,6 +169,8 @@ def canary_sensor(context: dg.SensorEvaluationContext, within: WithinResource) -
     settings = within.settings()
     if settings.database_url is None and not (settings.home / "within.db").is_file():
         return dg.SkipReason("Nothing has run here yet.")
+    if (busy := unfinished_run(context.instance, advance_canary.name)) is not None:
+        return dg.SkipReason(f"Run {busy} takes what is due; the next tick looks again.")
     with within.open() as workspace:
         due = due_canaries(workspace, on=now.date())
         try:
