@@ -60,7 +60,9 @@ def test_the_job_answers_for_every_model_and_its_checks_fail_on_drift(agency: Ag
             assert any(row["p10"] <= row["p50"] <= row["p90"] for row in kept if row["p50"] is not None)
             assert metadata[f"{model}_features_over_time_plot"].value.startswith("![plot]")
         drawn = result.asset_materializations_for_node("estimated_performance")[0].metadata
-        assert {f"{model}_estimated_beside_realised_plot" in drawn for model in ("account_health", "ad_score")} == {True}
+        tabulated = {f.model for f in report.of("estimated_performance") if f.evidence.get("table")}
+        assert tabulated
+        assert {name for name in drawn if name.endswith("_realised_plot")} == {f"{m}_estimated_beside_realised_plot" for m in tabulated}
 
         planted = replace(report.of("concept_drift", "account_health")[0], state=DriftState.DRIFTED)
         explained = replace(report.of("data_drift", "anomaly")[0], state=DriftState.DRIFTED).explained_by("attribution changed")
