@@ -160,6 +160,14 @@ def test_the_numbers_of_a_report_fit_together(health_predictor: AccountHealthPre
         assert report.evidence["clicks_28"] == row["clicks_28"]
 
 
+def test_where_no_spend_was_reported_no_money_is_said_to_be_at_risk(
+    health_predictor: AccountHealthPredictor, health_rows: pl.DataFrame
+) -> None:
+    (report,) = health_predictor.predict(health_rows.head(1).with_columns(spend_28=pl.lit(0.0)))
+    assert report.state == "scored"
+    assert report.money_at_risk is None
+
+
 def test_tiers_begin_at_their_floors() -> None:
     assert [tier_of(s) for s in (100.0, 80.0, 79.9, 60.0, 59.9, 40.0, 39.9, 0.0)] == [
         "healthy", "healthy", "watch", "watch", "at risk", "at risk", "critical", "critical",

@@ -378,7 +378,8 @@ class AccountHealthPredictor:
             "log_ratio_low": centre - reach,
             "log_ratio_high": centre + reach,
             "stop_probability": stop,
-            "money_at_risk": probability * self.drop * spend * self.horizon / 28,
+            # Clicks and no spend in four weeks: what they cost was not reported, which is no risk of nothing.
+            "money_at_risk": np.where(spend > 0, probability * self.drop * spend * self.horizon / 28, np.nan),
         }
         frame = pl.DataFrame({name: np.where(usable, values, np.nan) for name, values in numbers.items()})
         tier = pl.lit(_TIERS[-1][1])

@@ -33,8 +33,8 @@ class AccountHealth:
     falls by at least `drop` (a fifth) below the unit's own usual level, given that it goes on. `stop_probability` is the probability that
     it delivers nothing in those days (None when the model was not taught). `log_ratio` is the predicted logarithm of the ratio with a
     conformal band. `state` is "insufficient_data" (and every number None) below the stated volume. `money_at_risk` is the spend of the
-    horizon times the probability times `drop`, in `currency`. Recommendations are things to look at, with the evidence beside each, and
-    claim no cause."""
+    horizon times the probability times `drop`, in `currency`; None where no spend was reported. Recommendations are things to look
+    at, with the evidence beside each, and claim no cause."""
 
     platform: str
     account_id: str
