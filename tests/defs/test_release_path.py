@@ -7,12 +7,12 @@ from datetime import timedelta
 from pathlib import Path
 
 import dagster as dg
-import numpy as np
 import polars as pl
 import pytest
 
 from tests.conftest import NOW, Agency
-from within_pipelines.database import AlertRepository, CanaryRecord, CanaryRepository, GoldenResultRepository
+from tests.defs.canaries import DECLARED, online
+from within_pipelines.database import AlertRepository, CanaryRepository, GoldenResultRepository
 from within_pipelines.defs.catalogue import defs
 from within_pipelines.defs.resource import WithinResource
 from within_pipelines.defs.sensors import canary_sensor
@@ -100,26 +100,6 @@ def test_from_training_to_traffic(agency: Agency, tmp_path: Path, instance: dg.D
     assert "compared" in compared.metadata
     with Workspace.open(settings) as ws:
         assert GoldenResultRepository(ws.database).history(MODEL)["passed"].to_list()[-1]
-
-
-# A declared canary: what is asked for, and how good the challenger's answers turn out to be, beside 60 % of the champion's.
-DECLARED = """
-anomaly:
-  through: canary
-  outcomes: recorded
-  metrics: ["useful:0.2"]
-  shares: [0.2, 0.5, 1]
-  maturity_days: 0
-"""
-
-
-def online(canary: CanaryRecord, *, useful: float, day: int) -> pl.DataFrame:
-    """What 600 new accounts found of the answers that they got on a day."""
-    rng, on = np.random.default_rng([4, day]), NOW.date() + timedelta(days=day)
-    units = [f"account-{day}-{number}" for number in range(600)]
-    arms = [canary.spec.arm_of(unit, share=canary.share) for unit in units]
-    found = (rng.random(600) < np.where(np.array(arms) == "canary", useful, 0.6)).astype(float)
-    return pl.DataFrame({"unit": units, "arm": arms, "day": [on] * 600, "known_on": [on] * 600, "useful": found})
 
 
 @pytest.mark.slow

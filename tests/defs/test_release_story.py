@@ -14,12 +14,12 @@ from datetime import timedelta
 from pathlib import Path
 
 import dagster as dg
-import numpy as np
 import polars as pl
 import pytest
 from typer.testing import CliRunner
 
 from tests.conftest import LAST_DAY, NOW, REPOSITORY, Agency
+from tests.defs.canaries import DECLARED, online
 from tests.defs.daemon import Daemon, daemon, runs_of
 from within_pipelines import cli
 from within_pipelines.database import AlertRepository, CanaryRecord, CanaryRepository, MonitoringRepository
@@ -41,16 +41,6 @@ pytestmark = pytest.mark.slow
 
 MODEL = "anomaly"
 DAY_1, DAY_2 = NOW + timedelta(days=1), NOW + timedelta(days=2)
-DECLARED = """
-anomaly:
-  through: canary
-  outcomes: recorded
-  metrics: ["useful:0.2"]
-  shares: [0.2, 0.5, 1]
-  maturity_days: 0
-"""
-
-
 # Another process that moves the alias as soon as it sees that the canary is about to.
 RIVAL = """
 import sqlite3
@@ -134,15 +124,6 @@ def retrained(running: Daemon) -> dg.DagsterRun:
     assert run.status is dg.DagsterRunStatus.SUCCESS
     assert run.tags["dagster/sensor_name"] == "drift_sensor"
     return run
-
-
-def online(canary: CanaryRecord, *, useful: float, day: int) -> pl.DataFrame:
-    """What 600 new accounts found of the answers that they got on a day, beside 60 % of the champion's that were useful."""
-    rng, on = np.random.default_rng([4, day]), NOW.date() + timedelta(days=day)
-    units = [f"account-{day}-{number}" for number in range(600)]
-    arms = [canary.spec.arm_of(unit, share=canary.share) for unit in units]
-    found = (rng.random(600) < np.where(np.array(arms) == "canary", useful, 0.6)).astype(float)
-    return pl.DataFrame({"unit": units, "arm": arms, "day": [on] * 600, "known_on": [on] * 600, "useful": found})
 
 
 def record(settings: Settings, *, useful: float, day: int) -> None:

@@ -67,9 +67,9 @@ def overdue_labels(judged: pl.DataFrame, day: date) -> Overdue:
     missed = judged.filter(pl.col("realised").is_null() & (pl.col("due") < day))
     if missed.is_empty():
         return Overdue({}, 0)
-    oldest: date = missed["due"].min()  # type: ignore[assignment]
+    longest = missed.select((pl.lit(day) - pl.col("due")).dt.total_days().max()).item()
     counts = missed.group_by("platform").len().sort("platform")
-    return Overdue({str(platform): int(count) for platform, count in counts.iter_rows()}, (day - oldest).days)
+    return Overdue({str(platform): int(count) for platform, count in counts.iter_rows()}, int(longest))
 
 
 def feature_names(old: pl.DataFrame, new: pl.DataFrame) -> list[str]:

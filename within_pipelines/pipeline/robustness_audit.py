@@ -209,6 +209,7 @@ class HealthUnderFaults:
             moved=(change.abs() > HEALTH_TOLERANCE).fill_null(True),
             change=change.fill_null(100.0),
             noticed=pl.lit(False),
+            # Money that can no longer be told counts whole.
             money=(pl.col("risk_after").fill_null(0.0) - pl.col("money_at_risk").fill_null(0.0)).abs(),
             currency="currency",
             before="score",
