@@ -20,7 +20,8 @@ Bools = npt.NDArray[np.bool_]
 
 WORST = 3
 DAYS = 3
-ALPHA = 0.10
+# The share of false alerts among alerts that people are asked to bear: a precision of .85.
+ALPHA = 0.15
 # An open alert closes when its evidence is again what one in twenty quiet account-days shows.
 CALM_P = 0.05
 # Past account-days below which there is no saying what is usual.
