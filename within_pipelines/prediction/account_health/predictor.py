@@ -25,7 +25,7 @@ from within_pipelines.prediction.account_health.inputs import (
 )
 from within_pipelines.prediction.account_health.money import NO_CURRENCY, currency_of, money_reasons
 from within_pipelines.prediction.account_health.report import AccountHealth, AccountHealthReports, RiskFactor
-from within_pipelines.prediction.account_health.rolling import calibrated, earned_share, later_blocks, overlap_of
+from within_pipelines.prediction.account_health.rolling import calibrated, earned_share, later_blocks, learning_curves, overlap_of
 from within_pipelines.prediction.account_health.stability import STABLE, group_stability, split_halves
 from within_pipelines.prediction.account_health.stopping import STOPPING, StoppingPart, fit_stopping
 from within_pipelines.prediction.account_health.support import CALENDAR, support_reasons
@@ -119,6 +119,7 @@ class AccountHealthPredictor:
         self._stability: Mapping[str, float] = {}
         # Training rows per target; None for a model from before they were kept.
         self._targets: Mapping[str, int] | None = None
+        self._curves: dict[str, dict[str, Any]] = {}
         self._learned_until: int | None = None
         self._loaded_from: str | None = None
 
@@ -176,6 +177,14 @@ class AccountHealthPredictor:
         """What the model card says of a fit beside its numbers."""
         told = ", ".join(f"{name} ({rows} rows)" for name, rows in (self._targets or {}).items())
         return {"efficiency_measured_by": told or "not kept"}
+
+    @property
+    def curves(self) -> dict[str, dict[str, Any]]:
+        """Learning curves of the last `fit` by name (`log_loss`, `brier_skill`): points `x` (rows fitted on) and `y`, with their labels.
+
+        The fits are those of rolling origins on the oldest quarter, half and three quarters of the history, all judged on the newest
+        quarter. Not kept in the artifact: empty for a loaded model, and where there are too few origins."""
+        return dict(self._curves)
 
     def fit(self, data: Any, labels: Any = None, *, seed: int = 7, threads: int = 1) -> Self:
         """Fit on feature rows with `labels` (True where efficiency fell by `drop`), or on daily facts, which make their own labels.
@@ -251,7 +260,8 @@ class AccountHealthPredictor:
                 overlap=overlap, seed=seed, threads=threads, share=share,
             )  # fmt: skip
 
-        blocks = [(fitted(older, rich=rich), block) for older, block in later_blocks(days, y, horizon=self.horizon)]
+        parts = list(later_blocks(days, y, horizon=self.horizon))
+        blocks = [(fitted(older, rich=rich), block) for older, block in parts]
         later = np.concatenate([np.flatnonzero(block) for _, block in blocks])
         lean, full = (np.concatenate([blend.with_share(share).log_odds(x[block]) for blend, block in blocks]) for share in (0.0, 1.0))
         # The first quarter's fit has too little to learn the richer parts from; what it says of them holds for no later fit.
@@ -261,6 +271,11 @@ class AccountHealthPredictor:
         self._platt = calibrated(mixed, y[later], overlap=overlap)
         self._blend = fitted(np.arange(len(x)), rich=rich and share > 0, share=share)
         self._band = self._started_band([(blend.with_share(share), block) for blend, block in blocks], x, ratio, days)
+        newest = blocks[-1][1]
+        history = [
+            (int(older.sum()), blend.with_share(share).log_odds(x[newest])) for (blend, _), (older, _) in zip(blocks, parts, strict=True)
+        ]
+        self._curves = learning_curves(history, y[newest])
         self._learned_until = int(days.max())
         self._stopping = fit_stopping(frame, overlap=overlap) if rich else None
         clusters = (rows["platform"] + "/" + rows["account_id"]).to_numpy()
