@@ -236,7 +236,9 @@ def score_accounts(ws: Workspace, pin: Pin, day: date, known_at: datetime) -> pl
         infer_schema_length=None,
     ).with_columns(_stamp(version, pin))
     AccountHealthRepository(ws.database).save(stored)
-    return stored.drop(_HEALTH_JSON).sort("overall_score", nulls_last=True)
+    # Stored with the reasons in `spend_efficiency`.
+    beyond = pl.Series("out_of_support", [report.out_of_support for report in reports], dtype=pl.Boolean)
+    return stored.drop(_HEALTH_JSON).with_columns(beyond).sort("overall_score", nulls_last=True)
 
 
 def feed_faults_on(
