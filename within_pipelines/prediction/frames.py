@@ -69,6 +69,7 @@ def numbers(frame: pl.DataFrame, name: str) -> pl.Series:
     if not (column.dtype.is_numeric() or column.dtype in (pl.Boolean, pl.Null, pl.String, pl.Categorical)):
         raise SchemaError(f"The column {name} holds {column.dtype}; give numbers.")
     if not column.dtype.is_numeric():
+        # Text behind numbered categories has to be read as text first.
         column = column.cast(pl.String) if column.dtype == pl.Categorical else column
         told = column.cast(pl.Float64, strict=False)
         wrong = frame[name].filter(told.is_null() & column.is_not_null())
@@ -80,6 +81,16 @@ def numbers(frame: pl.DataFrame, name: str) -> pl.Series:
         # "nan" and "inf" are numbers to a reader of text, and nothing that a column of numbers should say in words.
         return told.fill_nan(None)
     return column.cast(pl.Float64)
+
+
+def names(frame: pl.DataFrame, name: str) -> pl.Series:
+    """A column of names as text, "" where there is none; numbers count as their digits.
+
+    Raises `SchemaError` for a column of another kind (moments, lists)."""
+    kind = frame.schema[name]
+    if not (kind in (pl.String, pl.Categorical, pl.Enum, pl.Null, pl.Boolean, pl.Date) or kind.is_numeric()):
+        raise SchemaError(f"The column {name} holds {kind}; give text.")
+    return frame[name].cast(pl.String).fill_null("")
 
 
 def matrix(frame: pl.DataFrame, columns: Sequence[str]) -> NDArray[np.float64]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 from datetime import timedelta
 from typing import Any
 
@@ -11,7 +12,7 @@ import pytest
 from polars.testing import assert_frame_equal
 
 from tests.prediction.worlds import FIRST, daily_rows, feature_rows
-from within_pipelines.exceptions import SampleError, SchemaError
+from within_pipelines.exceptions import SampleError, SchemaError, WithinError
 from within_pipelines.lake import ASSUMED_LAG, FACT_COLUMNS
 from within_pipelines.prediction.account_health.inputs import daily_facts, is_feature_table, labelled_rows
 from within_pipelines.prediction.account_health.inputs import feature_rows as features_of
@@ -194,3 +195,36 @@ def test_days_with_and_without_a_time_zone_mean_the_same(daily: pl.DataFrame) ->
     aware = [pd.to_datetime(pandas["date"]).dt.tz_localize(zone) for zone in ("America/New_York", "Europe/Berlin", "Asia/Tokyo")]
     for days in (pd.Series(mixed, dtype=object), *aware):
         assert_frame_equal(daily_facts(pandas.assign(date=days)), daily_facts(daily))
+
+
+ODD: dict[str, pl.Expr] = {
+    "text": pl.lit("n/a"), "category": pl.lit("n/a").cast(pl.Categorical), "day": pl.lit(FIRST), "length": pl.lit(timedelta(3)),
+    "list": pl.concat_list(pl.lit(1.0), pl.lit(2.0)), "huge": pl.lit(1e300), "infinite": pl.lit(float("inf")), "null": pl.lit(None),
+    "text of nan": pl.lit("nan"),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("odd", ODD)
+def test_whatever_a_column_holds_the_answer_or_the_error_is_ours(daily: pl.DataFrame, odd: str) -> None:
+    rows = feature_rows(2, origins=3)
+    facts = daily_facts(daily)
+    tables = [
+        *(rows.with_columns(ODD[odd].alias(name)) for name in ("platform", "account_id", "target", "clicks_28", "log_cpc_7", "origin")),
+        *(daily.with_columns(ODD[odd].alias(name)) for name in daily.columns),
+        *(facts.with_columns(ODD[odd].alias(name)) for name in ("platform", "campaign_id", "spend_micros", "conversions", "as_of_source")),
+    ]
+    for table in tables:
+        with contextlib.suppress(WithinError):
+            found = features_of(table)
+            assert found.schema["clicks_28"] == pl.Float64
+            assert found["account_id"].null_count() == 0
+
+
+def test_amounts_beyond_any_account_are_refused_and_names_that_are_missing_are_empty(daily: pl.DataFrame) -> None:
+    with pytest.raises(SampleError, match="spend: 180 of 180 values are larger than any account's"):
+        daily_facts(daily.with_columns(spend=pl.lit(1e13)))
+    assert daily_facts(daily.with_columns(spend_micros=pl.lit(1e13)).drop("spend"))["spend_micros"][0] == 10**13
+    unnamed = features_of(daily.with_columns(platform=pl.lit(None, pl.String)))
+    assert unnamed["platform"].to_list() == [""] * 3
+    with pytest.raises(SchemaError, match=r"The column account_id holds Duration.*; give text"):
+        daily_facts(daily.with_columns(account_id=pl.lit(timedelta(3))))

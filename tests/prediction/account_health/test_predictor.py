@@ -410,3 +410,11 @@ def test_a_row_given_twice_is_refused_and_not_answered_twice(health_predictor: A
         health_predictor.predict(pl.concat([health_rows.head(3), health_rows.head(2)]))
     with pytest.raises(SampleError, match="1 of 4 feature rows repeat"):
         next(health_predictor.score_batches(pl.concat([health_rows.head(3), health_rows.head(1)])))
+
+
+def test_features_without_a_finite_value_are_told_as_unknown(health_rows: pl.DataFrame) -> None:
+    fitted = AccountHealthPredictor(kind="persistence").fit(health_rows)
+    (report,) = fitted.predict(health_rows.head(1).with_columns(log_efficiency_7=pl.lit(float("inf"))))
+    assert report.evidence["reason"] == "no feature of the account is known on this day"
+    with pytest.raises(SchemaError, match="The column degraded holds List"):
+        AccountHealthPredictor().fit(health_rows.drop("log_ratio").with_columns(degraded=pl.concat_list(pl.lit(1.0))))

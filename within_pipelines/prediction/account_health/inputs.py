@@ -9,10 +9,14 @@ import polars as pl
 
 from within_pipelines.exceptions import SampleError, SchemaError
 from within_pipelines.prediction.account_health.money import NO_CURRENCY
-from within_pipelines.prediction.frames import as_polars, numbers, require
+from within_pipelines.prediction.frames import as_polars, names, numbers, require
 
 ENTITY: tuple[str, ...] = ("platform", "account_id", "campaign_id")
 _INFORMATION = ("spend_28", "clicks_28", "conversions_28", "baseline_efficiency", "recent_efficiency")
+_NAMES = (*ENTITY, "ad_group_id", "ad_id", "breakdown", "attribution", "grain", "currency", "timezone", "as_of_source", "file_sha256")
+_WHOLE = ("impressions", "clicks", "spend_micros", "revenue_micros", "reach")
+# Nobody counts or spends as much in a day; a thousand times more would not fit the whole numbers that micros are kept in.
+_LARGEST = 1e12
 # Feature rows from before it was counted lack it; then spend counts as complete.
 _SOMETIMES = ("spend_unknown_28",)
 _PLAIN = {"date": "event_date", "day": "event_date", "timestamp": "event_date", "cost": "spend"}
@@ -43,7 +47,8 @@ def checked_features(frame: pl.DataFrame) -> pl.DataFrame:
     more = [name for name in (*_SOMETIMES, "log_ratio") if name in frame.columns]
     return frame.with_columns(
         pl.col("origin").cast(pl.Date),
-        *(pl.col(name).cast(pl.String) for name in (*named, "campaign_id", "currency") if name in frame.columns),
+        *(names(frame, name) for name in ("platform", "account_id", "campaign_id") if name in frame.columns),
+        *(names(frame, name).replace("", None) for name in ("target", "currency") if name in frame.columns),
         *(numbers(frame, name) for name in (*measured, *more) if frame.schema[name] != pl.Float64),
     )
 
@@ -71,9 +76,12 @@ def daily_facts(data: Any) -> pl.DataFrame:
     frame = frame.rename({old: new for old, new in _PLAIN.items() if old in frame.columns and new not in frame.columns})
     require(frame, ["account_id", "event_date", "impressions", "clicks"], why="give daily rows per account (or the lake's facts).")
     frame = _with_days(frame)
+    given = [name for name in _NAMES if name in frame.columns and name != "account_id"]
+    frame = frame.with_columns(names(frame, name) for name in given)
     unnamed = frame["account_id"].null_count()
     if unnamed:
         raise SampleError(f"{unnamed} of {frame.height} rows have no account_id; name the account, because its rows make its history.")
+    frame = frame.with_columns(names(frame, "account_id"))
     told_apart = (*ENTITY, "ad_group_id", "ad_id", "breakdown", "attribution", "grain", "event_date")
     # The lake keeps every version of a day; they differ in when they were known.
     key = [name for name in (*told_apart, "as_of", "commit_seq") if name in frame.columns]
@@ -87,21 +95,20 @@ def daily_facts(data: Any) -> pl.DataFrame:
     if {"as_of", "spend_micros", "platform"} <= set(frame.columns):
         if not isinstance(frame.schema["as_of"], pl.Datetime) or frame.schema["as_of"].time_zone is None:
             raise SchemaError(f"The column as_of holds {frame.schema['as_of']}; give moments with a time zone, or leave the column out.")
-        return frame
+        return _with_amounts(frame)
     if "grain" not in frame.columns:
         frame = frame.with_columns(grain=pl.lit("ad"))
     for micros, units in (("spend_micros", "spend"), ("revenue_micros", "revenue")):
         if micros not in frame.columns:
             amount = numbers(frame, units) * 1e6 if units in frame.columns else pl.lit(None, pl.Float64)
             frame = frame.with_columns(amount.alias(micros))
-        frame = frame.with_columns(numbers(frame, micros).round().cast(pl.Int64))
+    frame = _with_amounts(frame)
     defaults: dict[str, Any] = {"platform": "", "campaign_id": "", "ad_group_id": "", "ad_id": "", "breakdown": "", "attribution": ""}
     defaults |= {"currency": NO_CURRENCY, "timezone": "UTC", "as_of_source": "assumed_lag", "file_sha256": ""}
     frame = frame.with_columns(pl.lit(v, pl.String).alias(k) for k, v in defaults.items() if k not in frame.columns)
-    frame = frame.with_columns(pl.col("currency").fill_null(NO_CURRENCY))
-    counts = ("impressions", "clicks", "conversions", "reach")
+    frame = frame.with_columns(pl.col("currency").replace("", NO_CURRENCY))
     frame = frame.with_columns(
-        numbers(frame, name) if name in frame.columns else pl.lit(None, pl.Float64).alias(name) for name in counts
+        pl.lit(None, pl.Float64).alias(name) for name in ("conversions", "reach") if name not in frame.columns
     ).with_columns(as_of=(pl.col("event_date").cast(pl.Datetime("us", "UTC")) + ASSUMED_LAG))
     schema = pl.DataFrame(FACT_COLUMNS.empty_table()).schema
     return frame.select(pl.col(name).cast(dtype) for name, dtype in schema.items()).with_columns(
@@ -124,26 +131,44 @@ def _with_days(frame: pl.DataFrame) -> pl.DataFrame:
     return frame
 
 
+def _with_amounts(frame: pl.DataFrame) -> pl.DataFrame:
+    """The rows with counts and micros as whole numbers, conversions as numbers, whatever they were read as."""
+    whole = [name for name in _WHOLE if name in frame.columns and not frame.schema[name].is_integer()]
+    other = [name for name in ("conversions",) if name in frame.columns and frame.schema[name] != pl.Float64]
+    return frame.with_columns(
+        *(numbers(frame, name).round().cast(pl.Int64) for name in whole),
+        *(numbers(frame, name) for name in other),
+    )
+
+
 def _refuse_unusable_amounts(frame: pl.DataFrame) -> None:
-    """Raise `SampleError` for counts and amounts that are no numbers, infinite, below 0 or (impressions, clicks) fractions, and
+    """Raise `SampleError` for counts and amounts that are no numbers, infinite, too large, below 0 or (impressions, clicks) fractions, and
     `SchemaError` for columns of days; null means not reported and is allowed."""
-    for name in ("impressions", "clicks", "conversions", "spend", "revenue", "spend_micros", "revenue_micros"):
+    for name in (*_WHOLE, "conversions", "spend", "revenue"):
         if name not in frame.columns:
             continue
         kind = frame.schema[name]
         if not (kind.is_numeric() or kind in (pl.Boolean, pl.Null, pl.String, pl.Categorical)):
             raise SchemaError(f"The column {name} holds {kind}; give numbers.")
-        number = pl.col(name).cast(pl.Float64, strict=False)
+        text = pl.col(name).cast(pl.String) if kind == pl.Categorical else pl.col(name)
+        number = text.cast(pl.Float64, strict=False)
         broken = (number != number.round()) & number.is_finite() if name in ("impressions", "clicks") else pl.lit(False)
         told = frame.select(
             text=(number.is_null() & pl.col(name).is_not_null()).sum(),
             infinite=number.is_infinite().sum(),
+            large=((number > _LARGEST * (1e6 if name.endswith("_micros") else 1)) & number.is_finite()).sum(),
             negative=(number < 0).sum(),
             broken=broken.sum(),
         ).row(0, named=True)
         bad = {kind: count for kind, count in told.items() if count}
         if bad:
-            what = {"text": "no number", "infinite": "infinite", "negative": "below 0", "broken": "fractions of a count"}
+            what = {
+                "text": "no number",
+                "infinite": "infinite",
+                "large": "larger than any account's",
+                "negative": "below 0",
+                "broken": "fractions of a count",
+            }
             found = ", ".join(f"{count} of {frame.height} values are {what[kind]}" for kind, count in bad.items())
             raise SampleError(f"{name}: {found}; correct them, or leave them empty where nothing was reported.")
 

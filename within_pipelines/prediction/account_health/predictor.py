@@ -34,7 +34,7 @@ from within_pipelines.prediction.adaptive_conformal import AdaptiveConformal
 from within_pipelines.prediction.artifact import read_artifact, write_artifact
 from within_pipelines.prediction.calibration import PlattScaling, sigmoid
 from within_pipelines.prediction.champion import champion_folder
-from within_pipelines.prediction.frames import as_polars, as_vector, matrix, require
+from within_pipelines.prediction.frames import as_polars, as_vector, matrix, numbers, require
 
 Floats = NDArray[np.float64]
 Ints = NDArray[np.int64]
@@ -220,7 +220,7 @@ class AccountHealthPredictor:
             require(frame, ["degraded"], why="give labels, or the label column that the training set has.")
             if self.drop != 0.2:
                 raise SchemaError(f"The table lacks log_ratio, from which a drop of {self.drop} is told; give it, or labels.")
-            frame = frame.with_columns(_y=pl.col("degraded").cast(pl.Float64, strict=False))
+            frame = frame.with_columns(_y=numbers(frame, "degraded"))
             if "stopped" in frame.columns:
                 # Rows without a label of efficiency, but known to have stopped or not, teach the second head only.
                 only_second = frame["stopped"].is_not_null() & frame["_y"].is_null()
@@ -594,7 +594,7 @@ class AccountHealthPredictor:
             return f"{clicks:.0f} clicks in 28 days are fewer than {self.minimum_clicks:.0f}"
         if _short(pl.Series([row["history_share"]], dtype=pl.Float64))[0]:
             return f"{_HISTORY_DAYS * row['history_share']:.0f} days of history are fewer than {MINIMUM_DAYS}"
-        if all(row[name] is None for name in self.features):
+        if not any(row[name] is not None and np.isfinite(row[name]) for name in self.features):
             return "no feature of the account is known on this day"
         return recent_reason(row) if row["recent_efficiency"] is None else ""
 
