@@ -69,6 +69,7 @@ class Answers:
     centre: dict[str, list[np.ndarray]] = field(default_factory=dict)
     overlap: list[float] = field(default_factory=list)
     share: list[float] = field(default_factory=list)
+    outside: list[np.ndarray] = field(default_factory=list)
 
 
 def adwords(folder: Path) -> pl.DataFrame:
@@ -194,6 +195,9 @@ def run(panel: Panel, data: pl.DataFrame, test: pl.DataFrame | None, target: str
         answers.fold.append(np.full(block.height, number))
         answers.ratio.append(block["log_ratio"].to_numpy())
         answers.share.append(own.share)
+        beyond = own.out_of_support(block)
+        assert beyond is not None
+        answers.outside.append(beyond)
         for kind, model in models.items():
             answers.said.setdefault(kind, []).append(model.probability(block))
             low, high = bands(model, block, outcomes)
@@ -292,9 +296,13 @@ def judge(answers: Answers, rng: np.random.Generator) -> tuple[dict[str, Estimat
     if answers.overlap:
         value = float(np.mean(answers.overlap))
         found["logistic_xgboost:overlap"] = Estimate(value, min(answers.overlap), max(answers.overlap), n=len(answers.overlap), level=0.95)
+    beyond = np.concatenate(answers.outside).astype(float)
+    rate = float(beyond.mean())
+    found["logistic_xgboost:out_of_support"] = Estimate(rate, rate, rate, n=y.size, level=0.95)
     notes.append(
         f"{y.size} rows, {len(np.unique(unit))} units, {len(np.unique(week))} weeks, {len(np.unique(fold))} folds, "
-        f"rate of drops {y.mean():.3f}, share of the richer parts by fold {[round(s, 2) for s in answers.share]}"
+        f"rate of drops {y.mean():.3f}, share of the richer parts by fold {[round(s, 2) for s in answers.share]}, "
+        f"out of the training support {rate:.1%} of rows"
     )
     return found, notes
 

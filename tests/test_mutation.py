@@ -25,6 +25,8 @@ from within_pipelines import fairness, monitoring, quality, robustness, stats, v
 from within_pipelines.monitoring import DriftState
 from within_pipelines.pipeline.drift_reference import drift_baseline_verdict
 from within_pipelines.pipeline.fairness_audit import gate_verdict
+from within_pipelines.prediction import AccountHealthPredictor
+from within_pipelines.prediction.account_health.support import Ranges, support_reasons
 from within_pipelines.stats import Estimate, Status, Verdict
 
 GOLDEN = Path(__file__).resolve().parent.parent / "data" / "golden"
@@ -126,6 +128,58 @@ def law_judge_at_least(judge) -> None:
         ((0.01, 0.02, 0.03), 9, Status.INSUFFICIENT),
     ]:
         assert judge("g", Estimate(ends[1], ends[0], ends[2], n=n), 0.0, minimum_n=30, what="gain").status is status
+
+
+def law_health_support(reasons) -> None:
+    rng = np.random.default_rng(61)
+    ranges = Ranges.learn(rng.normal(size=(2000, 3)))
+    inside, beyond = rng.normal(size=(200, 3)), rng.normal(size=(200, 3))
+    beyond[:, 1] = 16.0
+    assert np.mean([bool(told) for told in reasons(ranges, ["a", "b", "c"], inside)]) < 0.02
+    assert all(any(reason.startswith("b ") for reason in told) for told in reasons(ranges, ["a", "b", "c"], beyond))
+
+
+def law_health_range(clip) -> None:
+    rng = np.random.default_rng(62)
+    ranges = Ranges.learn(rng.normal(size=(2000, 2)))
+    x = rng.normal(size=(200, 2))
+    kept = np.clip(x, ranges.low, ranges.high)
+    np.testing.assert_array_equal(clip(ranges, x), kept)
+    np.testing.assert_array_equal(clip(ranges, np.full((1, 2), 99.0)), [ranges.high])
+    np.testing.assert_array_equal(clip(ranges, np.full((1, 2), -99.0)), [ranges.low])
+
+
+def law_health_answerable(predictor) -> None:
+    """A model answers rows like its own, and neither a target that it never saw nor a last week that nobody reported."""
+    from tests.prediction.worlds import feature_rows
+
+    rows = feature_rows()
+    model = predictor(kind="persistence").fit(rows)
+    asked = rows.filter(pl.col("origin") == pl.col("origin").min())
+    unseen = asked.with_columns(target=pl.lit("ctr"))
+    unreported = asked.with_columns(recent_efficiency=pl.lit(None, pl.Float64))
+    for table, state in ((asked, "scored"), (unseen, "insufficient_data"), (unreported, "insufficient_data")):
+        reports = model.predict(table)
+        assert {report.state for report in reports} == {state}
+        assert all((report.score is None) == (state != "scored") for report in reports)
+
+
+def health_mutants() -> list[Callable[..., Any]]:
+    """Predictors for which every target was seen, none was, or every last week is known."""
+
+    class AnyTarget(AccountHealthPredictor):
+        def _unseen(self, target: pl.Series) -> pl.Series:
+            return pl.Series(np.zeros(target.len(), dtype=bool))
+
+    class NoTarget(AccountHealthPredictor):
+        def _unseen(self, target: pl.Series) -> pl.Series:
+            return pl.Series(np.ones(target.len(), dtype=bool))
+
+    class AnyWeek(AccountHealthPredictor):
+        def _enough(self) -> pl.Expr:
+            return pl.col("clicks_28") >= self.minimum_clicks
+
+    return [AnyTarget, NoTarget, AnyWeek]
 
 
 def law_drift_baseline(judge) -> None:
@@ -1033,6 +1087,13 @@ CASES: dict[str, tuple[Callable[..., None], Callable[..., Any], list[Callable[..
     "exposure_parity": (law_exposure, fairness.exposure_parity, [always({"a": 1.0, "b": 1.0})]),
     "proxy_strength": (law_proxy, fairness.proxy_strength, [always(0.0), always(1.0)]),
     "drift_baseline": (law_drift_baseline, drift_baseline_verdict, verdicts()),
+    "health_support": (
+        law_health_support,
+        support_reasons,
+        [lambda _, __, x: [()] * len(x), lambda _, __, x: [("b is 16, above",)] * len(x)],
+    ),
+    "health_range": (law_health_range, Ranges.clip, [lambda _, x: x, lambda ranges, x: np.full(x.shape, ranges.usual)]),
+    "health_answerable": (law_health_answerable, AccountHealthPredictor, health_mutants()),
     "delivery": (law_delivery, fairness.delivery_parity, verdicts()),
     "demographic_parity_difference": (law_parity_difference, fairness.demographic_parity_difference, [always(0.0), always(0.5)]),
     "accuracy_gap_frontier": (

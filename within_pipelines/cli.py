@@ -289,7 +289,7 @@ def _essential(frame: pl.DataFrame) -> pl.DataFrame:
     """The columns that fit on a screen: what it is about, then what was found."""
     known = (
         "platform", "account_id", "campaign_id", "ad_id", "headline", "metric_name", "metric", "timestamp", "score", "overall_score",
-        "probability", "tier", "state", "value", "metric_value", "expected", "expected_value", "direction", "severity",
+        "probability", "tier", "state", "out_of_support", "value", "metric_value", "expected", "expected_value", "direction", "severity",
     )  # fmt: skip
     names = [name for name in known if name in frame.columns]
     return frame.select(names or frame.columns[:8])

@@ -251,3 +251,16 @@ def test_segments_are_units_like_any_other() -> None:
     table = account_features(history(rows), origins=[day(39)], entity=("platform", "account_id", "breakdown"))
     assert table["breakdown"].to_list() == ["age=18-24", "age=25-34"]
     assert table["share_of_account_28"].to_list() == [0.5, 0.5]
+
+
+def test_days_of_delivery_without_their_whole_spend_are_counted() -> None:
+    def spend_of(offset: int) -> float | None:
+        return None if offset in (3, 50, 55) else 100.0
+
+    whole = [fact(i, spend=spend_of(i)) for i in range(60)]
+    # Another ad of the same days: one day's spend is missing of this ad alone, another day it delivered nothing that could have cost.
+    beside = [fact(i, ad_id="other", spend=None if i == 58 else 1.0) for i in range(58, 60)]
+    idle = [fact(57, ad_id="idle", spend=None, impressions=0, clicks=0)]
+    row = only(account_features(history([*whole, *beside, *idle]), origins=[day(59)]))
+    assert row["spend_unknown_28"] == 4  # 50, 55, 58 and 57, whose other ad delivered; day 3 is too long ago
+    assert row["spend_28"] == 26 * 100 + 1

@@ -53,7 +53,8 @@ class Fake:
 def run_of(version: int) -> TrainingRun:
     return TrainingRun(
         model="ad_score", version=version, kind="stack", params={"alpha": 0.5, "words": ["w" * 30] * 100, "name": "ridge"},
-        metrics={"log_loss": {"value": 0.5, "low": 0.4, "n": 100, "note": "text", "nothing": float("nan")}}, curves={"network": [0.9, 0.7]},
+        metrics={"log_loss": {"value": 0.5, "low": 0.4, "n": 100, "note": "text", "nothing": float("nan")}},
+        curves={"network": [0.9, 0.7], "history": {"x": [30, 60], "y": [0.6, 0.5], "x_label": "rows", "y_label": "loss"}},
         data_version="d" * 64, code_version="c", cpu_seconds=2.5, started_at=NOW.replace(minute=version),
     )  # fmt: skip
 
@@ -97,7 +98,7 @@ def test_numbers_keep_their_values_and_no_text_is_cut() -> None:
     found = mirrored_run(run_of(1))
     assert set(found.metrics) == {
         ("log_loss.value", 0.5, 0), ("log_loss.low", 0.4, 0), ("log_loss.n", 100.0, 0), ("curve.network", 0.9, 0),
-        ("curve.network", 0.7, 1), ("cpu_seconds", 2.5, 0),
+        ("curve.network", 0.7, 1), ("curve.history", 0.6, 30), ("curve.history", 0.5, 60), ("cpu_seconds", 2.5, 0),
     }  # fmt: skip
     assert (found.params["alpha"], found.params["name"]) == ("0.5", "ridge")
     assert found.params["words"].startswith("sha256:")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from datetime import date, timedelta
 from pathlib import Path
+from typing import Any
 
 import polars as pl
 import pytest
@@ -60,3 +61,26 @@ def test_either_kind_of_model_lives_through_outcomes(agency: Agency, tmp_path: P
         assert score_day(ws, models=["account_health"]).accounts.height > 0
         stored = AccountHealthRepository(ws.database).on(LAST_DAY)
         assert stored.filter(pl.col("model_version") == version.version).height > 0
+
+
+@pytest.mark.slow
+def test_the_daily_job_keeps_why_an_account_is_unlike_those_of_the_training(
+    agency: Agency, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    settings = agency.copy(tmp_path / "home")
+    with Workspace.open(settings) as ws:
+        usual = score_day(ws, models=["account_health"]).accounts
+        rows = scoring.account_rows
+
+        def larger(*arguments: Any, **options: Any) -> pl.DataFrame:
+            known = rows(*arguments, **options)
+            return known.with_columns(log_efficiency_7=pl.when(pl.col("campaign_id") == "").then(9.0).otherwise("log_efficiency_7"))
+
+        monkeypatch.setattr(scoring, "account_rows", larger)
+        found = score_day(ws, models=["account_health"]).accounts
+        assert found.filter(pl.col("campaign_id") == "")["out_of_support"].all()
+        assert usual["out_of_support"].mean() < 0.2  # type: ignore[operator]
+        stored = AccountHealthRepository(ws.database).on(LAST_DAY).filter(pl.col("campaign_id") == "")
+        for told in stored["spend_efficiency"].to_list():
+            assert told["out_of_support"][0].startswith("log_efficiency_7 is 9, above the ")
+            assert told["target"] == "conversions_per_cost"

@@ -69,6 +69,13 @@ def test_training_again_returns_the_versions_that_exist(agency: Agency, tmp_path
         assert run is not None
         assert set(run.params) >= {"seed", "rows", "encoder", "weights", "penalties"}
         assert len(run.curves["network_loss"]) == 8
+        health = training_run(ws, trained_version(ws, pin, "account_health", "logistic_xgboost"))
+        assert health is not None
+        assert health.params["efficiency_measured_by"].startswith("conversions_per_cost (")
+        for curve in health.curves.values():
+            assert len(curve["x"]) == len(curve["y"]) >= 2
+            assert curve["x"] == sorted(curve["x"])
+        assert set(health.curves) == {"log_loss", "brier_skill"}
         assert {"first_day", "last_day", "importance"} <= set(stack.evaluation)
         assert stack.evaluation["details"]["encoder"] == run.params["encoder"]
         assert training_run(ws, replace(stack, version=99)) is None

@@ -52,9 +52,20 @@ def test_missing_columns_are_named() -> None:
 
 
 def test_a_matrix_knows_no_infinity_and_fills_absent_columns_with_missing() -> None:
-    frame = pl.DataFrame({"a": [1.0, None, float("inf")], "b": [True, False, None], "c": ["1.5", "x", "2"]})
+    frame = pl.DataFrame({"a": [1.0, None, float("inf")], "b": [True, False, None], "c": ["1.5", None, "2"]})
     found = matrix(frame, ["b", "a", "absent", "c"])
     wanted = [[1, 1, np.nan, 1.5], [0, np.nan, np.nan, np.nan], [np.nan, np.nan, np.nan, 2]]
     np.testing.assert_array_equal(found, wanted)
     assert found.flags["C_CONTIGUOUS"]
     assert found.flags["WRITEABLE"]
+
+
+def test_text_that_is_no_number_is_told_and_not_taken_for_missing() -> None:
+    frame = pl.DataFrame({"a": ["1.5", "n/a", "n/a", None]})
+    told = r"The column a holds 2 of 4 values that are no numbers, such as 'n/a'; correct them, or leave them empty where nothing is known"
+    for kind in (pl.String, pl.Categorical):
+        with pytest.raises(SampleError, match=told):
+            matrix(frame.cast(kind), ["a"])
+    with pytest.raises(SchemaError, match="The column a holds Date; give numbers"):
+        matrix(pl.DataFrame({"a": [None]}, schema={"a": pl.Date}), ["a"])
+    assert np.isnan(matrix(pl.DataFrame({"a": [None, None]}), ["a"])).all()

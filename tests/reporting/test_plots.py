@@ -33,6 +33,10 @@ def test_a_learning_curve_is_a_plot_of_its_losses() -> None:
     assert first.startswith(PNG)
     assert first == learning_curve([0.7, 0.6, 0.55], title="network loss")
     assert first != learning_curve([0.7, 0.6, 0.5], title="network loss")
+    curve = {"x": [192, 432, 672], "y": [0.7, 0.6, 0.55], "x_label": "rows", "y_label": "loss"}
+    drawn = learning_curve(curve, title="network loss")
+    assert drawn.startswith(PNG)
+    assert len({first, drawn, learning_curve(curve | {"x": [192, 432, 999]}, title="network loss")}) == 3
 
 
 def test_an_evaluation_without_tables_has_only_the_comparison(evaluation: Evaluation) -> None:

@@ -63,7 +63,7 @@ def model_assets(model: str, *, feature_table: str, learns: str, kinds: set[str]
                 "parameters": dg.MetadataValue.json(params),
                 # What a training objective bought and cost beside the same training without it.
                 **({"objective_costs": frame_table(pl.DataFrame(params["objective_costs"]))} if "objective_costs" in params else {}),
-                **{f"{name}_plot": png(learning_curve(losses, title=name.replace("_", " "))) for name, losses in curves.items()},
+                **{f"{name}_plot": png(learning_curve(curve, title=name.replace("_", " "))) for name, curve in curves.items()},
             },
             data_version=dg.DataVersion(challenger.model_sha256[:32]),
         )

@@ -50,7 +50,9 @@ _CONVERSIONS_HALF, _CLICKS_HALF, _SILENCE_HALF = 30.0, 300.0, 7.0
 EARLIER_WEEKS: tuple[int, ...] = (2, 3, 4)
 # A past week fell when it lay this far below the four weeks before it; its share starts at a quarter, worth two weeks.
 PAST_DROP, _PRIOR_DROPS, _PRIOR_WEEKS = 0.2, 0.5, 2.0
-INFORMATION: tuple[str, ...] = ("spend_28", "clicks_28", "conversions_28", "baseline_efficiency", "recent_efficiency")
+INFORMATION: tuple[str, ...] = (
+    "spend_28", "clicks_28", "conversions_28", "baseline_efficiency", "recent_efficiency", "spend_unknown_28",
+)  # fmt: skip
 
 
 def _columns() -> tuple[str, ...]:
@@ -106,7 +108,8 @@ def account_features(
 
     Columns: the entity, `origin`, `spec.columns` (Float64, all free of scale: multiplying every amount of money by a constant changes
     none; null where nothing can be said), then for information `spend_28` (currency units), `clicks_28`, `conversions_28`,
-    `baseline_efficiency` and `recent_efficiency` (last 7 days) of `target`, `target`, `currency`. Ratios `log_x_w` are natural
+    `baseline_efficiency` and `recent_efficiency` (last 7 days) of `target`, `spend_unknown_28` (days of delivery of the last 28 of which
+    not every row came with its spend), `target`, `currency`. Ratios `log_x_w` are natural
     logarithms of the last w days over the unit's own shrunken level of the last `usual_days` (for w = 28: over its 112-day level);
     `slope_x_28` is per week, `volatility_x_28` a standard deviation of daily logarithms; shares and reliabilities lie in [0, 1].
     `log_efficiency_week_k` is the k-th newest week alone. Of up to 12 past weeks, each against the four before it,
@@ -190,6 +193,7 @@ def _features(
     base = usual["efficiency"]
     columns["baseline_efficiency"] = base.level
     columns["recent_efficiency"] = divide(base.numerator[7], base.denominator[7])
+    columns["spend_unknown_28"] = known.partial_spend[..., :28].sum(axis=-1).astype(np.float64)
     return columns, names
 
 

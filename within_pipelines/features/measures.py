@@ -59,13 +59,14 @@ class Known:
     """Measures per unit, origin and trailing day (0 = the origin's day); zero where not reported, see `seen`.
 
     `covered` is True on days of which the unit's account reported anything, from the unit's own first day on; `account` numbers the
-    account of each unit."""
+    account of each unit. `partial_spend` is True on days of delivery of which some row came without spend."""
 
     values: dict[str, Floats]
     seen: dict[str, Bools]
     active: Bools
     covered: Bools
     account: Ints
+    partial_spend: Bools
 
 
 def known_measures(block: Floats, units: pl.DataFrame, origins: Sequence[int], maturity: MaturityCurve | None, feed: Feed) -> Known:
@@ -89,7 +90,9 @@ def known_measures(block: Floats, units: pl.DataFrame, origins: Sequence[int], m
     np.add.at(reported, account, active)
     # Once seen, a unit counts as running on every day that its account reports: platforms leave out rows without delivery.
     started = np.logical_or.accumulate(active[..., ::-1], axis=-1)[..., ::-1]
-    return Known(values, seen, active, (reported[account] > 0) & started, account)
+    delivered = (values["impressions"] > 0) | (values["clicks"] > 0)
+    partial = delivered & (block[..., _AT["has_spend_micros"]] < block[..., _AT["rows"]])
+    return Known(values, seen, active, (reported[account] > 0) & started, account, partial)
 
 
 def _shares(accounts: pl.DataFrame, origins: Sequence[int], length: int, maturity: MaturityCurve | None, feed: Feed) -> dict[str, Floats]:

@@ -111,8 +111,9 @@ def mirrored_run(run: TrainingRun) -> MirroredRun:
     """A training run in a tracking server's terms: nested numbers as dotted names, learning curves by step, the rest as JSON text."""
     metrics = [(name, value, 0) for name, value in _numbers("", run.metrics)]
     for name, curve in run.curves.items():
-        points = curve if isinstance(curve, list) else []
-        metrics += [(f"curve.{name}", float(value), step) for step, value in enumerate(points) if _is_number(value)]
+        # By epoch, or with the place of each point.
+        points = list(zip(curve["x"], curve["y"], strict=True)) if isinstance(curve, dict) else list(enumerate(curve))
+        metrics += [(f"curve.{name}", float(value), int(step)) for step, value in points if _is_number(value)]
     metrics.append(("cpu_seconds", run.cpu_seconds, 0))
     return MirroredRun(
         key=f"{run.model}/v{run.version}/{run.started_at.isoformat()}",

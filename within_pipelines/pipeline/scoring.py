@@ -226,6 +226,7 @@ def score_accounts(ws: Workspace, pin: Pin, day: date, known_at: datetime) -> pl
                 "historical_performance": {"scores": earlier.get((report.platform, report.account_id, report.campaign_id), [])},
                 "spend_efficiency": report.evidence
                 | (_outlook(report) if (report.platform, report.account_id) not in blocked else {})
+                | {"out_of_support": [] if (report.platform, report.account_id) in blocked else list(report.support_reasons)}
                 | {"feed_problems": list(told.get((report.platform, report.account_id), {}).values()), "outcomes_until": learned_until},
             }
             for report, row in zip(reports, rows.iter_rows(named=True), strict=True)
@@ -235,7 +236,9 @@ def score_accounts(ws: Workspace, pin: Pin, day: date, known_at: datetime) -> pl
         infer_schema_length=None,
     ).with_columns(_stamp(version, pin))
     AccountHealthRepository(ws.database).save(stored)
-    return stored.drop(_HEALTH_JSON).sort("overall_score", nulls_last=True)
+    # Stored with the reasons in `spend_efficiency`.
+    beyond = pl.Series("out_of_support", [report.out_of_support for report in reports], dtype=pl.Boolean)
+    return stored.drop(_HEALTH_JSON).with_columns(beyond).sort("overall_score", nulls_last=True)
 
 
 def feed_faults_on(

@@ -59,17 +59,51 @@ def require(frame: pl.DataFrame, columns: Sequence[str], *, why: str) -> None:
         raise SchemaError(f"The table lacks {', '.join(missing)}; {why}")
 
 
+def numbers(frame: pl.DataFrame, name: str) -> pl.Series:
+    """A column as Float64; text that says a number counts as it.
+
+    Raises `SampleError` for a value that is no number, naming it, and `SchemaError` for a column of another kind (days, lists)."""
+    column = frame[name]
+    if column.dtype == pl.Float64:
+        return column
+    if not (column.dtype.is_numeric() or column.dtype in (pl.Boolean, pl.Null, pl.String, pl.Categorical)):
+        raise SchemaError(f"The column {name} holds {column.dtype}; give numbers.")
+    if not column.dtype.is_numeric():
+        # Text behind numbered categories has to be read as text first.
+        column = column.cast(pl.String) if column.dtype == pl.Categorical else column
+        told = column.cast(pl.Float64, strict=False)
+        wrong = frame[name].filter(told.is_null() & column.is_not_null())
+        if wrong.len():
+            raise SampleError(
+                f"The column {name} holds {wrong.len()} of {frame.height} values that are no numbers, such as {str(wrong[0])!r}; "
+                "correct them, or leave them empty where nothing is known."
+            )
+        # "nan" and "inf" are numbers to a reader of text, and nothing that a column of numbers should say in words.
+        return told.fill_nan(None)
+    return column.cast(pl.Float64)
+
+
+def names(frame: pl.DataFrame, name: str) -> pl.Series:
+    """A column of names as text, "" where there is none; numbers count as their digits.
+
+    Raises `SchemaError` for a column of another kind (moments, lists)."""
+    kind = frame.schema[name]
+    if not (kind in (pl.String, pl.Categorical, pl.Enum, pl.Null, pl.Boolean, pl.Date) or kind.is_numeric()):
+        raise SchemaError(f"The column {name} holds {kind}; give text.")
+    return frame[name].cast(pl.String).fill_null("")
+
+
 def matrix(frame: pl.DataFrame, columns: Sequence[str]) -> NDArray[np.float64]:
-    """Numeric columns as a row-major float matrix; absent columns, nulls and infinities become NaN."""
+    """Numeric columns as a row-major float matrix; absent columns, nulls and infinities become NaN.
+
+    Raises `SampleError` for a value that is no number, `SchemaError` for a column that cannot hold any."""
     schema = frame.schema
     if all(schema.get(name) == pl.Float64 for name in columns):
         values = np.array(frame.select(columns).to_numpy(), dtype=np.float64, order="C")
         values[~np.isfinite(values)] = np.nan
         return values
-    present = [
-        pl.col(name).cast(pl.Float64, strict=False).alias(name) if name in schema else pl.lit(None, pl.Float64).alias(name)
-        for name in columns
-    ]
-    values = np.ascontiguousarray(frame.select(present).to_numpy(), dtype=np.float64).copy()
+    present = [numbers(frame, name) if name in schema else pl.Series(name, [None], dtype=pl.Float64).new_from_index(0, frame.height)
+               for name in columns]  # fmt: skip
+    values = np.ascontiguousarray(pl.DataFrame(present).to_numpy(), dtype=np.float64).copy()
     values[~np.isfinite(values)] = np.nan
     return values

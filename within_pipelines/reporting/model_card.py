@@ -28,7 +28,8 @@ _LIMITS: Mapping[str, tuple[str, ...]] = {
     "account_health": (
         "It knows what the exports say; a changed budget, offer or landing page is invisible to it.",
         "A risk factor is an association, not a cause.",
-        "Rows with too few clicks are answered with insufficient data instead of a number.",
+        "Rows with too few clicks, an unknown newest week or a measure of efficiency that training never had get no number.",
+        "Features beyond the training range count as its end; such an answer says that it is out of support, and why.",
     ),
     "anomaly": (
         "There are no labels of real incidents: recall is measured on injected drops and spikes of stated shapes.",

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import io
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -59,12 +59,14 @@ def series_plot(frame: pl.DataFrame, *, title: str = "") -> bytes:
     return _png(figure)
 
 
-def learning_curve(losses: Sequence[float], *, title: str) -> bytes:
-    """Training loss by epoch."""
+def learning_curve(curve: Sequence[float] | Mapping[str, Any], *, title: str) -> bytes:
+    """Training loss by epoch, or any curve with points `x` and `y` and their `x_label` and `y_label`."""
+    if not isinstance(curve, Mapping):
+        curve = {"x": range(1, len(curve) + 1), "y": curve, "x_label": "epoch", "y_label": "mean training loss"}
     figure, axes = _figure()
-    axes.plot(range(1, len(losses) + 1), losses, "o-", color=_BLUE, linewidth=1, markersize=4)
-    axes.set_xlabel("epoch")
-    axes.set_ylabel("mean training loss")
+    axes.plot(curve["x"], curve["y"], "o-", color=_BLUE, linewidth=1, markersize=4)
+    axes.set_xlabel(_plain(curve["x_label"]), parse_math=False)
+    axes.set_ylabel(_plain(curve["y_label"]), parse_math=False)
     axes.set_title(_plain(title), fontsize=9, parse_math=False)
     return _png(figure)
 

@@ -88,7 +88,7 @@ def _ad_score(score: Any) -> Answer:
 
 
 _NO_HEALTH = (
-    "score", "probability", "tier", "money_at_risk", "log_ratio", "log_ratio_low", "log_ratio_high", "stop_probability",
+    "score", "probability", "tier", "money_at_risk", "log_ratio", "log_ratio_low", "log_ratio_high", "stop_probability", "out_of_support",
 )  # fmt: skip
 
 
@@ -116,7 +116,7 @@ class AccountHealthAnswers:
             found["evidence"]["feed_problems"] = feed["problems"]
             if feed["blocked"]:
                 # As in the daily job: what a fault of the feed has moved is no health.
-                found |= {"state": "feed_problem", **dict.fromkeys(_NO_HEALTH)}
+                found |= {"state": "feed_problem", **dict.fromkeys(_NO_HEALTH), "support_reasons": ()}
         return found
 
     def explain(self, predictor: AccountHealthPredictor, job: list[dict[str, Any]]) -> list[Answer]:

@@ -267,6 +267,9 @@ class AccountHealthItem(Told):
     """Health of one account; `state` "insufficient_data" has no numbers and says why in `evidence`, and so does "feed_problem": an account
     of the lake whose feed says what cannot be (`feed_problems`).
 
+    `target` is what its efficiency is measured by, `evidence.target_reason` why. With `out_of_support` true, features lie beyond those of
+    the training rows (`support_reasons` names them) and counted as the nearest training value; null: not judged.
+
     The band `log_ratio_low` to `log_ratio_high` of an account of the lake is that of the daily job on its day, or last before it:
     `evidence.band_of` names the day, `evidence.outcomes_until` the newest origin whose outcome it learned from. "fit" is the band as
     fitted: of rows that were given, and of a version that the daily job has not scored with."""
@@ -291,6 +294,9 @@ class AccountHealthItem(Told):
     risk_factors: list[RiskFactorItem]
     recommendations: list[str]
     evidence: dict[str, Any]
+    target: str | None
+    out_of_support: bool | None
+    support_reasons: list[str]
 
 
 class AccountHealthAnswer(Told):

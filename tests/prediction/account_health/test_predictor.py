@@ -199,11 +199,12 @@ def test_a_row_without_a_single_feature_is_a_state_with_its_own_reason(
 
 def test_one_missing_feature_or_spend_is_borne(health_predictor: AccountHealthPredictor, health_rows: pl.DataFrame) -> None:
     row = health_rows.head(1).with_columns(
-        pl.lit(None, pl.Float64).alias(name) for name in ("log_cpc_7", "spend_28", "baseline_efficiency", "recent_efficiency")
+        pl.lit(None, pl.Float64).alias(name) for name in ("log_cpc_7", "spend_28", "baseline_efficiency")
     )
     report = health_predictor.predict(row)[0]
     assert report.state == "scored"
     assert report.money_at_risk is None
+    assert report.evidence["money_at_risk_reason"] == "no spend was reported in 28 days"
 
 
 def test_without_the_continuous_label_there_is_no_band(health_rows: pl.DataFrame, tmp_path: Path) -> None:
@@ -331,7 +332,7 @@ def test_batches_say_what_predict_says_in_bounded_pieces(health_predictor: Accou
     assert [piece.height for piece in pieces] == [250, 250, 250, 210]
     columns = [
         "platform", "account_id", "campaign_id", "origin", "state", "score", "probability", "tier", "log_ratio", "log_ratio_low",
-        "log_ratio_high", "money_at_risk", "currency",
+        "log_ratio_high", "money_at_risk", "currency", "target", "out_of_support",
     ]  # fmt: skip
     told = health_predictor.predict(rows).to_frame()
     # The shape of a batch may change the last bit of a sum.
@@ -402,3 +403,18 @@ def test_an_artifact_of_other_parts_is_refused(health_rows: pl.DataFrame, tmp_pa
 def test_the_richer_parts_join_where_they_help_and_stay_out_of_a_short_history(health_predictor: AccountHealthPredictor) -> None:
     assert health_predictor.share > 0.9  # the planted cvr and cpc are not among the lean features
     assert AccountHealthPredictor().fit(feature_rows(60, origins=12)).share == 0.0
+
+
+def test_a_row_given_twice_is_refused_and_not_answered_twice(health_predictor: AccountHealthPredictor, health_rows: pl.DataFrame) -> None:
+    with pytest.raises(SampleError, match="2 of 5 feature rows repeat the platform, account_id, campaign_id, origin of another row"):
+        health_predictor.predict(pl.concat([health_rows.head(3), health_rows.head(2)]))
+    with pytest.raises(SampleError, match="1 of 4 feature rows repeat"):
+        next(health_predictor.score_batches(pl.concat([health_rows.head(3), health_rows.head(1)])))
+
+
+def test_features_without_a_finite_value_are_told_as_unknown(health_rows: pl.DataFrame) -> None:
+    fitted = AccountHealthPredictor(kind="persistence").fit(health_rows)
+    (report,) = fitted.predict(health_rows.head(1).with_columns(log_efficiency_7=pl.lit(float("inf"))))
+    assert report.evidence["reason"] == "no feature of the account is known on this day"
+    with pytest.raises(SchemaError, match="The column degraded holds List"):
+        AccountHealthPredictor().fit(health_rows.drop("log_ratio").with_columns(degraded=pl.concat_list(pl.lit(1.0))))

@@ -2,12 +2,17 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import numpy as np
+import polars as pl
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from within_pipelines.prediction.account_health.rolling import calibrated, earned_share, later_blocks, overlap_of
+from tests.prediction.worlds import feature_rows
+from within_pipelines.prediction import AccountHealthPredictor
+from within_pipelines.prediction.account_health.rolling import calibrated, earned_share, later_blocks, learning_curves, overlap_of
 
 
 @settings(max_examples=50, deadline=None)
@@ -83,3 +88,23 @@ def test_a_ranking_that_later_days_contradict_is_not_turned_round() -> None:
     found = calibrated(raw, y, overlap=1.0)
     assert found.slope == 0
     assert 1 / (1 + np.exp(-found.intercept)) == pytest.approx(y.mean())
+
+
+def test_more_history_is_seen_to_help_where_there_is_something_to_learn(health_rows: pl.DataFrame, tmp_path: Path) -> None:
+    fitted = AccountHealthPredictor().fit(health_rows)
+    assert set(fitted.curves) == {"log_loss", "brier_skill"}
+    loss, skill = fitted.curves["log_loss"], fitted.curves["brier_skill"]
+    # Of 40 origins three days apart, the oldest 10, 20 and 30 less the horizon's three: 24 accounts each.
+    assert loss["x"] == skill["x"] == [24 * 8, 24 * 18, 24 * 28]
+    assert loss["y"][0] > loss["y"][1] > loss["y"][2]
+    assert skill["y"][0] < skill["y"][1] < skill["y"][2]
+    assert 0.1 < skill["y"][2] < 0.7
+    assert loss["y_label"] == "log loss on the newest 240 rows"
+    noise = AccountHealthPredictor().fit(feature_rows(strength=0.0)).curves["brier_skill"]["y"]
+    assert max(noise) < 0.05
+    fitted.save(tmp_path / "a")
+    assert AccountHealthPredictor.load(tmp_path / "a").curves == {}
+
+
+def test_one_fit_makes_no_curve() -> None:
+    assert learning_curves([(100, np.zeros(3))], np.array([0.0, 1.0, 1.0])) == {}

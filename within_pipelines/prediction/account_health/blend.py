@@ -19,6 +19,7 @@ from within_pipelines.prediction.account_health.model import (
     tree_contributions,
     tree_log_odds,
 )
+from within_pipelines.prediction.account_health.support import Ranges
 
 if TYPE_CHECKING:
     import xgboost
@@ -52,7 +53,8 @@ class HealthBlend:
 
     `lean` is a logistic regression on few features, `wide` a stiff one on all, `trees` are boosted, `spread` is the location-scale part.
     `features` are the columns of `x`, in order; `lean` and `narrow` (the location-scale part on the lean features, for the band of a
-    model whose share is 0) look at their own."""
+    model whose share is 0) look at their own. Every answer is given for `x` moved into `ranges`, those of the rows fitted on, so that no
+    part extrapolates; None (a model from before they were kept) leaves `x` as it is."""
 
     features: tuple[str, ...]
     lean: LinearPart
@@ -62,6 +64,7 @@ class HealthBlend:
     spread: LocationScale | None = None
     narrow: LocationScale | None = None
     share: float = 0.0
+    ranges: Ranges | None = None
 
     @cached_property
     def _columns(self) -> NDArray[np.intp]:
@@ -76,8 +79,19 @@ class HealthBlend:
         """The same parts, mixed otherwise."""
         return replace(self, share=share)
 
+    def _within(self, x: Floats) -> Floats:
+        return x if self.ranges is None else self.ranges.clip(x)
+
+    @property
+    def read(self) -> NDArray[np.bool_]:
+        """Which of `features` an answer depends on: the lean ones alone while the richer parts have earned nothing."""
+        found = np.full(len(self.features), self.share > 0)
+        found[self._columns] = True
+        return found
+
     def log_odds(self, x: Floats) -> Floats:
         """Raw log-odds of a drop, one per row."""
+        x = self._within(x)
         lean = self.lean(x[:, self._columns])
         if self.share == 0:
             return lean
@@ -94,6 +108,7 @@ class HealthBlend:
     def contributions(self, x: Floats) -> Floats:
         """One column per feature and a last one for the intercept: exact for linear parts and trees, integrated gradients for the
         location-scale part. Rows add up to `log_odds` within the single precision of XGBoost."""
+        x = self._within(x)
         lean = np.zeros((len(x), len(self.features) + 1))
         lean[:, self._columns] = self.lean.contributions(x[:, self._columns])
         lean[:, -1] = self.lean.intercept
@@ -116,6 +131,7 @@ class HealthBlend:
 
     def location_and_scale(self, x: Floats) -> tuple[Floats, Floats]:
         """Predicted log ratio, and the unit of the distance at which the truth may lie."""
+        x = self._within(x)
         part, seen = (self.spread, x) if self.share > 0 and self.spread is not None else (self.narrow, x[:, self._columns])
         assert part is not None
         return part.location(seen), part.scale(seen) + _SHARED_SCATTER * part.typical_scale
@@ -128,6 +144,7 @@ class HealthBlend:
             "lean_features": list(self.lean_features),
             "lean": self.lean.to_dict(),
             "share": self.share,
+            "ranges": None if self.ranges is None else self.ranges.to_dict(),
             **{name: None if part is None else part.to_dict() for name, part in parts.items()},
         }
 
@@ -135,6 +152,7 @@ class HealthBlend:
     def from_dict(cls, values: Mapping[str, Any], trees: bytes | None) -> HealthBlend:
         """The blend that `to_dict` wrote, with its trees."""
         wide, spread, narrow = values["wide"], values["spread"], values["narrow"]
+        ranges = values.get("ranges")
         return cls(
             features=tuple(values["features"]),
             lean=LinearPart.from_dict(values["lean"]),
@@ -144,6 +162,7 @@ class HealthBlend:
             spread=None if spread is None else LocationScale.from_dict(spread),
             narrow=None if narrow is None else LocationScale.from_dict(narrow),
             share=values["share"],
+            ranges=None if ranges is None else Ranges.from_dict(ranges),
         )
 
 
@@ -167,8 +186,11 @@ def fit_blend(
     `overlap` (at least 1) is the number of rows whose labels share a day. They say little more than one row, so every penalty, and the
     least weight of a leaf, counts that many times: the same as giving each row the weight 1 / `overlap`."""
     columns = [features.index(name) for name in lean_features]
+    ranges = Ranges.learn(x)
+    x = ranges.clip(x)
     lean_x = x[:, columns]
-    blend = HealthBlend(features, fit_logistic(lean_x, outcome, ridge=_LEAN_RIDGE * overlap), lean_features, share=share)
+    lean = fit_logistic(lean_x, outcome, ridge=_LEAN_RIDGE * overlap)
+    blend = HealthBlend(features, lean, lean_features, share=share, ranges=ranges)
     known = np.zeros(len(x), dtype=bool) if log_ratio is None else np.isfinite(log_ratio)
     if log_ratio is not None and known.any():
         narrow = fit_location_scale(

@@ -8,10 +8,17 @@ from typing import Any
 import polars as pl
 
 from within_pipelines.exceptions import SampleError, SchemaError
-from within_pipelines.prediction.frames import as_polars, require
+from within_pipelines.prediction.account_health.money import NO_CURRENCY
+from within_pipelines.prediction.frames import as_polars, names, numbers, require
 
 ENTITY: tuple[str, ...] = ("platform", "account_id", "campaign_id")
 _INFORMATION = ("spend_28", "clicks_28", "conversions_28", "baseline_efficiency", "recent_efficiency")
+_NAMES = (*ENTITY, "ad_group_id", "ad_id", "breakdown", "attribution", "grain", "currency", "timezone", "as_of_source", "file_sha256")
+_WHOLE = ("impressions", "clicks", "spend_micros", "revenue_micros", "reach")
+# Nobody counts or spends as much in a day; a thousand times more would not fit the whole numbers that micros are kept in.
+_LARGEST = 1e12
+# Feature rows from before it was counted lack it; then spend counts as complete.
+_SOMETIMES = ("spend_unknown_28",)
 _PLAIN = {"date": "event_date", "day": "event_date", "timestamp": "event_date", "cost": "spend"}
 
 
@@ -23,17 +30,27 @@ def is_feature_table(frame: pl.DataFrame) -> bool:
 
 
 def checked_features(frame: pl.DataFrame) -> pl.DataFrame:
-    """The feature table with `origin` as days (pandas keeps them as moments).
+    """The feature table with `origin` as days (pandas keeps them as moments), features as Float64 and names as text.
 
     Raises `SchemaError` when a column that `account_features` writes is missing, because absent is not the same as unknown, and when
-    `origin` holds no days."""
+    `origin` holds no days; `SampleError` for an unknown origin and for a feature that is no number."""
     from within_pipelines.features import ACCOUNT_FEATURES
 
-    given = ("platform", "account_id", *_INFORMATION, *ACCOUNT_FEATURES.columns)
-    require(frame, given, why="give whole rows of features.account_features.")
-    if not frame.schema["origin"].is_temporal():
+    named = ("platform", "account_id", "target")
+    measured = (*_INFORMATION, *ACCOUNT_FEATURES.columns)
+    require(frame, (*named, *measured), why="give whole rows of features.account_features.")
+    if frame.schema["origin"] not in (pl.Date, pl.Datetime):
         raise SchemaError(f"The column origin holds {frame.schema['origin']}; give days.")
-    return frame.with_columns(pl.col("origin").cast(pl.Date))
+    unknown = frame["origin"].null_count()
+    if unknown:
+        raise SampleError(f"{unknown} of {frame.height} feature rows have no origin; give the day that each was computed for.")
+    more = [name for name in (*_SOMETIMES, "log_ratio") if name in frame.columns]
+    return frame.with_columns(
+        pl.col("origin").cast(pl.Date),
+        *(names(frame, name) for name in ("platform", "account_id", "campaign_id") if name in frame.columns),
+        *(names(frame, name).replace("", None) for name in ("target", "currency") if name in frame.columns),
+        *(numbers(frame, name) for name in (*measured, *more) if frame.schema[name] != pl.Float64),
+    )
 
 
 def refuse_repeated(frame: pl.DataFrame) -> None:
@@ -49,28 +66,25 @@ def daily_facts(data: Any) -> pl.DataFrame:
 
     Needed: `account_id`, a day (`event_date`, `date` or `day`), `impressions`, `clicks`. Known: `spend` (or `spend_micros`),
     `conversions`, `revenue` (or `revenue_micros`), `currency`, `platform`, `campaign_id`, `ad_group_id`, `ad_id`. Rows count as known
-    34 hours after their day began. Raises `SchemaError` when a needed column is missing, and `SampleError` for a day that is none and for
-    rows that nothing tells apart."""
+    34 hours after their day began. The lake's facts are checked as well and stay as they are.
+
+    Raises `SchemaError` when a needed column is missing or holds another kind of values, and `SampleError` for a day that is none, for
+    amounts that cannot be, and for rows that nothing tells apart."""
     from within_pipelines.lake import ASSUMED_LAG, FACT_COLUMNS
 
     frame = as_polars(data)
     frame = frame.rename({old: new for old, new in _PLAIN.items() if old in frame.columns and new not in frame.columns})
     require(frame, ["account_id", "event_date", "impressions", "clicks"], why="give daily rows per account (or the lake's facts).")
-    if {"as_of", "spend_micros", "platform"} <= set(frame.columns):
-        return frame
-    day = pl.col("event_date")
-    kind = frame.schema["event_date"]
-    # The day of a time with a zone is that of its own calendar, not of UTC.
-    frame = frame.with_columns(
-        day.str.to_date(strict=False) if kind == pl.String else day.dt.date() if isinstance(kind, pl.Datetime) else day.cast(pl.Date)
-    )
-    bad = frame["event_date"].null_count()
-    if bad:
-        raise SampleError(f"{bad} of {frame.height} rows have no usable day; write days as YYYY-MM-DD.")
+    frame = _with_days(frame)
+    given = [name for name in _NAMES if name in frame.columns and name != "account_id"]
+    frame = frame.with_columns(names(frame, name) for name in given)
     unnamed = frame["account_id"].null_count()
     if unnamed:
         raise SampleError(f"{unnamed} of {frame.height} rows have no account_id; name the account, because its rows make its history.")
-    key = [name for name in (*ENTITY, "ad_group_id", "ad_id", "breakdown", "attribution", "grain", "event_date") if name in frame.columns]
+    frame = frame.with_columns(names(frame, "account_id"))
+    told_apart = (*ENTITY, "ad_group_id", "ad_id", "breakdown", "attribution", "grain", "event_date")
+    # The lake keeps every version of a day; they differ in when they were known.
+    key = [name for name in (*told_apart, "as_of", "commit_seq") if name in frame.columns]
     repeated = frame.height - frame.n_unique(key)
     if repeated:
         raise SampleError(
@@ -78,15 +92,21 @@ def daily_facts(data: Any) -> pl.DataFrame:
             "ad_group_id and ad_id that tell them apart."
         )
     _refuse_unusable_amounts(frame)
+    if {"as_of", "spend_micros", "platform"} <= set(frame.columns):
+        if not isinstance(frame.schema["as_of"], pl.Datetime) or frame.schema["as_of"].time_zone is None:
+            raise SchemaError(f"The column as_of holds {frame.schema['as_of']}; give moments with a time zone, or leave the column out.")
+        return _with_amounts(frame)
     if "grain" not in frame.columns:
         frame = frame.with_columns(grain=pl.lit("ad"))
     for micros, units in (("spend_micros", "spend"), ("revenue_micros", "revenue")):
         if micros not in frame.columns:
-            amount = pl.col(units).cast(pl.Float64) * 1e6 if units in frame.columns else pl.lit(None, pl.Float64)
-            frame = frame.with_columns(amount.round().cast(pl.Int64).alias(micros))
+            amount = numbers(frame, units) * 1e6 if units in frame.columns else pl.lit(None, pl.Float64)
+            frame = frame.with_columns(amount.alias(micros))
+    frame = _with_amounts(frame)
     defaults: dict[str, Any] = {"platform": "", "campaign_id": "", "ad_group_id": "", "ad_id": "", "breakdown": "", "attribution": ""}
-    defaults |= {"currency": "XXX", "timezone": "UTC", "as_of_source": "assumed_lag", "file_sha256": ""}
+    defaults |= {"currency": NO_CURRENCY, "timezone": "UTC", "as_of_source": "assumed_lag", "file_sha256": ""}
     frame = frame.with_columns(pl.lit(v, pl.String).alias(k) for k, v in defaults.items() if k not in frame.columns)
+    frame = frame.with_columns(pl.col("currency").replace("", NO_CURRENCY))
     frame = frame.with_columns(
         pl.lit(None, pl.Float64).alias(name) for name in ("conversions", "reach") if name not in frame.columns
     ).with_columns(as_of=(pl.col("event_date").cast(pl.Datetime("us", "UTC")) + ASSUMED_LAG))
@@ -96,18 +116,59 @@ def daily_facts(data: Any) -> pl.DataFrame:
     )
 
 
+def _with_days(frame: pl.DataFrame) -> pl.DataFrame:
+    """The rows with `event_date` as days, from text, days or moments."""
+    day, kind = pl.col("event_date"), frame.schema["event_date"]
+    if kind not in (pl.String, pl.Date, pl.Datetime, pl.Null):
+        raise SchemaError(f"The column of days holds {kind}; write days as YYYY-MM-DD.")
+    # The day of a time with a zone is that of its own calendar, not of UTC.
+    frame = frame.with_columns(
+        day.str.to_date(strict=False) if kind == pl.String else day.dt.date() if isinstance(kind, pl.Datetime) else day.cast(pl.Date)
+    )
+    bad = frame["event_date"].null_count()
+    if bad:
+        raise SampleError(f"{bad} of {frame.height} rows have no usable day; write days as YYYY-MM-DD.")
+    return frame
+
+
+def _with_amounts(frame: pl.DataFrame) -> pl.DataFrame:
+    """The rows with counts and micros as whole numbers, conversions as numbers, whatever they were read as."""
+    whole = [name for name in _WHOLE if name in frame.columns and not frame.schema[name].is_integer()]
+    other = [name for name in ("conversions",) if name in frame.columns and frame.schema[name] != pl.Float64]
+    return frame.with_columns(
+        *(numbers(frame, name).round().cast(pl.Int64) for name in whole),
+        *(numbers(frame, name) for name in other),
+    )
+
+
 def _refuse_unusable_amounts(frame: pl.DataFrame) -> None:
-    """Raise `SampleError` for counts and amounts that are no numbers, infinite or below 0; null means not reported and is allowed."""
-    for name in ("impressions", "clicks", "conversions", "spend", "revenue", "spend_micros", "revenue_micros"):
+    """Raise `SampleError` for counts and amounts that are no numbers, infinite, too large, below 0 or (impressions, clicks) fractions, and
+    `SchemaError` for columns of days; null means not reported and is allowed."""
+    for name in (*_WHOLE, "conversions", "spend", "revenue"):
         if name not in frame.columns:
             continue
-        number = pl.col(name).cast(pl.Float64, strict=False)
+        kind = frame.schema[name]
+        if not (kind.is_numeric() or kind in (pl.Boolean, pl.Null, pl.String, pl.Categorical)):
+            raise SchemaError(f"The column {name} holds {kind}; give numbers.")
+        text = pl.col(name).cast(pl.String) if kind == pl.Categorical else pl.col(name)
+        number = text.cast(pl.Float64, strict=False)
+        broken = (number != number.round()) & number.is_finite() if name in ("impressions", "clicks") else pl.lit(False)
         told = frame.select(
-            text=(number.is_null() & pl.col(name).is_not_null()).sum(), infinite=number.is_infinite().sum(), negative=(number < 0).sum()
+            text=(number.is_null() & pl.col(name).is_not_null()).sum(),
+            infinite=number.is_infinite().sum(),
+            large=((number > _LARGEST * (1e6 if name.endswith("_micros") else 1)) & number.is_finite()).sum(),
+            negative=(number < 0).sum(),
+            broken=broken.sum(),
         ).row(0, named=True)
         bad = {kind: count for kind, count in told.items() if count}
         if bad:
-            what = {"text": "no number", "infinite": "infinite", "negative": "below 0"}
+            what = {
+                "text": "no number",
+                "infinite": "infinite",
+                "large": "larger than any account's",
+                "negative": "below 0",
+                "broken": "fractions of a count",
+            }
             found = ", ".join(f"{count} of {frame.height} values are {what[kind]}" for kind, count in bad.items())
             raise SampleError(f"{name}: {found}; correct them, or leave them empty where nothing was reported.")
 

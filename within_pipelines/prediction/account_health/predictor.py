@@ -23,16 +23,18 @@ from within_pipelines.prediction.account_health.inputs import (
     labelled_rows,
     refuse_repeated,
 )
-from within_pipelines.prediction.account_health.model import LinearPart
+from within_pipelines.prediction.account_health.money import NO_CURRENCY, currency_of, money_reasons
 from within_pipelines.prediction.account_health.report import AccountHealth, AccountHealthReports, RiskFactor
-from within_pipelines.prediction.account_health.rolling import calibrated, earned_share, later_blocks, overlap_of
+from within_pipelines.prediction.account_health.rolling import calibrated, earned_share, later_blocks, learning_curves, overlap_of
 from within_pipelines.prediction.account_health.stability import STABLE, group_stability, split_halves
-from within_pipelines.prediction.account_health.stopping import STOPPING, fit_stopping
+from within_pipelines.prediction.account_health.stopping import STOPPING, StoppingPart, fit_stopping
+from within_pipelines.prediction.account_health.support import CALENDAR, support_reasons
+from within_pipelines.prediction.account_health.targets import recent_reason, target_reason, unseen_reason
 from within_pipelines.prediction.adaptive_conformal import AdaptiveConformal
 from within_pipelines.prediction.artifact import read_artifact, write_artifact
 from within_pipelines.prediction.calibration import PlattScaling, sigmoid
 from within_pipelines.prediction.champion import champion_folder
-from within_pipelines.prediction.frames import as_polars, as_vector, matrix, require
+from within_pipelines.prediction.frames import as_polars, as_vector, matrix, numbers, require
 
 Floats = NDArray[np.float64]
 Ints = NDArray[np.int64]
@@ -46,6 +48,9 @@ _HISTORY_DAYS = 112  # what history_share is a share of
 _MINIMUM_ROWS = 60
 _CALIBRATION_SHARE = 0.25
 _TIERS: tuple[tuple[float, str], ...] = ((80.0, "healthy"), (60.0, "watch"), (40.0, "at risk"), (0.0, "critical"))
+# A target that fewer rows had was hardly learned from.
+_LEAST_OF_TARGET = 20
+UNKNOWN_SUPPORT = "support unknown: the model was fitted before the ranges of its training rows were kept; train it again"
 # Pairs of fits on halves of the accounts, compared on this many rows at most.
 _SPLITS = 5
 _COMPARED = 1500
@@ -110,8 +115,11 @@ class AccountHealthPredictor:
         self._blend: HealthBlend | None = None
         self._platt = PlattScaling(0.0, 1.0)
         self._band: AdaptiveConformal | None = None
-        self._stopping: LinearPart | None = None
+        self._stopping: StoppingPart | None = None
         self._stability: Mapping[str, float] = {}
+        # Training rows per target; None for a model from before they were kept.
+        self._targets: Mapping[str, int] | None = None
+        self._curves: dict[str, dict[str, Any]] = {}
         self._learned_until: int | None = None
         self._loaded_from: str | None = None
 
@@ -157,6 +165,27 @@ class AccountHealthPredictor:
         """Groups that may be named as risk factors: those with a stability of at least 0.9."""
         return tuple(group for group, stability in sorted(self._stability.items()) if stability >= STABLE)
 
+    @property
+    def targets(self) -> dict[str, int] | None:
+        """How many of the rows fitted on had which measure of efficiency; None for a model from before this was kept.
+
+        A row whose target has fewer than 20 of them gets no score."""
+        return None if self._targets is None else dict(self._targets)
+
+    @property
+    def details(self) -> dict[str, Any]:
+        """What the model card says of a fit beside its numbers."""
+        told = ", ".join(f"{name} ({rows} rows)" for name, rows in (self._targets or {}).items())
+        return {"efficiency_measured_by": told or "not kept"}
+
+    @property
+    def curves(self) -> dict[str, dict[str, Any]]:
+        """Learning curves of the last `fit` by name (`log_loss`, `brier_skill`): points `x` (rows fitted on) and `y`, with their labels.
+
+        The fits are those of rolling origins on the oldest quarter, half and three quarters of the history, all judged on the newest
+        quarter. Not kept in the artifact: empty for a loaded model, and where there are too few origins."""
+        return dict(self._curves)
+
     def fit(self, data: Any, labels: Any = None, *, seed: int = 7, threads: int = 1) -> Self:
         """Fit on feature rows with `labels` (True where efficiency fell by `drop`), or on daily facts, which make their own labels.
 
@@ -191,7 +220,7 @@ class AccountHealthPredictor:
             require(frame, ["degraded"], why="give labels, or the label column that the training set has.")
             if self.drop != 0.2:
                 raise SchemaError(f"The table lacks log_ratio, from which a drop of {self.drop} is told; give it, or labels.")
-            frame = frame.with_columns(_y=pl.col("degraded").cast(pl.Float64, strict=False))
+            frame = frame.with_columns(_y=numbers(frame, "degraded"))
             if "stopped" in frame.columns:
                 # Rows without a label of efficiency, but known to have stopped or not, teach the second head only.
                 only_second = frame["stopped"].is_not_null() & frame["_y"].is_null()
@@ -212,9 +241,10 @@ class AccountHealthPredictor:
         from within_pipelines.features import ACCOUNT_FEATURES
 
         frame = self._labelled(data, labels)
-        enough = frame.filter(pl.col("clicks_28").cast(pl.Float64).fill_null(0.0) >= self.minimum_clicks)
-        rows = enough.filter(pl.col("_y").is_not_null()).sort("origin", "platform", "account_id", maintain_order=True)
+        rows = frame.filter(self._enough()).filter(pl.col("_y").is_not_null()).sort("origin", "platform", "account_id", maintain_order=True)
         self._refuse_too_few(rows)
+        counted = rows["target"].drop_nulls().value_counts().sort("count", "target", descending=[True, False])
+        self._targets = {str(name): int(count) for name, count in counted.iter_rows()}
         rich = self.kind == "logistic_xgboost"
         features = tuple(ACCOUNT_FEATURES.columns) if rich else PERSISTENCE
         x, y = matrix(rows, features), rows["_y"].to_numpy()
@@ -230,7 +260,8 @@ class AccountHealthPredictor:
                 overlap=overlap, seed=seed, threads=threads, share=share,
             )  # fmt: skip
 
-        blocks = [(fitted(older, rich=rich), block) for older, block in later_blocks(days, y, horizon=self.horizon)]
+        parts = list(later_blocks(days, y, horizon=self.horizon))
+        blocks = [(fitted(older, rich=rich), block) for older, block in parts]
         later = np.concatenate([np.flatnonzero(block) for _, block in blocks])
         lean, full = (np.concatenate([blend.with_share(share).log_odds(x[block]) for blend, block in blocks]) for share in (0.0, 1.0))
         # The first quarter's fit has too little to learn the richer parts from; what it says of them holds for no later fit.
@@ -240,6 +271,11 @@ class AccountHealthPredictor:
         self._platt = calibrated(mixed, y[later], overlap=overlap)
         self._blend = fitted(np.arange(len(x)), rich=rich and share > 0, share=share)
         self._band = self._started_band([(blend.with_share(share), block) for blend, block in blocks], x, ratio, days)
+        newest = blocks[-1][1]
+        history = [
+            (int(older.sum()), blend.with_share(share).log_odds(x[newest])) for (blend, _), (older, _) in zip(blocks, parts, strict=True)
+        ]
+        self._curves = learning_curves(history, y[newest])
         self._learned_until = int(days.max())
         self._stopping = fit_stopping(frame, overlap=overlap) if rich else None
         clusters = (rows["platform"] + "/" + rows["account_id"]).to_numpy()
@@ -291,7 +327,8 @@ class AccountHealthPredictor:
         rows = checked_features(as_polars(data))
         require(rows, ["log_ratio"], why="the band learns from the log ratios that came about.")
         refuse_repeated(rows)
-        rows = rows.filter(pl.col("log_ratio").is_finite() & (pl.col("clicks_28").cast(pl.Float64).fill_null(0.0) >= self.minimum_clicks))
+        rows = rows.filter(pl.col("log_ratio").is_finite() & self._enough())
+        rows = rows.filter(~self._unseen(rows["target"]))
         if rows.is_empty():
             return self
         days = rows["origin"].to_physical().to_numpy().astype(np.int64)
@@ -315,6 +352,17 @@ class AccountHealthPredictor:
                     f"The {name} part holds {part.size} rows with {int(part.sum())} drops; both outcomes are needed, "
                     "so give a longer history or more accounts."
                 )
+
+    def _enough(self) -> pl.Expr:
+        """Rows that are answered at all, and so learned from: enough volume, and a last week whose efficiency is known."""
+        return (pl.col("clicks_28").fill_null(0.0) >= self.minimum_clicks) & pl.col("recent_efficiency").is_not_null()
+
+    def _unseen(self, target: pl.Series) -> pl.Series:
+        """Whether too few of the rows fitted on were measured by a row's target."""
+        if not self._targets:
+            return pl.Series("unseen", np.zeros(target.len(), dtype=bool))
+        seen = [name for name, rows in self._targets.items() if rows >= _LEAST_OF_TARGET]
+        return ~target.is_in(seen).fill_null(False)
 
     def _refuse_too_few(self, rows: pl.DataFrame) -> None:
         if rows.height < _MINIMUM_ROWS:
@@ -340,23 +388,47 @@ class AccountHealthPredictor:
         blend = self._fitted_blend()
         return sigmoid(self._platt(blend.log_odds(matrix(rows, blend.features))))
 
+    def out_of_support(self, rows: pl.DataFrame) -> NDArray[np.bool_] | None:
+        """Whether a feature of each feature row lies beyond the rows fitted on, by more than a quarter of their range; None for a model
+        from before the ranges were kept. Such a feature counts as the nearest training value."""
+        return self._outside(matrix(rows, self._fitted_blend().features))
+
+    def _outside(self, x: Floats) -> NDArray[np.bool_] | None:
+        blend = self._fitted_blend()
+        if blend.ranges is None:
+            return None
+        judged = blend.read & np.array([name not in CALENDAR for name in blend.features])
+        result: NDArray[np.bool_] = (blend.ranges.outside(x)[:, judged] != 0).any(axis=1)
+        return result
+
     def predict(self, data: Any, *, band_quantile: float | None = None) -> AccountHealthReports:
         """The health of each row (feature rows) or of each account on the newest day (daily facts).
 
         `band_quantile` draws the band as another copy of this model drew it after later outcomes (its `band_quantile`); default: its own.
 
-        Raises `NotFittedError` when this predictor is not fitted and no champion is registered."""
+        Raises `NotFittedError` when this predictor is not fitted and no champion is registered, `SampleError` for a row given twice and
+        for values that are no numbers."""
         blend = self._ready()
         rows = self._rows(data)
+        refuse_repeated(rows)
         x = matrix(rows, blend.features)
         numbers = self._numbers(rows, x, band_quantile)
         contributions = self.contributions(x)
+        outside = self._support_reasons(x)
         return AccountHealthReports(
             tuple(
-                self._report(row, answer, contributions[i], x[i]) if answer["state"] == "scored" else self._insufficient(row)
+                self._report(row, answer, contributions[i], x[i], outside[i]) if answer["state"] == "scored" else self._insufficient(row)
                 for i, (row, answer) in enumerate(zip(rows.iter_rows(named=True), numbers.iter_rows(named=True), strict=True))
             )
         )
+
+    def _support_reasons(self, x: Floats) -> list[tuple[str, ...]]:
+        """Per row why it is unlike the rows fitted on, as far as the features go that the answer depends on."""
+        blend = self._fitted_blend()
+        if blend.ranges is None:
+            return [(UNKNOWN_SUPPORT,)] * len(x)
+        read = np.flatnonzero(blend.read)
+        return support_reasons(blend.ranges.of(read), [blend.features[column] for column in read], x[:, read])
 
     def _numbers(self, rows: pl.DataFrame, x: Floats, band_quantile: float | None = None) -> pl.DataFrame:
         """Every number of an answer, column by column; null where the state is insufficient."""
@@ -368,9 +440,10 @@ class AccountHealthPredictor:
             centre, scale = blend.location_and_scale(x)
             reach = scale * (self._band.quantile() if band_quantile is None else band_quantile)
         stop = sigmoid(self._stopping(matrix(rows, STOPPING))) if self._stopping is not None else unknown
-        enough = (rows["clicks_28"].cast(pl.Float64).fill_null(0.0) >= self.minimum_clicks) & ~_short(rows["history_share"])
+        enough = rows.select(self._enough()).to_series() & ~_short(rows["history_share"]) & ~self._unseen(rows["target"])
         usable = enough.to_numpy() & np.isfinite(x).any(axis=1)
-        spend = matrix(rows, ("spend_28",))[:, 0]
+        spend, unreported = matrix(rows, ("spend_28", "spend_unknown_28")).T
+        known = (spend > 0) & ~(unreported > 0)
         numbers = {
             "score": 100 * (1 - probability),
             "probability": probability,
@@ -378,21 +451,23 @@ class AccountHealthPredictor:
             "log_ratio_low": centre - reach,
             "log_ratio_high": centre + reach,
             "stop_probability": stop,
-            # Clicks and no spend in four weeks: what they cost was not reported, which is no risk of nothing.
-            "money_at_risk": np.where(spend > 0, probability * self.drop * spend * self.horizon / 28, np.nan),
+            # Clicks and no spend in four weeks: what they cost was not reported, which is no risk of nothing. A part is not the whole.
+            "money_at_risk": np.where(known, probability * self.drop * spend * self.horizon / 28, np.nan),
         }
         frame = pl.DataFrame({name: np.where(usable, values, np.nan) for name, values in numbers.items()})
         tier = pl.lit(_TIERS[-1][1])
         for floor, name in _TIERS[-2::-1]:
             tier = pl.when(pl.col("score") >= floor).then(pl.lit(name)).otherwise(tier)
+        outside = self._outside(x)
         return frame.with_columns(pl.all().fill_nan(None)).with_columns(
+            out_of_support=pl.lit(None, pl.Boolean) if outside is None else pl.when(pl.Series(usable)).then(pl.Series(outside)),
             state=pl.when(pl.Series(usable)).then(pl.lit("scored")).otherwise(pl.lit("insufficient_data")),
             tier=pl.when(pl.col("score").is_not_null()).then(tier),
         )
 
     def score_batches(self, data: pl.DataFrame | Iterable[Any], *, rows: int = 50_000) -> Iterator[pl.DataFrame]:
         """Answers without reasons for many feature rows, `rows` at a time: state, score, probability, tier, log ratio with its band,
-        stop probability, money at risk, after the identity of each row.
+        stop probability, money at risk, out_of_support, after the identity of each row.
 
         `data` is one table or an iterable of tables (for example the batches of a scan), so memory stays bounded by one batch. The numbers
         are those of `predict`.
@@ -404,12 +479,14 @@ class AccountHealthPredictor:
         for table in [data] if hasattr(data, "columns") else data:
             for batch in as_polars(table).iter_slices(rows):
                 features = checked_features(batch)
+                refuse_repeated(features)
                 if "campaign_id" not in features.columns:
                     features = features.with_columns(campaign_id=pl.lit(""))
                 numbers = self._numbers(features, matrix(features, blend.features))
                 identity = features.select("platform", "account_id", "campaign_id", "origin")
                 currency = features["currency"] if "currency" in features.columns else pl.Series([None] * features.height, dtype=pl.String)
-                yield pl.concat([identity, numbers], how="horizontal").with_columns(currency=currency)
+                named = currency.replace(NO_CURRENCY, None)
+                yield pl.concat([identity, numbers], how="horizontal").with_columns(currency=named, target=features["target"])
 
     def history(self, data: Any, *, weeks: int = 8, step: int = 7) -> pl.DataFrame:
         """What this model would have said of each account on earlier days of daily facts: one row per account and origin, oldest first.
@@ -460,7 +537,9 @@ class AccountHealthPredictor:
         scaled[:, -1] += self._platt.intercept
         return scaled
 
-    def _report(self, row: dict[str, Any], answer: dict[str, Any], contributions: Floats, x: Floats) -> AccountHealth:
+    def _report(
+        self, row: dict[str, Any], answer: dict[str, Any], contributions: Floats, x: Floats, outside: tuple[str, ...]
+    ) -> AccountHealth:
         factors = self._risk_factors(contributions, x)
         evidence = {name: row[name] for name in ("recent_efficiency", "baseline_efficiency", "spend_28", "clicks_28", "conversions_28")}
         usual = {k: float(v) for k, v in evidence.items() if v is not None and k.endswith("efficiency")}
@@ -470,10 +549,12 @@ class AccountHealthPredictor:
             horizon=self.horizon,
             drop=self.drop,
             interval_level=self.level,
-            currency=row.get("currency"),
+            currency=currency_of(row),
             risk_factors=factors,
             recommendations=tuple(recommendation(factor.group, {factor.leading_feature: factor.value, **usual}) for factor in factors[:1]),
-            evidence={**evidence, "target": row.get("target")},
+            evidence={**evidence, "target": row["target"], "target_reason": target_reason(row), **money_reasons(row)},
+            target=row["target"],
+            support_reasons=outside,
         )
 
     def _risk_factors(self, contributions: Floats, x: Floats) -> tuple[RiskFactor, ...]:
@@ -494,19 +575,28 @@ class AccountHealthPredictor:
         return tuple(sorted(factors, key=lambda factor: (-factor.log_odds, factor.group)))
 
     def _insufficient(self, row: dict[str, Any]) -> AccountHealth:
-        clicks = row.get("clicks_28") or 0.0
-        few = f"{clicks:.0f} clicks in 28 days are fewer than {self.minimum_clicks:.0f}"
-        reason = "no feature of the account is known on this day"
-        if clicks < self.minimum_clicks:
-            reason = few
-        elif _short(pl.Series([row["history_share"]], dtype=pl.Float64))[0]:
-            reason = f"{_HISTORY_DAYS * row['history_share']:.0f} days of history are fewer than {MINIMUM_DAYS}"
+        unlike: tuple[str, ...] = ()
+        if self._unseen(pl.Series([row["target"]], dtype=pl.String))[0]:
+            unlike = (unseen_reason(row, self._targets or {}, least=_LEAST_OF_TARGET),)
+        reason = self._why_insufficient(row) or unlike[0]
         return AccountHealth(
             **_identity(row), state="insufficient_data", score=None, probability=None, log_ratio=None, log_ratio_low=None,
             log_ratio_high=None, stop_probability=None, horizon=self.horizon, drop=self.drop, interval_level=self.level, tier=None,
-            money_at_risk=None, currency=row.get("currency"), risk_factors=(), recommendations=(),
-            evidence={"reason": reason, "clicks_28": clicks},
+            money_at_risk=None, currency=currency_of(row), risk_factors=(), recommendations=(),
+            evidence={"reason": reason, "clicks_28": row["clicks_28"] or 0.0, "target_reason": target_reason(row)},
+            target=row["target"], out_of_support=True if unlike else None, support_reasons=unlike,
         )  # fmt: skip
+
+    def _why_insufficient(self, row: dict[str, Any]) -> str:
+        """Why there is no score, whatever the target; empty when it is the target alone."""
+        clicks = row["clicks_28"] or 0.0
+        if clicks < self.minimum_clicks:
+            return f"{clicks:.0f} clicks in 28 days are fewer than {self.minimum_clicks:.0f}"
+        if _short(pl.Series([row["history_share"]], dtype=pl.Float64))[0]:
+            return f"{_HISTORY_DAYS * row['history_share']:.0f} days of history are fewer than {MINIMUM_DAYS}"
+        if not any(row[name] is not None and np.isfinite(row[name]) for name in self.features):
+            return "no feature of the account is known on this day"
+        return recent_reason(row) if row["recent_efficiency"] is None else ""
 
     def save(self, folder: Path) -> str:
         """Write the artifact to `folder`; returns its `model_sha256`.
@@ -519,6 +609,7 @@ class AccountHealthPredictor:
             "band": None if self._band is None else self._band.to_dict(),
             "stopping": None if self._stopping is None else self._stopping.to_dict(),
             "stability": dict(self._stability),
+            "targets": None if self._targets is None else dict(self._targets),
             "learned_until": self._learned_until,
         }
         files = {"model.json": json.dumps(state, sort_keys=True).encode()}
@@ -542,8 +633,9 @@ class AccountHealthPredictor:
         loaded._blend = HealthBlend.from_dict(state["blend"], trees)
         loaded._platt = PlattScaling(*state["platt"])
         loaded._band = None if state["band"] is None else AdaptiveConformal.from_dict(state["band"])
-        loaded._stopping = None if state["stopping"] is None else LinearPart.from_dict(state["stopping"])
+        loaded._stopping = None if state["stopping"] is None else StoppingPart.from_dict(state["stopping"])
         loaded._stability = state["stability"]
+        loaded._targets = state.get("targets")
         loaded._learned_until = state["learned_until"]
         loaded._loaded_from = artifact.model_sha256
         return loaded

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from within_pipelines.prediction.calibration import PlattScaling, fit_log_odds
+from within_pipelines.prediction.calibration import PlattScaling, fit_log_odds, sigmoid
+from within_pipelines.prediction.metrics import brier_skill, log_loss
 
 Floats = NDArray[np.float64]
 Bools = NDArray[np.bool_]
@@ -35,6 +37,30 @@ def later_blocks(days: Ints, outcome: Floats, *, horizon: int) -> Iterator[tuple
         older, block = days < start - horizon, (days >= start) & (days < end)
         if older.sum() >= _LEAST_ROWS and np.ptp(outcome[older]) > 0 and block.any():
             yield older, block
+
+
+def learning_curves(fits: Sequence[tuple[int, Floats]], outcome: Floats) -> dict[str, dict[str, Any]]:
+    """What more history brings: log loss and Brier skill on the newest block, before calibration, of fits on more and more of what came
+    before it. `fits` holds (rows fitted on, log-odds for the block), `outcome` the block's outcomes; empty for fewer than two fits.
+
+    >>> weak, strong = np.array([0.1, -0.1, 0.1]), np.array([2.0, -2.0, 2.0])
+    >>> found = learning_curves([(100, weak), (200, strong)], np.array([1.0, 0.0, 1.0]))["log_loss"]
+    >>> found["x"], [round(value, 2) for value in found["y"]]
+    ([100, 200], [0.64, 0.13])
+    """
+    if len(fits) < 2:
+        return {}
+    rows = [n for n, _ in fits]
+    measured = {"log_loss": log_loss, "brier_skill": brier_skill}
+    return {
+        name: {
+            "x": rows,
+            "y": [float(measure(outcome, sigmoid(log_odds))) for _, log_odds in fits],
+            "x_label": "rows fitted on, the oldest first",
+            "y_label": f"{name.replace('_', ' ')} on the newest {outcome.size} rows",
+        }
+        for name, measure in measured.items()
+    }
 
 
 def overlap_of(days: Ints, *, horizon: int) -> float:

@@ -2,11 +2,16 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any, Self
+
 import numpy as np
 import polars as pl
 from numpy.typing import NDArray
 
 from within_pipelines.prediction.account_health.model import LinearPart, fit_logistic
+from within_pipelines.prediction.account_health.support import Ranges
 from within_pipelines.prediction.frames import matrix
 
 Floats = NDArray[np.float64]
@@ -31,7 +36,29 @@ MINIMUM_STOPS = 20
 _RIDGE = 10.0
 
 
-def fit_stopping(rows: pl.DataFrame, *, overlap: float) -> LinearPart | None:
+@dataclass(frozen=True, slots=True)
+class StoppingPart:
+    """Log-odds of stopping for columns `STOPPING`, moved into the range of the rows fitted on (None: a model from before it was kept)."""
+
+    part: LinearPart
+    ranges: Ranges | None
+
+    def __call__(self, x: Floats) -> Floats:
+        """Log-odds, one per row."""
+        return self.part(x if self.ranges is None else self.ranges.clip(x))
+
+    def to_dict(self) -> dict[str, Any]:
+        """Plain values for JSON."""
+        return {**self.part.to_dict(), "ranges": None if self.ranges is None else self.ranges.to_dict()}
+
+    @classmethod
+    def from_dict(cls, values: Mapping[str, Any]) -> Self:
+        """The part that `to_dict` wrote."""
+        ranges = values.get("ranges")
+        return cls(LinearPart.from_dict(dict(values)), None if ranges is None else Ranges.from_dict(ranges))
+
+
+def fit_stopping(rows: pl.DataFrame, *, overlap: float) -> StoppingPart | None:
     """Logistic regression of the column `stopped` (rows where it is null are left out: silent before, or not known yet).
 
     None when the column is missing or holds fewer than 20 stops: then nothing is said about stopping. Few features and a stiff penalty
@@ -45,4 +72,5 @@ def fit_stopping(rows: pl.DataFrame, *, overlap: float) -> LinearPart | None:
     x = matrix(known, STOPPING)
     if not np.isfinite(x).any():
         return None
-    return fit_logistic(x, stopped, ridge=_RIDGE * overlap)
+    ranges = Ranges.learn(x)
+    return StoppingPart(fit_logistic(ranges.clip(x), stopped, ridge=_RIDGE * overlap), ranges)
