@@ -51,6 +51,41 @@ class Observations:
         local: Ints = self.original.dt.replace_time_zone(None).dt.cast_time_unit("us").to_physical().to_numpy().astype(np.int64)
         return local
 
+    def as_given(self, time: int) -> Any:
+        """`time` (microseconds) as the table's times are given: a date, a datetime, or ISO text."""
+        kind = self.original.dtype
+        moment = pl.Series([time]).cast(pl.Datetime("us"))
+        if kind == pl.Date:
+            return moment.cast(pl.Date).item()
+        if kind == pl.String:
+            plain = moment.dt.replace_time_zone("UTC").item() if self.aware else moment.item()
+            days = len(self.original) > 0 and len(self.original[0]) == len("2026-01-31")
+            return plain.date().isoformat() if days else plain.isoformat()
+        zone = kind.time_zone if isinstance(kind, pl.Datetime) else None
+        return moment.item() if zone is None else moment.dt.replace_time_zone("UTC").dt.convert_time_zone(zone).item()
+
+
+def microseconds_of(now: Any, observed: Observations) -> int | None:
+    """`now` (a date, datetime or ISO text) in microseconds; None stays None.
+
+    Raises `SchemaError` for anything else, and for a time zone where the table's times have none, or none where they have one."""
+    if now is None:
+        return None
+    try:
+        times, aware = _microseconds(pl.Series("now", [now]), "now")
+    except (SchemaError, SampleError, TypeError) as error:
+        raise SchemaError(f"now={now!r} is no moment; give a date, a datetime or ISO text like the table's times.") from error
+    if aware != observed.aware and len(observed.time):
+        raise SchemaError(
+            f"now={now!r} comes {zone_in_words(aware)} and the table's times {zone_in_words(observed.aware)}; give both the same way."
+        )
+    return int(times[0])
+
+
+def zone_in_words(aware: bool) -> str:
+    """How times come."""
+    return "with a time zone" if aware else "without a time zone"
+
 
 def observations(data: Any, *, what: str) -> Observations:
     """Read a long table (timestamp, metric, value and optionally ids, maturity, currency) or a wide one (timestamp and numbers).
