@@ -90,8 +90,8 @@ def zone_in_words(aware: bool) -> str:
 def observations(data: Any, *, what: str) -> Observations:
     """Read a long table (timestamp, metric, value and optionally ids, maturity, currency) or a wide one (timestamp and numbers).
 
-    Raises `SchemaError` when there is no time or no number, and `SampleError` with counts for unreadable times, infinite values and
-    repeated (series, timestamp) pairs."""
+    Raises `SchemaError` when there is no time or no number, and `SampleError` with counts for unreadable times, infinite values, maturities
+    outside of 0 to 1 and repeated (series, timestamp) pairs."""
     frame = _as_frame(data)
     time_name = next((name for name in _TIME_NAMES if name in frame.columns), None)
     if time_name is None:
@@ -111,7 +111,7 @@ def observations(data: Any, *, what: str) -> Observations:
         keys = keys.clear()
     maturity = np.ones(frame.height)
     if "maturity" in frame.columns:
-        maturity = frame["maturity"].cast(pl.Float64).fill_null(1.0).to_numpy().astype(np.float64)
+        maturity = _maturity(frame["maturity"], what)
     currency = frame["currency"].to_list() if "currency" in frame.columns else [None] * frame.height
     repeated = int(keys.with_columns(t=pl.Series(time)).is_duplicated().sum())
     if repeated:
@@ -120,6 +120,18 @@ def observations(data: Any, *, what: str) -> Observations:
             f"{', '.join(ID_COLUMNS)} or metric."
         )
     return Observations(keys, time, value, maturity, currency, frame["timestamp"], aware, ids)
+
+
+def _maturity(column: pl.Series, what: str) -> Floats:
+    if not (column.dtype.is_numeric() or column.dtype == pl.Null):
+        raise SchemaError(f"{what} holds {column.dtype} in 'maturity'; give numbers: the share of its final size that a value has reached.")
+    shares = column.cast(pl.Float64).fill_null(1.0).fill_nan(1.0).to_numpy().astype(np.float64)
+    bad = int(np.sum((shares < 0) | (shares > 1)))
+    if bad:
+        raise SampleError(
+            f"{what} holds {bad} of {len(shares)} maturities outside of 0 to 1; give shares (0.8 for 80 %), null where a value is final."
+        )
+    return shares
 
 
 def _as_frame(data: Any) -> pl.DataFrame:
