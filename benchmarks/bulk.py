@@ -125,12 +125,14 @@ def main() -> None:
     parser = arguments(__doc__ or "")
     parser.add_argument("--rows", type=int, default=1_000_000)
     parser.add_argument("--encoder", default="best", help="of the ad score: best, a name, a folder, or none")
-    parser.add_argument("--only", choices=("ad_score", "account_health", "anomaly"), default=None)
+    parser.add_argument(
+        "--only", nargs="+", choices=("ad_score", "account_health", "anomaly"), default=("ad_score", "account_health", "anomaly")
+    )
     options = parser.parse_args()
     metrics: dict[str, float] = {}
     with tempfile.TemporaryDirectory() as scratch:
         for name in ("ad_score", "account_health", "anomaly"):
-            if options.only not in (None, name):
+            if name not in options.only:
                 continue
             folder = Path(scratch) / name
             if name == "ad_score":

@@ -38,7 +38,8 @@ OPTIONS: dict[str, tuple[str, ...]] = {
     "ad_score_words": ("--encoder", "none"),
     "ad_score_cost": ("--encoder", "all-MiniLM-L6-v2", "--cost"),
     "ad_score_cost_mpnet": ("--encoder", "all-mpnet-base-v2", "--cost"),
-    "bulk": ("--encoder", "all-MiniLM-L6-v2"),
+    # A million ads: `ad_score.py --cost --rows 1000000`.
+    "bulk": ("--only", "account_health", "anomaly"),
 }
 SAID = {
     "ad_score_minilm": "The same as `ad_score`, with the encoder that an install with the extra `text` takes.",
