@@ -4,7 +4,7 @@
 
 Each entry is a benchmark with its options; what it printed is kept below data/cache/benchmarks, and --reuse takes what is there instead
 of running again. --add NAME keeps an output that was printed elsewhere by the same command: --printed FILE, --numbers FILE and, where it
-was not today or not this code, --day and --commit."""
+was not today or not this code, --day and --commit, and a --note."""
 
 from __future__ import annotations
 
@@ -95,11 +95,19 @@ def run(name: str, *, data: Path, seed: int) -> None:
 
 
 def keep(
-    name: str, printed: str, numbers: dict[str, float], *, data: Path, seed: int, day: str | None = None, commit: str | None = None
+    name: str,
+    printed: str,
+    numbers: dict[str, float],
+    *,
+    data: Path,
+    seed: int,
+    day: str | None = None,
+    commit: str | None = None,
+    note: str = "",
 ) -> None:
     """Write one file with everything, complete or not at all."""
     stamp = {"name": name, "seed": seed, "day": day or datetime.now(tz=UTC).date().isoformat(), "data": data_hash(data, FILES[name])}
-    stamp["commit"] = commit or commit_now()
+    stamp |= {"commit": commit or commit_now(), "note": note}
     temporary = KEPT / f"{name}.kept.tmp"
     temporary.write_text(json.dumps({**stamp, "printed": printed, "numbers": numbers}))
     temporary.replace(KEPT / f"{name}.kept.json")
@@ -118,6 +126,7 @@ def section(name: str) -> str:
         title,
         "",
         f"`python {' '.join(command_of(name, kept['seed']))}`, {kept['day']}{of}, {measured_on}, {len(kept['numbers'])} numbers.",
+        *([kept["note"]] if kept.get("note") else []),
         "",
         "```text",
         *(line.rstrip() for line in printed.splitlines()),
@@ -145,6 +154,7 @@ def main() -> None:
     parser.add_argument("--numbers", type=Path, help="with --add: its --json file")
     parser.add_argument("--day", help="with --add: the day of the run")
     parser.add_argument("--commit", help="with --add: the commit that ran")
+    parser.add_argument("--note", default="", help="with --add: what else a reader should know of the run")
     options = parser.parse_args()
     KEPT.mkdir(parents=True, exist_ok=True)
     if options.add:
@@ -156,6 +166,7 @@ def main() -> None:
             seed=options.seed,
             day=options.day,
             commit=options.commit,
+            note=options.note,
         )
         options.names, options.reuse = [options.add], True
     for name in options.names:
