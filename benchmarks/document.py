@@ -2,7 +2,9 @@
 
     python benchmarks/document.py ad_score account_health anomaly
 
-Each benchmark's output is kept below data/cache/benchmarks; --reuse takes what is there instead of running again."""
+Each entry is a benchmark with its options; what it printed is kept below data/cache/benchmarks, and --reuse takes what is there instead
+of running again. --add NAME keeps an output that was printed elsewhere by the same command: --printed FILE, --numbers FILE and, where it
+was not today or not this code, --day and --commit, and a --note."""
 
 from __future__ import annotations
 
@@ -18,12 +20,37 @@ from _common import REPOSITORY, arguments
 KEPT = REPOSITORY / "data" / "cache" / "benchmarks"
 FILES = {
     "ad_score": ("upworthy_packages.parquet",),
+    "ad_score_minilm": ("upworthy_packages.parquet",),
+    "ad_score_words": ("upworthy_packages.parquet",),
+    "ad_score_cost": ("upworthy_packages.parquet",),
+    "ad_score_cost_mpnet": ("upworthy_packages.parquet",),
     "account_health": ("adwords_daily.csv.gz", "online_advertising.csv"),
     "anomaly": ("nab",),
     "fairness": ("facebook_conversions.csv",),
     "drift": (),  # made by the benchmark itself
+    "bulk": (),
 }
-OPTIONS: dict[str, tuple[str, ...]] = {"drift": ("--runs", "60")}
+# Entries that are a script of another name with options of their own, and what they add to its page.
+SCRIPTS = {"ad_score_minilm": "ad_score", "ad_score_words": "ad_score", "ad_score_cost": "ad_score", "ad_score_cost_mpnet": "ad_score"}
+OPTIONS: dict[str, tuple[str, ...]] = {
+    "drift": ("--runs", "60"),
+    "ad_score_minilm": ("--encoder", "all-MiniLM-L6-v2"),
+    "ad_score_words": ("--encoder", "none"),
+    "ad_score_cost": ("--encoder", "all-MiniLM-L6-v2", "--cost"),
+    "ad_score_cost_mpnet": ("--encoder", "all-mpnet-base-v2", "--cost"),
+    # A million ads: `ad_score.py --cost --rows 1000000`.
+    "bulk": ("--only", "account_health", "anomaly"),
+}
+SAID = {
+    "ad_score_minilm": "The same as `ad_score`, with the encoder that an install with the extra `text` takes.",
+    "ad_score_words": "The same as `ad_score`, without an encoder: words, text statistics and trees alone.",
+    "ad_score_cost": "What answers cost with the encoder of the extra `text`: single answers to new and to remembered texts, ONNX Runtime\n"
+    "beside torch (`onnx_times_torch_<texts>`: how many times as fast, processor time, paired), 50,000 ads in bulk. Times on the clock\n"
+    "(`_ms_p50`, `_ms_p99`) hang on what else the machine does; processor time (`cpu`) hardly does.",
+    "ad_score_cost_mpnet": "The same with the encoder of the extra `text-large`.",
+}
+# What answers cost is measured by an entry of its own: beside the quality it would be that of a machine at work.
+WITHOUT_COST = ("ad_score", "ad_score_minilm", "ad_score_words")
 
 
 def data_hash(folder: Path, names: tuple[str, ...]) -> str:
@@ -39,7 +66,16 @@ def data_hash(folder: Path, names: tuple[str, ...]) -> str:
 
 def command_of(name: str, seed: int) -> list[str]:
     """What is run, and said to have been run."""
-    return [f"benchmarks/{name}.py", "--seed", str(seed), *OPTIONS.get(name, ())]
+    return [f"benchmarks/{SCRIPTS.get(name, name)}.py", "--seed", str(seed), *OPTIONS.get(name, ())]
+
+
+def commit_now() -> str:
+    """The commit that runs, and whether files differ from it."""
+    told = [
+        subprocess.run(["git", *words], capture_output=True, text=True, check=False, cwd=REPOSITORY).stdout.strip()
+        for words in (["rev-parse", "--short", "HEAD"], ["status", "--porcelain", "--untracked-files=no"])
+    ]
+    return told[0] + (" with changes" if told[0] and told[1] else "")
 
 
 def run(name: str, *, data: Path, seed: int) -> None:
@@ -58,9 +94,20 @@ def run(name: str, *, data: Path, seed: int) -> None:
     scratch.unlink()
 
 
-def keep(name: str, printed: str, numbers: dict[str, float], *, data: Path, seed: int) -> None:
+def keep(
+    name: str,
+    printed: str,
+    numbers: dict[str, float],
+    *,
+    data: Path,
+    seed: int,
+    day: str | None = None,
+    commit: str | None = None,
+    note: str = "",
+) -> None:
     """Write one file with everything, complete or not at all."""
-    stamp = {"name": name, "seed": seed, "day": datetime.now(tz=UTC).date().isoformat(), "data": data_hash(data, FILES[name])}
+    stamp = {"name": name, "seed": seed, "day": day or datetime.now(tz=UTC).date().isoformat(), "data": data_hash(data, FILES[name])}
+    stamp |= {"commit": commit or commit_now(), "note": note}
     temporary = KEPT / f"{name}.kept.tmp"
     temporary.write_text(json.dumps({**stamp, "printed": printed, "numbers": numbers}))
     temporary.replace(KEPT / f"{name}.kept.json")
@@ -69,17 +116,20 @@ def keep(name: str, printed: str, numbers: dict[str, float], *, data: Path, seed
 def section(name: str) -> str:
     """One benchmark's part of the page, from what was kept of its run."""
     kept = json.loads((KEPT / f"{name}.kept.json").read_text())
-    title = (REPOSITORY / "benchmarks" / f"{name}.py").read_text().split('"""')[1].strip()
+    title = SAID.get(name) or (REPOSITORY / "benchmarks" / f"{name}.py").read_text().split('"""')[1].strip()
     measured_on = f"data SHA-256 `{kept['data'][:16]}`" if FILES[name] else "simulated data"
+    of = f", commit `{kept['commit']}`" if kept.get("commit") else ""
+    printed = kept["printed"].split("\nCost ")[0].rstrip() if name in WITHOUT_COST else kept["printed"]
     lines = [
         f"## {name}",
         "",
         title,
         "",
-        f"`python {' '.join(command_of(name, kept['seed']))}`, {kept['day']}, {measured_on}, {len(kept['numbers'])} numbers.",
+        f"`python {' '.join(command_of(name, kept['seed']))}`, {kept['day']}{of}, {measured_on}, {len(kept['numbers'])} numbers.",
+        *([kept["note"]] if kept.get("note") else []),
         "",
         "```text",
-        *(line.rstrip() for line in kept["printed"].splitlines()),
+        *(line.rstrip() for line in printed.splitlines()),
         "```",
         "",
     ]
@@ -99,8 +149,26 @@ def main() -> None:
     parser = arguments(__doc__ or "")
     parser.add_argument("names", nargs="*", default=sorted(FILES), help=f"any of {', '.join(FILES)}")
     parser.add_argument("--reuse", action="store_true", help="take kept outputs where there are any")
+    parser.add_argument("--add", choices=sorted(FILES), help="keep an output that was printed elsewhere by this entry's command")
+    parser.add_argument("--printed", type=Path, help="with --add: what was printed")
+    parser.add_argument("--numbers", type=Path, help="with --add: its --json file")
+    parser.add_argument("--day", help="with --add: the day of the run")
+    parser.add_argument("--commit", help="with --add: the commit that ran")
+    parser.add_argument("--note", default="", help="with --add: what else a reader should know of the run")
     options = parser.parse_args()
     KEPT.mkdir(parents=True, exist_ok=True)
+    if options.add:
+        keep(
+            options.add,
+            options.printed.read_text(),
+            json.loads(options.numbers.read_text()),
+            data=options.data.absolute(),
+            seed=options.seed,
+            day=options.day,
+            commit=options.commit,
+            note=options.note,
+        )
+        options.names, options.reuse = [options.add], True
     for name in options.names:
         if name not in FILES:
             raise SystemExit(f"{name} is no benchmark of this page; give any of {', '.join(FILES)}.")

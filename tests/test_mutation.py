@@ -21,6 +21,7 @@ import polars as pl
 import pytest
 
 from tests.monitoring.laws import DESCRIBERS, DETECTORS
+from tests.prediction.laws import PREDICTORS
 from within_pipelines import fairness, monitoring, quality, robustness, stats, validation
 from within_pipelines.monitoring import DriftState
 from within_pipelines.pipeline.drift_reference import drift_baseline_verdict
@@ -1143,6 +1144,7 @@ CASES: dict[str, tuple[Callable[..., None], Callable[..., Any], list[Callable[..
     "feed_faults": (law_rows_carry_no_order, robustness.feed_faults, [idle_feed]),
     "text_perturbations": (law_texts_change, robustness.text_perturbations, [idle_text]),
     **DETECTORS,
+    **PREDICTORS,
     "welch_t": (law_two_means, stats.welch_t, p_values),
     "paired_t": (law_two_means, stats.paired_t, p_values),
     "sign_flip_permutation": (

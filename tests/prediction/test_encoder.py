@@ -5,6 +5,7 @@ from __future__ import annotations
 import importlib.metadata
 import json
 import zipfile
+from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -76,6 +77,25 @@ def bert(tmp_path: Path) -> Path:
 
 def opened(folder: Path, **options: object) -> TransformerEncoder:
     return TransformerEncoder.open(folder, name="tiny", **{"precision": "float32", **options})  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize("kind", ["bert", "mpnet"])
+def test_everything_is_computed_where_the_weights_are(bert: Path, kind: str) -> None:
+    import torch
+
+    encoder = opened(bert)
+    tensors = {name: part.to("meta") for name, part in encoder.weights.tensors.items()}
+    if kind == "mpnet":
+        for part in ("query", "key", "value"):
+            tensors = {name.replace(f"attention.self.{part}", f"attention.attn.{part[0]}"): value for name, value in tensors.items()}
+        tensors = {name.replace("attention.output.dense", "attention.attn.o"): value for name, value in tensors.items()}
+        tensors = {name.replace("attention.output.LayerNorm", "attention.LayerNorm"): value for name, value in tensors.items()}
+        tensors["encoder.relative_attention_bias.weight"] = torch.zeros(32, 2, device="meta")
+    elsewhere = replace(encoder.weights, tensors=tensors, kind=kind)
+    assert elsewhere.device.type == "meta"
+    states = elsewhere.hidden_states(*(part.to("meta") for part in encoder.tokens(["free coffee", "why moms love garden"])))
+    assert [state.device.type for state in states] == ["meta"] * 3
+    assert states[-1].shape == (2, 6, 8)
 
 
 @pytest.mark.slow

@@ -29,6 +29,9 @@ def evaluation() -> Evaluation:
         last_day=date(2026, 10, 30),
         tables={
             "reliability": pl.DataFrame({"bin": [1, 0, 2], "predicted": [0.2, 0.1, 0.5], "observed": [0.25, 0.08, 0.4], "n": [10, 20, 10]}),
+            "tail_reliability": pl.DataFrame(
+                {"nominal": [0.1, 0.01], "measured": [0.12, 0.0], "low": [0.1, 0.0], "high": [0.15, 0.004], "points": [900, 900]}
+            ),
             "importance": pl.DataFrame({"feature": [f"feature_{i}" for i in range(30)], "importance": [1 / (i + 1) for i in range(30)]}),
         },
     )  # fmt: skip

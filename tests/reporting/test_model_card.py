@@ -47,6 +47,9 @@ def test_the_strongest_features_are_shown_where_they_were_recorded(version: Mode
     rows = [{"feature": "log_ctr_7", "importance": 0.31}, {"feature": "slope_cvr", "importance": 0.125}]
     card = model_card(replace(version, evaluation={**version.evaluation, "importance": rows}), ())
     assert "## What it looks at" in card
+    assert "contribution to the log-odds of unseen rows" in card
+    watcher = model_card(replace(version, model="anomaly", evaluation={**version.evaluation, "importance": rows}), ())
+    assert "What each forecaster adds to the surprise" in watcher
     told = model_card(replace(version, evaluation={"details": {"encoder": "all-MiniLM-L6-v2"}}), ())
     assert "- encoder: all" in told
     assert "log\\_ctr\\_7" in card

@@ -18,7 +18,7 @@ PNG = b"\x89PNG\r\n\x1a\n"
 
 def test_an_evaluation_gives_three_small_plots(evaluation: Evaluation) -> None:
     plots = evaluation_plots(evaluation)
-    assert sorted(plots) == ["comparison", "importance", "reliability"]
+    assert sorted(plots) == ["comparison", "importance", "reliability", "tail_reliability"]
     assert all(png.startswith(PNG) and len(png) <= 60_000 for png in plots.values())
 
 

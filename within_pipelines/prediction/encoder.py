@@ -109,6 +109,11 @@ class TransformerWeights:
         return int(self.tensors["embeddings.word_embeddings.weight"].shape[1])
 
     @property
+    def device(self) -> torch.device:
+        """Where the numbers are."""
+        return self.tensors["embeddings.LayerNorm.weight"].device
+
+    @property
     def names(self) -> _Names:
         """Where this architecture keeps its parts."""
         return _NAMES[self.kind]
@@ -119,7 +124,7 @@ class TransformerWeights:
         from torch.nn import functional
 
         w = self.tensors
-        places = torch.arange(ids.shape[1]) + self.names.first_place
+        places = torch.arange(ids.shape[1], device=ids.device) + self.names.first_place
         x = w["embeddings.word_embeddings.weight"][ids] + w["embeddings.position_embeddings.weight"][places]
         if "embeddings.token_type_embeddings.weight" in w:
             x = x + w["embeddings.token_type_embeddings.weight"][0]
@@ -133,9 +138,9 @@ class TransformerWeights:
         texts, tokens = mask.shape
         w = self.tensors
         dtype = w["embeddings.LayerNorm.weight"].dtype
-        seen = torch.zeros(texts, 1, 1, tokens, dtype=dtype).masked_fill(~mask.bool()[:, None, None, :], float("-inf"))
+        seen = torch.zeros(texts, 1, 1, tokens, dtype=dtype, device=mask.device).masked_fill(~mask.bool()[:, None, None, :], float("-inf"))
         if self.kind == "mpnet":
-            seen = seen + w["encoder.relative_attention_bias.weight"][_relative_buckets(tokens)].permute(2, 0, 1)[None]
+            seen = seen + w["encoder.relative_attention_bias.weight"][_relative_buckets(tokens).to(mask.device)].permute(2, 0, 1)[None]
         return seen
 
     def hidden_states(self, ids: torch.Tensor, mask: torch.Tensor) -> list[torch.Tensor]:
@@ -205,7 +210,9 @@ class TransformerEncoder:
     """Middle layers of a transformer, mean-pooled over the words and put side by side; read from a folder, hashes checked.
 
     The newest few thousand texts are remembered, because ads repeat their texts. `precision` is "float32", or "bfloat16" for large batches
-    on processors that multiply it natively: it belongs to the identity, and its numbers depend on the batch by about a hundredth.
+    on processors that multiply it natively: it belongs to the identity, and its numbers depend on the batch by about a hundredth. So it is
+    asked for and never chosen by the processor: a model that was fitted on one machine would be refused on another. Texts are encoded on
+    a GPU where torch finds one.
     `graph`, in float32 and where the extra `onnx` is installed, computes a live answer's few new texts; torch computes all others."""
 
     name: str
@@ -254,8 +261,9 @@ class TransformerEncoder:
                 f"{' and '.join(_NAMES)} encoders with gelu units."
             )
         stored = load_file(folder / "model.safetensors")
+        device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
         used = {
-            key.removeprefix(f"{kind}."): value.to(getattr(torch, precision))
+            key.removeprefix(f"{kind}."): value.to(device, getattr(torch, precision))
             for key, value in stored.items()
             if value.is_floating_point() and (".layer." not in key or int(key.split(".layer.")[1].split(".")[0]) < max(read))
         }
@@ -265,7 +273,7 @@ class TransformerEncoder:
         weights = TransformerWeights(used, kind, config["num_attention_heads"], max(read), config["layer_norm_eps"])
         identity = json.dumps([digests["model.safetensors"], digests["tokenizer.json"], read, precision])
         graph = None
-        if precision == "float32" and runtime_installed():
+        if precision == "float32" and device.type == "cpu" and runtime_installed():
             graph = EncoderGraph.of(weights, read, threads=torch.get_num_threads())
         return cls(name, hashlib.sha256(identity.encode()).hexdigest(), read, precision, weights, tokenizer, graph)
 
@@ -312,11 +320,11 @@ class TransformerEncoder:
     def _encoded(self, texts: Sequence[str]) -> Floats32:
         import torch
 
-        ids, mask = self.tokens(texts)
+        ids, mask = (part.to(self.weights.device) for part in self.tokens(texts))
         with torch.inference_mode():
             states = self.weights.hidden_states(ids, mask)
             pooled = torch.cat([mean_pooled(states[layer], mask) for layer in self.layers], dim=1)
-        result: Floats32 = pooled.float().numpy()
+        result: Floats32 = pooled.float().cpu().numpy()
         return result
 
     def _encoded_by_graph(self, texts: Sequence[str]) -> Floats32:

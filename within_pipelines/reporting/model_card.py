@@ -137,7 +137,10 @@ def _importance(version: ModelVersion) -> list[str]:
         return []
     listed = [(row["feature"], float(row["importance"])) for row in rows]
     table = frame_markdown(pl.DataFrame(listed, schema=["feature", "mean |contribution|"], orient="row"))
-    return ["", "## What it looks at", "", "Mean size of each feature's contribution to the log-odds of unseen rows.", "", table]
+    said = "Mean size of each feature's contribution to the log-odds of unseen rows."
+    if version.model == "anomaly":
+        said = "What each forecaster adds to the surprise (-log10 p) of the one in twenty unseen points that surprise most."
+    return ["", "## What it looks at", "", said, "", table]
 
 
 def _objective_costs(version: ModelVersion) -> list[str]:

@@ -23,9 +23,9 @@ _SIGNS_SHOWN = 30
 
 def evaluation_plots(evaluation: Evaluation) -> dict[str, bytes]:
     """`comparison` (each metric beside the baseline's, with intervals) and, where the evaluation holds the tables, `reliability` (predicted
-    against observed) and `importance` (the strongest features)."""
+    against observed), `tail_reliability` (how often a stated tail probability came) and `importance` (the strongest features)."""
     plots = {"comparison": _comparison(evaluation)}
-    for name, draw in (("reliability", _reliability), ("importance", _importance)):
+    for name, draw in (("reliability", _reliability), ("tail_reliability", _tail_reliability), ("importance", _importance)):
         table = evaluation.tables.get(name)
         if table is not None and table.height:
             plots[name] = draw(evaluation, table)
@@ -106,6 +106,25 @@ def _reliability(evaluation: Evaluation, table: pl.DataFrame) -> bytes:
     axes.set_xlabel("predicted")
     axes.set_ylabel("observed")
     axes.set_title(f"Reliability of {_plain(evaluation.model)} ({int(n.sum()):,} rows)", fontsize=9, parse_math=False)
+    axes.legend(loc="upper left", fontsize=8, frameon=False)
+    return _png(figure)
+
+
+def _tail_reliability(evaluation: Evaluation, table: pl.DataFrame) -> bytes:
+    figure, axes = _figure()
+    rows = table.sort("nominal")
+    nominal, measured, low, high = (_floats(rows, name) for name in ("nominal", "measured", "low", "high"))
+    # A share of 0 has no place on a logarithmic axis; it is drawn at half a point.
+    floor = 0.5 / max(float(_floats(rows, "points").max()), 1.0)
+    measured, low, high = (np.maximum(part, floor) for part in (measured, low, high))
+    axes.plot(nominal, nominal, color=_GREY, linewidth=1, linestyle="--", label="perfect")
+    axes.vlines(nominal, low, high, color=_BLUE, linewidth=2)
+    axes.plot(nominal, measured, "o-", color=_BLUE, linewidth=1, markersize=4, label=_plain(evaluation.model_kind))
+    axes.set_xscale("log")
+    axes.set_yscale("log")
+    axes.set_xlabel("stated tail probability p")
+    axes.set_ylabel("share of held-out points at or below p")
+    axes.set_title(f"Tails of {_plain(evaluation.model)} ({int(_floats(rows, 'points').max()):,} points)", fontsize=9, parse_math=False)
     axes.legend(loc="upper left", fontsize=8, frameon=False)
     return _png(figure)
 

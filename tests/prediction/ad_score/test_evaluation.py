@@ -9,7 +9,7 @@ import polars as pl
 import pytest
 
 from tests.prediction.worlds import creatives
-from within_pipelines.exceptions import SampleError
+from within_pipelines.exceptions import SampleError, SchemaError
 from within_pipelines.prediction import AdScorePredictor, evaluate_ad_score, split_ad_score, train_ad_score
 from within_pipelines.prediction.evaluation import Evaluation
 
@@ -41,6 +41,13 @@ def test_a_newer_ad_with_the_headline_of_an_older_one_is_no_test(ads: pl.DataFra
 def test_too_few_ads_to_hold_some_back_are_refused(ads: pl.DataFrame, rows: int) -> None:
     with pytest.raises(SampleError, match=r"\d older and \d newer ads are too few to hold some back; give a longer history"):
         split_ad_score(ads.head(rows))
+
+
+def test_a_first_day_as_text_is_refused(ads: pl.DataFrame) -> None:
+    with pytest.raises(SchemaError, match="The column first_day holds String; give dates"):
+        split_ad_score(ads.with_columns(pl.col("first_day").cast(pl.String)))
+    with pytest.raises(SchemaError, match="The table lacks first_day; the newest ads are held back by their first day"):
+        split_ad_score(ads.drop("first_day"))
 
 
 def test_training_sees_the_older_ads_alone(ads: pl.DataFrame) -> None:

@@ -213,6 +213,10 @@ def test_without_impressions_every_ad_weighs_the_same(ads: pl.DataFrame, tmp_pat
     without = AdScorePredictor(kind="longer_headline").fit(ads.drop("impressions"), labels)
     equal = AdScorePredictor(kind="longer_headline").fit(ads.with_columns(impressions=10_000), labels)
     assert without.save(tmp_path / "a") == equal.save(tmp_path / "b")
+    some = ads.with_columns(impressions=pl.when(pl.int_range(400) < 7).then(None).otherwise("impressions"))
+    told = some.with_columns(pl.col("impressions").fill_null(10_000))
+    missing, assumed = (AdScorePredictor(kind="longer_headline").fit(frame, labels) for frame in (some, told))
+    assert missing.save(tmp_path / "c") == assumed.save(tmp_path / "d")
 
 
 def test_a_refused_refit_leaves_the_model_as_it_was(longer_headline: AdScorePredictor, ads: pl.DataFrame, tmp_path: Path) -> None:
@@ -231,6 +235,20 @@ def test_a_refused_refit_leaves_the_model_as_it_was(longer_headline: AdScorePred
         (lambda f: f, np.full(400, 2.0), SampleError, r"labels lie in \[2, 2\]; give click-through rates between 0 and 1"),
         (lambda f: f, np.r_[np.nan, np.inf, np.full(398, 0.1)], SampleError, "labels holds 2 of 400 values that are missing"),
         (lambda f: f, np.full(3, 0.1), SampleError, "labels holds 3 values for 400 rows"),
+        (lambda f: f.with_columns(pl.col("first_day").cast(pl.String)), None, SchemaError, "The column first_day holds String; give dates"),
+        (
+            lambda f: f.with_columns(pl.col("impressions").cast(pl.String)),
+            None,
+            SchemaError,
+            "The column impressions holds String; give counts",
+        ),
+        (lambda f: f.with_columns(pl.lit("many").alias("clicks")), np.full(400, 0.1), SchemaError, "The column clicks holds String"),
+        (
+            lambda f: f.with_columns(pl.when(pl.int_range(400) < 7).then(None).otherwise("impressions").alias("impressions")),
+            None,
+            SampleError,
+            "impressions are missing in 7 of 400 rows, and without labels the click-through rate comes from them",
+        ),
         (lambda f: f.head(3), None, SampleError, "1 groups hold at least two ads; at least 12 are needed"),
         (lambda f: f.head(0), None, SampleError, "0 groups hold at least two ads"),
         (lambda f: f.with_columns(group_id="ad_id"), None, SampleError, "0 groups hold at least two ads"),

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import polars as pl
 import pytest
 
 from tests.prediction.worlds import EFFECTS, creatives
 from within_pipelines.exceptions import SampleError
+from within_pipelines.features import creative_features
 from within_pipelines.prediction import AdScorePredictor
 from within_pipelines.prediction.ad_score.contrasts import observe, within_group
 from within_pipelines.prediction.ad_score.suggestions import EDITABLE, EditInterval, bag_of, edit_distance, edits, offered
@@ -40,6 +43,19 @@ def test_every_suggestion_promises_more_clicks_of_an_editable_field_and_they_are
             assert s.low < s.uplift < s.high
             assert s.uplift > 0
             assert s.after != s.before
+
+
+def test_an_edit_whose_result_lies_outside_of_the_training_ads_is_not_suggested(ad_predictor: AdScorePredictor) -> None:
+    rows = pl.DataFrame({"headline": ["Garden coffee boring shoes"], "format": ["image"]})
+    state = ad_predictor._state
+    shorter = "Garden coffee shoes"
+    assert shorter in {s.after for s in ad_predictor.predict(rows, suggestions=9)[0].suggestions}
+    # The same model, had it learned from ads of four words or more.
+    longer, least = AdScorePredictor(encoder="none"), creative_features(rows)["headline_words"].item()
+    longer._fitted = replace(state, support=replace(state.support, ranges={"headline_words": (least, np.inf)}))
+    found = longer.predict(rows, suggestions=9)[0]
+    assert not found.out_of_support
+    assert shorter not in {s.after for s in found.suggestions}
 
 
 def test_suggested_edits_pay_in_the_world_that_made_the_ads(ad_predictor: AdScorePredictor, new_ads: pl.DataFrame) -> None:

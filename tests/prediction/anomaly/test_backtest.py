@@ -10,6 +10,7 @@ from tests.prediction.anomaly.metrics import FIRST, daily, steady
 from within_pipelines.exceptions import SampleError, SchemaError
 from within_pipelines.prediction import Evaluation
 from within_pipelines.prediction.anomaly import AnomalyDetector, evaluate_anomaly, split_anomaly, train_anomaly
+from within_pipelines.prediction.anomaly.backtest import tail_reliability
 from within_pipelines.prediction.anomaly.incidents import draw_incidents, inject
 
 
@@ -43,6 +44,30 @@ def test_planted_incidents_are_found_within_the_budget() -> None:
     assert evaluation.tables["alarms_by_metric"]["series_months"].sum() == pytest.approx(28 * 54 / 30)
     assert (evaluation.first_day, evaluation.last_day) == (FIRST + timedelta(days=126), FIRST + timedelta(days=179))
     assert Evaluation.from_dict(evaluation.to_dict()).difference == evaluation.difference
+
+
+def test_stated_tail_probabilities_come_as_often_as_stated_and_forecasters_add_up() -> None:
+    evaluation = evaluated(agency(accounts=8))
+    tails = evaluation.tables["tail_reliability"]
+    assert tails["nominal"].to_list() == [0.001, 0.003, 0.01, 0.03, 0.1, 0.3]
+    assert tails["points"].to_list() == [16 * 54] * 6
+    told = tails.filter(pl.col("nominal") >= 0.1)
+    # 864 points of 8 accounts: a standard error of .010 at .1 and .016 at .3; fitting on 126 days adds about as much.
+    assert np.abs(told["measured"] - told["nominal"]).to_numpy() == pytest.approx([0, 0], abs=0.06)
+    assert (tails["low"] <= tails["measured"]).all()
+    assert (tails["measured"] <= tails["high"]).all()
+    assert tails["measured"].is_sorted()
+    parts = evaluation.tables["importance"]
+    assert parts.height == 4
+    assert parts["importance"].min() > 0  # type: ignore[operator]
+    assert parts["importance"].sum() > 1.0  # the one in twenty begins near -log10 0.05 = 1.3
+
+
+@pytest.mark.parametrize(("p", "measured"), [(0.6, [0.0, 0.0]), (1e-6, [1.0, 1.0])])
+def test_a_constant_p_value_is_seen_to_be_none(p: float, measured: list[float]) -> None:
+    rows = [np.arange(50), np.arange(50, 100)]
+    found = tail_reliability(np.full(100, p), rows, ["a", "b"], rng=np.random.default_rng(1), nominal=(0.01, 0.1))
+    assert found["measured"].to_list() == measured
 
 
 def test_the_same_randomness_gives_the_same_evaluation() -> None:

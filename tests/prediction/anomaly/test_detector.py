@@ -334,6 +334,16 @@ def test_bad_input_is_refused_with_a_reason() -> None:
         AnomalyDetector(kind="prophet")
 
 
+def test_a_maturity_that_is_no_share_is_refused() -> None:
+    frame = daily(steady(1, series=1)).with_columns(maturity=pl.lit(1.0))
+    with pytest.raises(SchemaError, match="The normal data holds String in 'maturity'; give numbers: the share of its final size"):
+        AnomalyDetector().fit(frame.with_columns(maturity=pl.lit("ripe")))
+    for wrong in (-0.1, 80.0):
+        few = frame.with_columns(maturity=pl.when(pl.int_range(pl.len()) < 3).then(wrong).otherwise(None))
+        with pytest.raises(SampleError, match=rf"holds 3 of {frame.height} maturities outside of 0 to 1; give shares \(0.8 for 80 %\)"):
+            AnomalyDetector().fit(few)
+
+
 def test_findings_can_be_written_as_json() -> None:
     detector, frame = fitted(sensitivity=0.999)
     findings = detector.detect(frame)

@@ -40,6 +40,9 @@ def standing(detector: AnomalyDetector) -> dict[str, dict[tuple[str, ...], np.nd
     for step, bank in detector._require().banks.items():
         for name, part in bank.arrays().items():
             found[f"{step} {name}"] = {key: part[row] for row, key in enumerate(bank.keys)}
+    feeds = detector._require().feeds
+    for name, part in feeds.arrays(feeds.keys).items():
+        found[f"feeds {name}"] = {key: part[row] for row, key in enumerate(feeds.keys)}
     return found
 
 

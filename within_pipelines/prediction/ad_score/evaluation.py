@@ -13,10 +13,12 @@ from numpy.typing import NDArray
 from within_pipelines.exceptions import SampleError
 from within_pipelines.prediction.ad_score.components import component_validation
 from within_pipelines.prediction.ad_score.contrasts import Observed, group_mean, observe, pairs_within, within_group
+from within_pipelines.prediction.ad_score.levels import check_days
 from within_pipelines.prediction.ad_score.predictor import AdScorePredictor
 from within_pipelines.prediction.ad_score.winning import beside_share, sampling_noise, win_probability
 from within_pipelines.prediction.calibration import calibration_slope
 from within_pipelines.prediction.evaluation import Evaluation
+from within_pipelines.prediction.frames import require
 from within_pipelines.prediction.metrics import auroc, debiased_ece, log_loss, reliability_table
 from within_pipelines.prediction.objective import ObjectiveFor
 from within_pipelines.stats import Estimate, cluster_bootstrap, cluster_mean
@@ -33,7 +35,9 @@ def split_ad_score(training_set: pl.DataFrame) -> tuple[pl.DataFrame, pl.DataFra
     A newer ad whose headline an older one had (case and blanks aside) is left out: its result would be known. Results of older ads run to
     the newest export, so those that are fitted on are riper than they would have been on the day of the cut.
 
-    Raises `SampleError` when fewer than ten ads are left on a side."""
+    Raises `SampleError` when fewer than ten ads are left on a side, `SchemaError` where `first_day` holds no dates."""
+    require(training_set, ["first_day", "headline", "group_id"], why="the newest ads are held back by their first day.")
+    check_days(training_set)
     days = training_set["first_day"].sort()
     cut: date = days[int(len(days) * (1 - TEST_SHARE))] if len(days) else date.min
     older, newer = training_set.filter(pl.col("first_day") < cut), training_set.filter(pl.col("first_day") >= cut)

@@ -121,6 +121,13 @@ class LevelModel:
         return cls(**{**values, "quantile": float("nan") if values["quantile"] is None else values["quantile"]})
 
 
+def check_days(frame: pl.DataFrame) -> None:
+    """Raise `SchemaError` where `first_day` holds no dates."""
+    kind = frame.schema.get("first_day", pl.Date)
+    if not (kind in (pl.Date, pl.Null) or isinstance(kind, pl.Datetime)):
+        raise SchemaError(f"The column first_day holds {kind}; give dates (ISO text becomes one by str.to_date() or pandas.to_datetime()).")
+
+
 def given_levels(frame: pl.DataFrame) -> Floats:
     """Log-odds of `account_ctr`, the account's recent click-through rate, NaN where it is not given."""
     if "account_ctr" not in frame.columns:

@@ -13,7 +13,7 @@ import numpy as np
 import polars as pl
 from numpy.typing import NDArray
 
-from within_pipelines.exceptions import ArtifactError, NotFittedError, SampleError, SettingsError
+from within_pipelines.exceptions import ArtifactError, NotFittedError, SampleError, SchemaError, SettingsError
 from within_pipelines.features import Speller
 from within_pipelines.prediction.ad_score.answers import accounts_of, answers_of, headline_vectors, normal
 from within_pipelines.prediction.ad_score.contrasts import (
@@ -26,7 +26,7 @@ from within_pipelines.prediction.ad_score.contrasts import (
 from within_pipelines.prediction.ad_score.fitted import Fitted
 from within_pipelines.prediction.ad_score.folds import clusters_of, folds_of
 from within_pipelines.prediction.ad_score.inputs import Inputs
-from within_pipelines.prediction.ad_score.levels import LevelModel, check_history
+from within_pipelines.prediction.ad_score.levels import LevelModel, check_days, check_history
 from within_pipelines.prediction.ad_score.library import AdLibrary, PastAd
 from within_pipelines.prediction.ad_score.model import Ridge, Sample
 from within_pipelines.prediction.ad_score.network import Network
@@ -155,7 +155,11 @@ class AdScorePredictor:
         its result is no test. Deterministic for a seed. With `objective` the score is that of the network
         alone, which descends it (hardened, or fairer: `prediction.objective`), because lines and trees would not.
 
-        Raises `SchemaError` without `headline` or `group_id`; `SampleError` for labels outside [0, 1] or fewer than 12 groups with at
+        Ads that were never shown, are in no group or alone in theirs teach nothing and are left out. `impressions` that are missing
+        count as 10,000 beside labels.
+
+        Raises `SchemaError` without `headline` or `group_id`, for counts that are no numbers and a `first_day` that holds no dates;
+        `SampleError` for labels outside [0, 1], impressions that are missing where there are no labels, or fewer than 12 groups with at
         least two ads; `ArtifactError` when a named encoder is not installed; `SettingsError` for an objective of the rival, which has no
         network."""
         # All at once, so that a refused refit leaves the model as it was.
@@ -477,26 +481,41 @@ def _siblings(frame: pl.DataFrame) -> NDArray[np.intp] | None:
     return np.array([place[name] if name else next(alone) for name in names], dtype=np.intp)
 
 
+def _check_counts(frame: pl.DataFrame) -> None:
+    for name in ("impressions", "clicks"):
+        kind = frame.schema.get(name, pl.Null())
+        if not (kind.is_numeric() or kind == pl.Null):
+            raise SchemaError(f"The column {name} holds {kind}; give counts as numbers.")
+
+
 def _observed(data: Any, labels: Any) -> tuple[pl.DataFrame, Observed]:
     """The usable ads (in groups of at least two) and what was observed of them."""
     frame = as_polars(data)
     require(frame, ["headline", "group_id"], why="group_id names the ads that compete with each other.")
     check_history(frame)
+    check_days(frame)
+    _check_counts(frame)
     if labels is None:
         require(frame, ["clicks", "impressions"], why="without labels the click-through rate comes from these.")
+        if unknown := frame["impressions"].null_count():
+            raise SampleError(
+                f"impressions are missing in {unknown} of {frame.height} rows, and without labels the click-through rate comes from them; "
+                "drop those rows, or give labels (such a row then counts as 10,000 impressions)."
+            )
         # An ad that was never shown has no rate; it is dropped below.
         rated = pl.when(pl.col("impressions") > 0).then(pl.col("clicks").cast(pl.Float64) / pl.col("impressions").cast(pl.Float64))
         labels = frame.select(rated.otherwise(0.0))[:, 0]
     rate = as_vector(labels, rows=frame.height, what="labels")
     if frame.height and (rate.min() < 0 or rate.max() > 1):
         raise SampleError(f"labels lie in [{rate.min():g}, {rate.max():g}]; give click-through rates between 0 and 1.")
-    shown = frame["impressions"].cast(pl.Float64) if "impressions" in frame.columns else pl.Series([ASSUMED_IMPRESSIONS] * frame.height)
+    given = frame["impressions"] if "impressions" in frame.columns else pl.Series([None] * frame.height, dtype=pl.Float64)
+    shown = given.cast(pl.Float64).fill_null(ASSUMED_IMPRESSIONS)
     bad = int(((shown < 0) | shown.is_infinite()).sum())
     if bad:
         raise SampleError(f"impressions are negative or infinite in {bad} of {frame.height} rows; correct or drop them first.")
     frame = frame.with_columns(pl.Series("_rate", rate, dtype=pl.Float64), shown.alias("_shown"))
     # An ad that was never shown is no sibling, so it goes before siblings are counted.
-    frame = frame.filter((pl.col("_shown") > 0) & pl.col("_shown").is_finite() & (pl.col("group_id").cast(pl.String) != ""))
+    frame = frame.filter((pl.col("_shown") > 0) & (pl.col("group_id").cast(pl.String) != ""))
     frame = frame.filter(pl.len().over("group_id") > 1)
     groups = frame["group_id"].n_unique()
     if groups < _MINIMUM_GROUPS:

@@ -22,6 +22,8 @@ MAIN_METRIC = "incident_recall_at_budget"
 # An alarm up to this many points after an incident reports its end, not something that never happened.
 _AFTERMATH = 7
 _ROUNDS = 4
+# Probabilities at which `tail_reliability` compares what is said with what is seen.
+NOMINAL = (0.001, 0.003, 0.01, 0.03, 0.1, 0.3)
 
 
 @dataclass(frozen=True, slots=True)
@@ -117,7 +119,47 @@ def evaluate_anomaly(
         },
         first_day=days[0],
         last_day=days[1],
-        tables={"recall_by_shape": _by_shape(drawn, trials), "alarms_by_metric": _by_metric(table, series, judged, months, calm, budget)},
+        tables={
+            "recall_by_shape": _by_shape(drawn, trials),
+            "alarms_by_metric": _by_metric(table, series, judged, months, calm, budget),
+            "tail_reliability": tail_reliability(quiet["candidate"]["p_value"].to_numpy(), judged, clusters, rng=rng),
+            "importance": _importance(predictor, table),
+        },
+    )
+
+
+def tail_reliability(
+    p: Floats, series: list[npt.NDArray[np.int64]], clusters: list[str], *, rng: np.random.Generator, nominal: tuple[float, ...] = NOMINAL
+) -> pl.DataFrame:
+    """How often a p-value at or below each `nominal` probability came, beside that probability: they are equal for a calibrated detector.
+
+    `p` are the p-values of all rows, `series` the judged rows of each series, `clusters` their accounts, over which the 95 % interval
+    `low`..`high` of the share `measured` resamples. What really happened in these days counts with the rest, so the far tail may be
+    heavier than stated.
+
+    >>> rows = [np.arange(100), np.arange(100, 200)]
+    >>> even = np.tile(np.arange(1, 101) / 100, 2)
+    >>> tail_reliability(even, rows, ["a", "b"], rng=np.random.default_rng(1), nominal=(0.1,))["measured"].to_list()
+    [0.1]
+    """
+    values = np.concatenate([p[rows] for rows in series])
+    labels = np.repeat(clusters, [len(rows) for rows in series])
+    told = []
+    for limit in nominal:
+        found = cluster_mean((values <= limit).astype(np.float64), labels, rng=rng)
+        told.append({"nominal": limit, "measured": found.value, "low": found.low, "high": found.high, "points": len(values)})
+    return pl.DataFrame(told)
+
+
+def _importance(detector: AnomalyDetector, table: pl.DataFrame) -> pl.DataFrame:
+    """What each forecaster adds to the surprise of the points that surprise most (one in twenty), in units of -log10 p; they add up."""
+    told = detector.explain(table).filter(pl.col("surprise").is_not_null())
+    told = told.filter(pl.col("surprise") >= pl.col("surprise").quantile(0.95))
+    members = [name.removesuffix("_surprise") for name in told.columns if name.endswith("_surprise")]
+    added = {member: told[f"{member}_surprise"].mean() for member in members}
+    rows = [{"feature": member, "importance": float(value) / len(members)} for member, value in added.items() if isinstance(value, float)]
+    return pl.DataFrame(rows, schema={"feature": pl.String, "importance": pl.Float64}).sort(
+        "importance", "feature", descending=[True, False]
     )
 
 

@@ -10,7 +10,19 @@ import polars as pl
 
 from within_pipelines.exceptions import SchemaError
 from within_pipelines.prediction.anomaly.forecast import Transform, Windows, learn_transform
-from within_pipelines.prediction.anomaly.series import KEY, MATURE, Bools, Floats, Ints, Observations, Rhythm, name_of, positions, rhythm
+from within_pipelines.prediction.anomaly.series import (
+    KEY,
+    MATURE,
+    Bools,
+    Floats,
+    Ints,
+    Observations,
+    Rhythm,
+    name_of,
+    positions,
+    rhythm,
+    zone_in_words,
+)
 from within_pipelines.prediction.anomaly.stream import State, joined
 from within_pipelines.prediction.anomaly.surprise import BINS, pooled_tables
 from within_pipelines.prediction.anomaly.tail import Tails
@@ -170,9 +182,9 @@ def layers(observed: Observations, banks: dict[int, Bank], blank: Blank, *, loga
         else:
             row = bank.index[key]
             if bool(bank.aware[row]) != observed.aware:
+                was, comes = zone_in_words(bool(bank.aware[row])), zone_in_words(observed.aware)
                 raise SchemaError(
-                    f"The series {name_of(key)} was fitted {_zone(bool(bank.aware[row]))} and now comes {_zone(observed.aware)}; give "
-                    "times the same way, best in UTC."
+                    f"The series {name_of(key)} was fitted {was} and now comes {comes}; give times the same way, best in UTC."
                 )
             rate, kind, start = Rhythm(bank.step, int(bank.phase[row])), "goes on", int(bank.end[row])
         at = positions(times, rate, key=key)
@@ -280,10 +292,6 @@ def _remembered(values: Floats, y: Floats, end: Ints, start: int, known: Bools, 
         if high > low:
             part = y[i, low - first : high - first]
             values[i, low - start : high - start] = Transform(bool(logarithm[i]), float(offset[i])).back(part) if known[i] else part
-
-
-def _zone(aware: bool) -> str:
-    return "with a time zone" if aware else "without a time zone"
 
 
 def _commonest(banks: dict[int, Bank]) -> Rhythm | None:

@@ -15,9 +15,10 @@ from within_pipelines.exceptions import NotFittedError, SampleError
 from within_pipelines.prediction.anomaly.bank import Bank, Blank, Layer, SeriesKey, layers, stacked
 from within_pipelines.prediction.anomaly.calendar import Calendar
 from within_pipelines.prediction.anomaly.cause import PARTS, Cause, Level, decompose
+from within_pipelines.prediction.anomaly.feed_memory import FeedMemory, Stopped
 from within_pipelines.prediction.anomaly.feeds import FeedProblem, feed_problems
 from within_pipelines.prediction.anomaly.forecast import LOGARITHMIC, MEMBERS, Forecasts, Windows
-from within_pipelines.prediction.anomaly.series import MATURE, Bools, Floats, Ints, Observations, Rhythm, observations
+from within_pipelines.prediction.anomaly.series import KEY, MATURE, Bools, Floats, Ints, Observations, Rhythm, microseconds_of, observations
 from within_pipelines.prediction.anomaly.stream import NEVER, Columns, State, advance, predicted
 from within_pipelines.prediction.anomaly.surprise import half_weight, pooled_tables
 from within_pipelines.prediction.anomaly.tail import Calibration, Tails
@@ -51,6 +52,7 @@ class Fitted:
     calibration: Calibration
     extremal_index: float
     banks: dict[int, Bank]
+    feeds: FeedMemory
 
 
 @dataclass(frozen=True, slots=True)
@@ -77,7 +79,7 @@ class AnomalyDetector:
     deviation of the same weekday or hour, alarm limits calibrated the same way).
 
     `detect` and `score_series` judge and leave the detector as it is; `update` judges and remembers. Updating with one point at a time
-    gives bit for bit what updating with all of them gives, also when the detector is saved and loaded in between.
+    gives bit for bit what updating with all of them gives, stopped feeds included, also when the detector is saved and loaded in between.
 
     >>> import polars as pl
     >>> from datetime import date, timedelta
@@ -191,7 +193,9 @@ class AnomalyDetector:
             limit = calibration.limit(self._p_limit(layer.rhythm, index))
             _, last = _silenced(size >= limit, layer.start, state.last_alarm, layer.rhythm.refractory)
             placed.append((layer, State(state.past, state.memory, state.energy, last)))
-        self._fitted = Fitted(laws, half, calibration, index, stacked(placed))
+        feeds = FeedMemory.of([])
+        feeds.advance(_places(feeds, [layer for layer, _ in placed], len(observed.value)), observed.time, observed.value, tell=False)
+        self._fitted = Fitted(laws, half, calibration, index, stacked(placed), feeds)
         return self
 
     def score_series(self, frame: Any, *, limits: bool = True) -> pl.DataFrame:
@@ -250,7 +254,7 @@ class AnomalyDetector:
         )
         return table.with_columns(pl.col(pl.Float64).fill_nan(None))
 
-    def detect(self, new: Any, *, calendar: Calendar | None = None) -> list[dict[str, Any]]:
+    def detect(self, new: Any, *, calendar: Calendar | None = None, now: Any = None) -> list[dict[str, Any]]:
         """What is wrong in `new`, as dicts of plain Python values: stopped feeds first, then alarms in the order of time.
 
         Every dict has the id columns given, `metric`, `timestamp` (as given: date, datetime or text), `value` and `kind`. An "anomaly" has
@@ -260,35 +264,53 @@ class AnomalyDetector:
         "stalled" (see `feeds`) have `points`, the points since the last trustworthy value, which is theirs; repeated values of a stalled
         feed raise no alarm. After an alarm a series stays silent for 36 hours, at least 3 points.
 
-        What `calendar` explains is left out; `judge` lists it."""
-        judged = self.judge(new, calendar=calendar)
+        A feed is missing when its account goes on without it; with `now` (a date, datetime or ISO text, as the table's times are) also
+        when the clock does, so that an account which is silent altogether is told too. What `calendar` explains is left out; `judge`
+        lists it."""
+        judged = self.judge(new, calendar=calendar, now=now)
         return [*judged.feeds, *judged.findings]
 
-    def judge(self, new: Any, *, calendar: Calendar | None = None) -> Judgement:
+    def judge(self, new: Any, *, calendar: Calendar | None = None, now: Any = None) -> Judgement:
         """`detect`, with what the calendar explains beside it and counted by reason."""
-        scored, observed, excused = self._score(new, limits="alarms", calendar=calendar)
-        problems, repeats = feed_problems(observed)
+        scored, observed, excused, _ = self._score(new, limits="alarms", calendar=calendar)
+        problems, repeats = feed_problems(observed, now=microseconds_of(now, observed))
         feeds = tuple(_feed_finding(problem, scored, observed) for problem in problems)
         findings = _findings(scored.with_columns(alarm=pl.col("alarm") & ~pl.Series(repeats)), observed)
         explained = _findings(scored.with_columns(alarm=pl.Series([reason is not None for reason in excused], dtype=pl.Boolean)), observed)
         reasons = _in_time(observed, np.array([reason is not None for reason in excused], dtype=bool))
         return Judgement(feeds, findings, tuple(f | {"reason": excused[row]} for f, row in zip(explained, reasons, strict=True)))
 
-    def update(self, new: Any, *, calendar: Calendar | None = None) -> list[dict[str, Any]]:
-        """The alarms in `new`, as `detect` gives them, and remember `new`: the next call goes on from here.
+    def update(self, new: Any, *, calendar: Calendar | None = None, now: Any = None) -> list[dict[str, Any]]:
+        """What is wrong in `new`, as dicts like those of `detect`, and remember `new`: the next call goes on from here.
+
+        In the order of time, of one moment first the feeds found stopped at it, then the alarms. A feed is told once, as soon as it is
+        known (`points` were missing or repeated by then), and again only after it came back. It is missing when a later moment of its
+        account is complete without it, which the arrival of a still later one says, or `now`: all that there is until `now` has come,
+        also of accounts that are silent altogether. It is stalled by the fourth equal value, counted from `fit` on; from then on its
+        repeats raise no alarm (`detect`, which sees the whole table, leaves out the second and third as well). What had stopped in the
+        data of `fit` is no news.
 
         Rows that reach back replace what was remembered of those days. A series that comes for the first time warms up. An update with
-        one point after another, saved and loaded in between or not, gives bit for bit what one update with all of them gives; that is why
-        stopped feeds, which only a longer table shows, are not looked for."""
-        scored, observed, _ = self._score(new, limits="alarms", remember=True, calendar=calendar)
-        return list(_findings(scored, observed))
+        one point after another, saved and loaded in between or not, gives bit for bit what one update with all of them gives; where the
+        points of one moment come in several updates, each update is in order."""
+        scored, observed, _, moved = self._score(new, limits="alarms", remember=True, calendar=calendar, now=now)
+        feeds = self._require().feeds
+        until = microseconds_of(now, observed)
+        stopped, repeated = feeds.advance(_places(feeds, moved, len(observed.value)), observed.time, observed.value, now=until)
+        alarms = scored["alarm"].to_numpy() & ~repeated
+        told = [(one.known, 0, _stopped_finding(one, feeds.keys[one.series], observed)) for one in stopped]
+        found = _findings(scored.with_columns(alarm=pl.Series(alarms, dtype=pl.Boolean)), observed)
+        told += [(int(observed.time[row]), 1, finding) for row, finding in zip(_in_time(observed, alarms), found, strict=True)]
+        return [finding for _, _, finding in sorted(told, key=lambda one: one[:2])]
 
     def _score(
-        self, frame: Any, *, limits: str, remember: bool = False, calendar: Calendar | None = None
-    ) -> tuple[pl.DataFrame, Observations, list[str | None]]:
-        """The table of `score_series`, what was observed, and per row the reason that explains what would have been an alarm."""
+        self, frame: Any, *, limits: str, remember: bool = False, calendar: Calendar | None = None, now: Any = None
+    ) -> tuple[pl.DataFrame, Observations, list[str | None], list[Layer]]:
+        """The table of `score_series`, what was observed, per row the reason that explains what would have been an alarm, and what is
+        remembered."""
         fitted = self._require()
         observed = observations(frame, what="The new data")
+        microseconds_of(now, observed)  # refused before anything is remembered
         n = len(observed.value)
         reasons = calendar.reasons(observed.keys.to_dicts(), observed.wall_clock) if calendar is not None and n else [None] * n
         excused = np.array([reason is not None for reason in reasons], dtype=bool)
@@ -318,7 +340,7 @@ class AnomalyDetector:
             bank = fitted.banks.get(layer.step)
             fitted.banks[layer.step] = bank.written(layer, state) if bank is not None else stacked([(layer, state)])[layer.step]
         because = [reason if which else None for reason, which in zip(reasons, explained, strict=True)]
-        return _table(observed, numbers, alarm, up), observed, because
+        return _table(observed, numbers, alarm, up), observed, because, [layer for layer, _ in moved]
 
     def _judge(
         self, layer: Layer, fitted: Fitted, blank: Blank, limits: str, excused: Bools
@@ -558,6 +580,19 @@ def _cause(row: dict[str, Any], around: Sequence[dict[str, Any]]) -> Cause | Non
     if row["metric"] not in PARTS or (len(PARTS[row["metric"]]) == 1 and not segments):
         return None
     return decompose(row["metric"], totals, segments)
+
+
+def _places(feeds: FeedMemory, moved: Sequence[Layer], rows: int) -> Ints:
+    """The row of the memory of each observation."""
+    place = np.zeros(rows, dtype=np.int64)
+    for layer in moved:
+        place[layer.rows] = feeds.places(layer.keys, layer.step)[layer.series]
+    return place
+
+
+def _stopped_finding(one: Stopped, key: SeriesKey, observed: Observations) -> dict[str, Any]:
+    ids = {name: part for name, part in zip(KEY, key, strict=True) if name in observed.ids or name == "metric"}
+    return {"kind": one.kind, **ids, "timestamp": observed.as_given(one.time), "value": one.value, "points": one.points}
 
 
 def _feed_finding(problem: FeedProblem, scored: pl.DataFrame, observed: Observations) -> dict[str, Any]:

@@ -11,9 +11,9 @@ from within_pipelines.prediction.anomaly.cause import PARTS
 from within_pipelines.prediction.anomaly.series import KEY, Bools, Observations, rhythm
 
 # So many equal values in a row are suspicious, if the series hardly ever repeated one before.
-_STUCK = 4
-_RARELY = 0.02
-_FEWEST = 20
+STUCK = 4
+RARELY = 0.02
+FEWEST = 20
 
 
 @dataclass(frozen=True, slots=True)
@@ -27,13 +27,13 @@ class FeedProblem:
     points: int
 
 
-def feed_problems(observed: Observations, quiet: int | None = None) -> tuple[list[FeedProblem], Bools]:
+def feed_problems(observed: Observations, quiet: int | None = None, *, now: int | None = None) -> tuple[list[FeedProblem], Bools]:
     """Series that stopped, in the order of the table, and which rows are no measurement (the repeats).
 
     *missing*: the newest `quiet` points or more (default: 36 hours, at least 3 points) have no value, while another series of the same
-    account, or without accounts any series, has one. *stalled*: the last 4 or more values are equal and not zero, and of at least 20
-    steps before hardly any (2 %) repeated a value. A ratio whose totals the account's table holds is never missing by itself: a cost per
-    conversion has no value on days without a conversion."""
+    account, or without accounts any series, has one, or while `now` (microseconds) is so much later. *stalled*: the last 4 or more values
+    are equal and not zero, and of at least 20 steps before hardly any (2 %) repeated a value. A ratio whose totals the account's table
+    holds is never missing by itself: a cost per conversion has no value on days without a conversion."""
     repeats = np.zeros(len(observed.value), dtype=bool)
     if not len(repeats):
         return [], repeats
@@ -51,7 +51,7 @@ def feed_problems(observed: Observations, quiet: int | None = None) -> tuple[lis
             continue
         last = int(there[-1])
         rate = rhythm(time, None)
-        absent = round((newest - int(time[last])) / rate.step)
+        absent = round((max(newest, now or newest) - int(time[last])) / rate.step)
         derived = len(PARTS.get(metric, ())) > 1 and set(PARTS[metric]) <= set(metrics)
         if len(there) > 1 and absent >= (quiet or rate.refractory) and not derived:
             problems.append(FeedProblem("missing", rows[last], absent))
@@ -59,7 +59,7 @@ def feed_problems(observed: Observations, quiet: int | None = None) -> tuple[lis
         same = np.concatenate([[False], known[1:] == known[:-1]])
         run = len(same) - 1 - int(np.nonzero(~same)[0][-1])
         before = same[1 : len(same) - run]
-        if run + 1 >= _STUCK and known[-1] != 0 and len(before) >= _FEWEST and before.mean() <= _RARELY:
+        if run + 1 >= STUCK and known[-1] != 0 and len(before) >= FEWEST and before.mean() <= RARELY:
             problems.append(FeedProblem("stalled", rows[int(there[len(there) - 1 - run])], run))
             repeats[[rows[int(i)] for i in there[len(there) - run :]]] = True
     return sorted(problems, key=lambda problem: problem.row), repeats

@@ -51,12 +51,47 @@ class Observations:
         local: Ints = self.original.dt.replace_time_zone(None).dt.cast_time_unit("us").to_physical().to_numpy().astype(np.int64)
         return local
 
+    def as_given(self, time: int) -> Any:
+        """`time` (microseconds) as the table's times are given: a date, a datetime, or ISO text."""
+        kind = self.original.dtype
+        moment = pl.Series([time]).cast(pl.Datetime("us"))
+        if kind == pl.Date:
+            return moment.cast(pl.Date).item()
+        if kind == pl.String:
+            plain = moment.dt.replace_time_zone("UTC").item() if self.aware else moment.item()
+            days = len(self.original) > 0 and len(self.original[0]) == len("2026-01-31")
+            return plain.date().isoformat() if days else plain.isoformat()
+        zone = kind.time_zone if isinstance(kind, pl.Datetime) else None
+        return moment.item() if zone is None else moment.dt.replace_time_zone("UTC").dt.convert_time_zone(zone).item()
+
+
+def microseconds_of(now: Any, observed: Observations) -> int | None:
+    """`now` (a date, datetime or ISO text) in microseconds; None stays None.
+
+    Raises `SchemaError` for anything else, and for a time zone where the table's times have none, or none where they have one."""
+    if now is None:
+        return None
+    try:
+        times, aware = _microseconds(pl.Series("now", [now]), "now")
+    except (SchemaError, SampleError, TypeError) as error:
+        raise SchemaError(f"now={now!r} is no moment; give a date, a datetime or ISO text like the table's times.") from error
+    if aware != observed.aware and len(observed.time):
+        raise SchemaError(
+            f"now={now!r} comes {zone_in_words(aware)} and the table's times {zone_in_words(observed.aware)}; give both the same way."
+        )
+    return int(times[0])
+
+
+def zone_in_words(aware: bool) -> str:
+    """How times come."""
+    return "with a time zone" if aware else "without a time zone"
+
 
 def observations(data: Any, *, what: str) -> Observations:
     """Read a long table (timestamp, metric, value and optionally ids, maturity, currency) or a wide one (timestamp and numbers).
 
-    Raises `SchemaError` when there is no time or no number, and `SampleError` with counts for unreadable times, infinite values and
-    repeated (series, timestamp) pairs."""
+    Raises `SchemaError` when there is no time or no number, and `SampleError` with counts for unreadable times, infinite values, maturities
+    outside of 0 to 1 and repeated (series, timestamp) pairs."""
     frame = _as_frame(data)
     time_name = next((name for name in _TIME_NAMES if name in frame.columns), None)
     if time_name is None:
@@ -76,7 +111,7 @@ def observations(data: Any, *, what: str) -> Observations:
         keys = keys.clear()
     maturity = np.ones(frame.height)
     if "maturity" in frame.columns:
-        maturity = frame["maturity"].cast(pl.Float64).fill_null(1.0).to_numpy().astype(np.float64)
+        maturity = _maturity(frame["maturity"], what)
     currency = frame["currency"].to_list() if "currency" in frame.columns else [None] * frame.height
     repeated = int(keys.with_columns(t=pl.Series(time)).is_duplicated().sum())
     if repeated:
@@ -85,6 +120,18 @@ def observations(data: Any, *, what: str) -> Observations:
             f"{', '.join(ID_COLUMNS)} or metric."
         )
     return Observations(keys, time, value, maturity, currency, frame["timestamp"], aware, ids)
+
+
+def _maturity(column: pl.Series, what: str) -> Floats:
+    if not (column.dtype.is_numeric() or column.dtype == pl.Null):
+        raise SchemaError(f"{what} holds {column.dtype} in 'maturity'; give numbers: the share of its final size that a value has reached.")
+    shares = column.cast(pl.Float64).fill_null(1.0).fill_nan(1.0).to_numpy().astype(np.float64)
+    bad = int(np.sum((shares < 0) | (shares > 1)))
+    if bad:
+        raise SampleError(
+            f"{what} holds {bad} of {len(shares)} maturities outside of 0 to 1; give shares (0.8 for 80 %), null where a value is final."
+        )
+    return shares
 
 
 def _as_frame(data: Any) -> pl.DataFrame:

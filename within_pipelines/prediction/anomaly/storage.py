@@ -5,16 +5,19 @@ from __future__ import annotations
 import io
 import json
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
 from within_pipelines.exceptions import ArtifactError
 from within_pipelines.prediction.anomaly.bank import bank_of
 from within_pipelines.prediction.anomaly.detector import MODEL, Fitted
+from within_pipelines.prediction.anomaly.feed_memory import FeedMemory
 from within_pipelines.prediction.anomaly.tail import Calibration, Tails
-from within_pipelines.prediction.artifact import read_artifact, write_artifact
+from within_pipelines.prediction.artifact import Artifact, read_artifact, write_artifact
 
 _LEARNED = "detector.json"
+_FEEDS = "feeds"
 
 
 def write_detector(folder: Path, kind: str, sensitivity: float, fitted: Fitted) -> str:
@@ -29,10 +32,17 @@ def write_detector(folder: Path, kind: str, sensitivity: float, fitted: Fitted) 
     files = {_LEARNED: json.dumps(learned, sort_keys=True).encode()}
     for step, bank in sorted(fitted.banks.items()):
         for name, part in bank.arrays().items():
-            content = io.BytesIO()
-            np.save(content, np.ascontiguousarray(part), allow_pickle=False)
-            files[f"{step}.{name}.npy"] = content.getvalue()
+            files[f"{step}.{name}.npy"] = _array(part)
+    keys = [key for _, bank in sorted(fitted.banks.items()) for key in bank.keys]
+    for name, part in fitted.feeds.arrays(keys).items():
+        files[f"{_FEEDS}.{name}.npy"] = _array(part)
     return write_artifact(folder, files, {"model": MODEL, "kind": kind, "sensitivity": sensitivity})
+
+
+def _array(part: Any) -> bytes:
+    content = io.BytesIO()
+    np.save(content, np.ascontiguousarray(part), allow_pickle=False)
+    return content.getvalue()
 
 
 def read_detector(folder: Path) -> tuple[str, float, Fitted]:
@@ -44,15 +54,25 @@ def read_detector(folder: Path) -> tuple[str, float, Fitted]:
     if "laws" not in learned:
         raise ArtifactError(f"{folder} was written by a version before detectors kept a state; train it again.")
     banks = {}
-    for step, keys in learned["series"].items():
-        names = [name for name in artifact.manifest["files"] if name.startswith(f"{step}.")]
-        parts = {
-            name.removeprefix(f"{step}.").removesuffix(".npy"): np.load(io.BytesIO(artifact.bytes(name)), allow_pickle=False)
-            for name in names
-        }
-        if any(len(part) != len(keys) for part in parts.values()):
-            raise ArtifactError(f"{folder} lists {len(keys)} series, but its arrays hold another number.")
-        banks[int(step)] = bank_of(int(step), [tuple(key) for key in keys], parts)
+    for step, keys in sorted(learned["series"].items(), key=lambda item: int(item[0])):
+        banks[int(step)] = bank_of(int(step), [tuple(key) for key in keys], _arrays(artifact, step, len(keys)))
+    known = [key for bank in banks.values() for key in bank.keys]
+    # A version before feeds were remembered wrote none: it knows the series and nothing of their feeds.
+    feeds = FeedMemory.of(known, _arrays(artifact, _FEEDS, len(known)) or None)
+    if not (feeds.step > 0).all():
+        feeds.step = np.array([step for step, bank in banks.items() for _ in bank.keys], dtype=np.int64)
     laws = tuple(Tails.from_dict(law) for law in learned["laws"])
-    fitted = Fitted(laws, learned["half"], Calibration.from_dict(learned["calibration"]), learned["extremal_index"], banks)
+    fitted = Fitted(laws, learned["half"], Calibration.from_dict(learned["calibration"]), learned["extremal_index"], banks, feeds)
     return artifact.manifest["kind"], artifact.manifest["sensitivity"], fitted
+
+
+def _arrays(artifact: Artifact, prefix: str, rows: int) -> dict[str, Any]:
+    """The arrays of one bank or of the feeds, by name."""
+    names = [name for name in artifact.manifest["files"] if name.startswith(f"{prefix}.")]
+    parts = {
+        name.removeprefix(f"{prefix}.").removesuffix(".npy"): np.load(io.BytesIO(artifact.bytes(name)), allow_pickle=False)
+        for name in names
+    }
+    if any(len(part) != rows for part in parts.values()):
+        raise ArtifactError(f"{artifact.folder} lists {rows} series, but its arrays hold another number.")
+    return parts
