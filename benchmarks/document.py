@@ -21,6 +21,7 @@ FILES = {
     "account_health": ("adwords_daily.csv.gz", "online_advertising.csv"),
     "anomaly": ("nab",),
     "fairness": ("facebook_conversions.csv",),
+    "robustness": ("upworthy_packages.parquet", "adwords_daily.csv.gz"),
     "drift": (),  # made by the benchmark itself
 }
 OPTIONS: dict[str, tuple[str, ...]] = {"drift": ("--runs", "60")}
