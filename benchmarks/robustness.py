@@ -4,8 +4,8 @@ The network (hand-made features and meanings, as in the ad score) learns which h
 other stories that differ significantly (`--data`: three fifths of the stories train, the rest judges; with `--test-data` all of `--data`
 trains). The attacker may move both headlines of a pair: every real-valued input by up to 0.1 standard deviations, counts by whole units
 only. Trees learn from AdWords keyword weeks whether click-through rate falls; there budgets are impressions and clicks, whole and
-consistent. Beside our attacks run those of the Adversarial Robustness Toolbox on the same network and on one decision tree, and dtai-veritas
-on the same trees, where installed; where a rival raises, its error is its row."""
+consistent. Beside our attacks run those of the Adversarial Robustness Toolbox on the same network and on one decision tree, and
+dtai-veritas on the same trees, where installed; where a rival raises, its error is its row."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What we say of the Adversarial Robustness Toolbox, shown: when a later release behaves otherwise, a claim of docs/robustness.md is old."""
+"""What we say of the Adversarial Robustness Toolbox, shown: when a later release behaves otherwise, docs/robustness.md is out of date."""
 
 from __future__ import annotations
 

@@ -27,7 +27,7 @@ def robustness_report_asset(model: str) -> dg.AssetsDefinition:
         description=f"{_ASKED[model]} Its verdict is a gate of promotion.",
     )
     def report_asset(context: dg.AssetExecutionContext, within: WithinResource) -> dg.MaterializeResult:
-        from within_pipelines.pipeline import audit_robustness
+        from within_pipelines.pipeline import audit_robustness, time_text
         from within_pipelines.reporting import certified_plot, robustness_plot, verdict_table
 
         with within.open() as workspace:
@@ -41,6 +41,8 @@ def robustness_report_asset(model: str) -> dg.AssetsDefinition:
                 "status": verdict.status.value,
                 "reason": verdict.reason,
                 "warnings": ", ".join(report.warnings()) or "none",
+                "cpu_seconds": report.cpu_seconds,
+                "cpu_budget": time_text(report.cpu_seconds),
                 "faults": frame_table(report.to_frame(), most=30),
                 "verdict": frame_table(verdict_table([verdict])),
                 "faults_plot": png(robustness_plot(report.to_frame(), limit=report.limit, title=f"{model}: {report.model}")),

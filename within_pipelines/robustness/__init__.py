@@ -28,6 +28,7 @@ from within_pipelines.robustness.feed import (
 )
 from within_pipelines.robustness.feed_audit import Door, Judge, feed_audit, weeks_apart
 from within_pipelines.robustness.gate import share_status
+from within_pipelines.robustness.history import history_faults
 from within_pipelines.robustness.label_noise import LabelNoise, label_noise, noised
 from within_pipelines.robustness.masking import GradientMasking, gradient_masking
 from within_pipelines.robustness.network_bounds import ReluNetwork
@@ -98,6 +99,7 @@ __all__ = [
     "feed_faults",
     "fgsm",
     "gradient_masking",
+    "history_faults",
     "homoglyphs",
     "hop_skip_jump",
     "invisible",
