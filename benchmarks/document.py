@@ -22,9 +22,10 @@ FILES = {
     "anomaly": ("nab",),
     "fairness": ("facebook_conversions.csv",),
     "robustness": ("upworthy_packages.parquet", "adwords_daily.csv.gz"),
+    "label_noise": ("upworthy_packages.parquet", "adwords_daily.csv.gz"),
     "drift": (),  # made by the benchmark itself
 }
-OPTIONS: dict[str, tuple[str, ...]] = {"drift": ("--runs", "60")}
+OPTIONS: dict[str, tuple[str, ...]] = {"drift": ("--runs", "60"), "label_noise": ("--repeats", "2")}
 
 
 def data_hash(folder: Path, names: tuple[str, ...]) -> str:

@@ -34,6 +34,8 @@ _BECOMES: Mapping[str, Mapping[str, str]] = {
 # What an advertiser can move within a week, in the model's own terms.
 _MOVABLE: tuple[str, ...] = ("log_efficiency_7", "log_ctr_7", "log_cvr_7", "log_cpc_7", "log_spend_7", "slope_efficiency_28")
 WARNED_SHARE = 0.2
+# Siblings share their audience, so of each pair one wins in every group: there is no rate of selection that groups could differ in.
+NO_FRONTIER = "No frontier: an ad score chooses among ads of one audience, so every group is chosen equally often whatever it says."
 _MOST_CASES, _MOST_BACKGROUND, _STARTS, _HALVINGS = 6, 150, 15, 5
 _NO_LIMIT = 1.0
 
@@ -45,7 +47,7 @@ def fairness_details(predictor: Any, model: str, rows: pl.DataFrame, *, seed: in
         "account_health": {"proxy_world": size_proxy_world, "counterfactuals": counterfactual_quality, "frontier": frontier},
     }
     found: dict[str, pl.DataFrame] = {}
-    notes = []
+    notes = [NO_FRONTIER] if model == "ad_score" else []
     for number, (name, make) in enumerate(makers.get(model, {}).items()):
         try:
             found[name] = make(predictor, rows, rng=np.random.default_rng([seed, 43, number]))
