@@ -81,7 +81,7 @@ def robustness_checks(model: str) -> list[dg.AssetChecksDefinition]:
         asset=f"{model}_robustness_report",
         name=f"{model}_robust_candidate",
         blocking=True,
-        description="Something robust may serve: the challenger, a champion that already serves, or, on a cold start, the simple rival.",
+        description="Something robust may serve: the challenger, a champion whose verdict passed, or, on a cold start, the simple rival.",
     )
     def candidate(context: dg.AssetCheckExecutionContext, within: WithinResource) -> dg.AssetCheckResult:
         from within_pipelines.pipeline import KINDS, robustness_report, trained_version
@@ -92,8 +92,12 @@ def robustness_checks(model: str) -> list[dg.AssetChecksDefinition]:
             statuses = {}
             for kind in KINDS[model][: 1 if champion is not None else 2]:
                 statuses[kind] = robustness_report(workspace, pin, trained_version(workspace, pin, model, kind)).verdict().status.value
+            kept = [] if champion is None else workspace.registry.verdicts(champion.model_sha256, champion.data_version)
         robust = [kind for kind, status in statuses.items() if status == "passed"]
-        serving = "none" if champion is None else f"{champion.kind} v{champion.version}"
-        return dg.AssetCheckResult(passed=bool(robust) or champion is not None, metadata={"champion": serving, **statuses})
+        # What was recorded when it was promoted: a champion from before this gate, or one that failed later, vouches for nothing.
+        told = [v for v in kept if v.gate == "robustness"]
+        vouches = bool(told) and told[-1].passed
+        serving = "none" if champion is None else f"{champion.kind} v{champion.version}, {told[-1].status.value if told else 'not audited'}"
+        return dg.AssetCheckResult(passed=bool(robust) or vouches, metadata={"champion": serving, **statuses})
 
     return [challenger, candidate]
