@@ -57,6 +57,8 @@ def account_health(options, metrics: dict[str, float]) -> list[list[str]]:
         older, newer = rows.filter(pl.col("origin") < start - timedelta(days=HORIZON)), rows.filter(pl.col("origin") >= start)
     else:
         older, newer = rows, labelled(panel.read(options.test_data), panel, target, drop).sort("origin", "campaign_id")
+    # The exact ratio would teach what the flipped label denies: here labels alone teach.
+    older = older.drop("log_ratio")
     truth = newer["degraded"].cast(pl.Float64).to_numpy()
     labels = older["degraded"].cast(pl.Float64).to_numpy()
     print(f"account health: {older.height} rows train, {newer.height} of {newer['campaign_id'].n_unique()} keywords judge")
