@@ -27,13 +27,18 @@ FILES = {
     "account_health": ("adwords_daily.csv.gz", "online_advertising.csv"),
     "anomaly": ("nab",),
     "fairness": ("facebook_conversions.csv",),
+    "robustness": ("upworthy_packages.parquet", "adwords_daily.csv.gz"),
+    "label_noise": ("upworthy_packages.parquet", "adwords_daily.csv.gz"),
     "drift": (),  # made by the benchmark itself
+    "alerts": (),
     "bulk": (),
 }
 # Entries that are a script of another name with options of their own, and what they add to its page.
 SCRIPTS = {"ad_score_minilm": "ad_score", "ad_score_words": "ad_score", "ad_score_cost": "ad_score", "ad_score_cost_mpnet": "ad_score"}
 OPTIONS: dict[str, tuple[str, ...]] = {
     "drift": ("--runs", "60"),
+    "alerts": ("--agencies", "3"),
+    "label_noise": ("--repeats", "2"),
     "ad_score_minilm": ("--encoder", "all-MiniLM-L6-v2"),
     "ad_score_words": ("--encoder", "none"),
     "ad_score_cost": ("--encoder", "all-MiniLM-L6-v2", "--cost"),

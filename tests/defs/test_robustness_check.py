@@ -1,4 +1,4 @@
-"""The check `<model>_robust_candidate` stops a cold start on which nothing robust could serve; beside a champion it tells."""
+"""The check `<model>_robust_candidate` stops a run in which nothing robust could serve; beside a robust champion it tells."""
 
 from __future__ import annotations
 
@@ -13,7 +13,8 @@ from tests.defs.test_fairness_check import MODEL, PIN, crown
 from within_pipelines import pipeline
 from within_pipelines.defs.resource import WithinResource
 from within_pipelines.defs.robustness import robustness_checks
-from within_pipelines.pipeline import KINDS
+from within_pipelines.pipeline import KINDS, Workspace
+from within_pipelines.registry import POLICY_VERSION
 from within_pipelines.settings import Settings
 from within_pipelines.stats import Status, Verdict
 
@@ -74,3 +75,15 @@ def test_beside_a_champion_a_fragile_challenger_is_told_and_the_gate_keeps_it_ou
     # No verdict of the registry says that it is robust, so the check of the challenger warns.
     assert not told[f"{MODEL}_robustness"].passed
     assert told[f"{MODEL}_robustness"].severity is dg.AssetCheckSeverity.WARN
+
+
+@pytest.mark.parametrize("challenger", [Status.PASSED, Status.FAILED])
+def test_a_champion_that_failed_since_vouches_for_nothing(challenger: Status, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    settings = Settings(home=tmp_path / "home")
+    crown(settings)
+    with Workspace.open(settings) as ws:
+        later = Verdict("robustness", Status.FAILED, None, 0.1, {"units": 48}, "a typo moves half of the scores")
+        ws.registry.record_verdicts([later.bind(model_sha256="a" * 64, data_version=PIN.data_version, policy_version=POLICY_VERSION)])
+    followed, told = run(settings, dict.fromkeys(KINDS[MODEL], challenger), monkeypatch)
+    assert followed is (challenger is Status.PASSED)
+    assert str(told[f"{MODEL}_robust_candidate"].metadata["champion"].value).endswith("failed")

@@ -9,7 +9,7 @@ import polars as pl
 import pytest
 
 from within_pipelines.exceptions import SampleError
-from within_pipelines.fairness import delivery_parity
+from within_pipelines.fairness import delivery_parity, exposure_gaps, exposure_parity
 from within_pipelines.stats import Status
 
 
@@ -82,3 +82,26 @@ def test_refusals() -> None:
         delivery_parity({"w": 10, "m": 10}, eligible={"w": 1})
     with pytest.raises(SampleError, match="nobody eligible"):
         delivery_parity({"w": 10, "m": 10}, eligible={"w": 1, "m": 0})
+
+
+def test_exposure_of_groups_has_an_interval_over_clusters_that_holds_what_was_planted() -> None:
+    def drawn(seed: int, more: float) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+        rng = np.random.default_rng(seed)
+        account = np.repeat(np.arange(30), 8)
+        group = np.where(rng.random(240) < 0.5, "a", "b")
+        level = np.exp(0.5 * rng.normal(size=30))[account]
+        return level * rng.gamma(3, 1, 240) * np.where(group == "a", more, 1.0), group, account
+
+    covered = 0
+    for seed in range(40):
+        shown, group, account = drawn(seed, 1.0)
+        found = exposure_gaps(shown, group, clusters=account, rng=np.random.default_rng(seed), n_resamples=100)
+        assert {name: e.value for name, e in found.items()} == pytest.approx(exposure_parity(shown, group))
+        covered += found["a"].low <= 1 <= found["a"].high
+    # .95 less two and a half standard errors of .034.
+    assert covered >= 35
+    shown, group, account = drawn(99, 2.0)
+    skewed = exposure_gaps(shown, group, clusters=account, rng=np.random.default_rng(1))
+    assert skewed["a"].low > 1 > skewed["b"].high
+    with pytest.raises(SampleError, match="two or more groups"):
+        exposure_gaps(shown, np.full(240, "a"), clusters=account, rng=np.random.default_rng(1))

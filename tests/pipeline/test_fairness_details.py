@@ -11,7 +11,14 @@ import pytest
 
 from within_pipelines.exceptions import SampleError
 from within_pipelines.fairness import LEGAL_CAVEAT
-from within_pipelines.pipeline.fairness_details import ad_proxy_world, counterfactual_quality, fairness_details, frontier, size_proxy_world
+from within_pipelines.pipeline.fairness_details import (
+    ad_delivery,
+    ad_proxy_world,
+    counterfactual_quality,
+    fairness_details,
+    frontier,
+    size_proxy_world,
+)
 from within_pipelines.reporting import fairness_html
 from within_pipelines.stats import Status, Verdict
 
@@ -147,3 +154,32 @@ def test_what_cannot_be_made_is_a_note_and_the_page_carries_tables_and_caveat() 
     assert page.count("<h2>") == 4 + 1 + 3
     assert "data:image/png" in page
     assert LEGAL_CAVEAT not in fairness_html("t", verdict, gaps=pl.DataFrame(), groups=pl.DataFrame(), notes=())
+
+
+def test_delivery_of_declared_groups_is_told_with_intervals_and_currencies_do_not_add_up() -> None:
+    rng = np.random.default_rng(6)
+    n = 240
+    women, yen = np.arange(n) % 2 == 0, np.arange(n) // 20 % 2 == 0
+    rows = pl.DataFrame(
+        {
+            "platform": ["meta"] * n, "account_id": [f"a{i // 20}" for i in range(n)],
+            "audience_segment": np.where(women, "women 25-44", "men 25-44").tolist(),
+            "impressions": np.where(women, 3000, 1000) + rng.integers(0, 100, n),
+            # Alike within each currency, though yen are a hundredfold.
+            "spend": np.where(yen, 1000.0, 10.0), "currency": np.where(yen, "JPY", "EUR").tolist(),
+        }
+    )  # fmt: skip
+    table = ad_delivery(None, rows, rng=np.random.default_rng(1))
+    told = {(row["group"], row["of"]): row for row in table.filter(pl.col("attribute") == "gender").to_dicts()}
+    assert told["women", "impressions"]["over_share_of_ads"] == pytest.approx(1.5, abs=0.03)
+    assert told["women", "impressions"]["low"] > 1.2
+    assert told["men", "impressions"]["high"] < 0.8
+    assert told["women", "spend"]["over_share_of_ads"] == pytest.approx(1.0)
+    assert told["women", "spend"]["accounts"] == 12
+    with pytest.raises(SampleError, match="cannot be compared"):
+        ad_delivery(None, rows.with_columns(audience_segment=pl.lit("broad")), rng=np.random.default_rng(1))
+    page = fairness_html(
+        "t", Verdict("fairness", Status.PASSED, None, None, {}, "r", model_sha256="a" * 64), gaps=pl.DataFrame(), groups=pl.DataFrame(),
+        notes=(), details={"delivery": table},
+    )  # fmt: skip
+    assert "Who was reached" in page

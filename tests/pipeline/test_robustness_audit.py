@@ -22,6 +22,7 @@ from within_pipelines.pipeline import (
     score_accounts,
     trained_version,
 )
+from within_pipelines.pipeline.audit_time import REPORT_CPU_SECONDS
 from within_pipelines.prediction import AdScorePredictor
 from within_pipelines.prediction.ad_score.model import Ridge
 from within_pipelines.prediction.ad_score.stack import Stack
@@ -85,9 +86,14 @@ def test_every_challenger_is_audited_and_its_report_is_kept_by_hash(agency: Agen
         assert recorded[-1].status is verdict.status is Status.PASSED, verdict.reason
         assert verdict.estimate is not None
         assert report.model == model
+        # Measured when it was made, and kept with it.
+        assert 0 < report.cpu_seconds < 10 * REPORT_CPU_SECONDS
         if model == "ad_score":
             told = {r.name: r for r in report.results}
             assert told["emoji"].expectation is told["worst of 3 edits"].expectation is Expectation.ANSWERED
+            assert told["history noise"].expectation is Expectation.STABLE
+            assert {"history x100", "history in micros", "history missing", "history stale"} <= set(told)
+            assert told["history noise"].rank_stability is not None
             assert told["inputs 0.1 sd off"].unhandled is not None
             assert told["row order"].rank_stability is not None
             assert told["row order"].rank_stability.value == 1

@@ -187,9 +187,30 @@ def test_masked_gradients_are_seen_and_honest_ones_are_not() -> None:
     assert flat.only_black.low > 0.05
     wrong, _ = gradient_masking(classifier_victim(linear, y, lambda z: -slope(z)), x, SET, rng=np.random.default_rng(1), queries=100)
     assert any("without the gradient" in sign for sign in wrong.signs)
+    assert any("without a budget" in sign for sign in wrong.signs)
+    # A budget too small for any attack tells nothing; without one the gradient should turn all, and a wrong one turns few.
+    near = SET.scaled(0.005)
+    hidden, _ = gradient_masking(classifier_victim(linear, y, lambda z: -slope(z)), x, near, rng=np.random.default_rng(1), queries=60)
+    assert hidden.only_black.low < 0.02
+    assert [sign[:16] for sign in hidden.signs] == ["without a budget"]
+    told, _ = gradient_masking(classifier_victim(linear, y, slope), x, near, rng=np.random.default_rng(1), queries=60)
+    assert not told.masked, told.signs
+    constant, _ = gradient_masking(classifier_victim(lambda z: np.full(len(z), 0.1), np.ones(80), np.zeros_like), x, SET,
+                                   rng=np.random.default_rng(1), queries=60)  # fmt: skip
+    assert constant.stuck.value == constant.unbounded == 0
     noise = np.random.default_rng(9)
     shaky = classifier_victim(lambda z: linear(z) + noise.normal(size=len(z)), y, slope)
     assert any("two answers" in sign for sign in gradient_masking(shaky, x, SET, rng=np.random.default_rng(1), queries=50)[0].signs)
+
+
+def test_networks_that_bend_are_not_said_to_hide() -> None:
+    for seed in range(8):
+        rng = np.random.default_rng(seed)
+        network = ReluNetwork(rng.normal(size=(6, 16)), rng.normal(size=16), rng.normal(size=16))
+        x = rng.normal(size=(60, 6))
+        victim = classifier_victim(network, network(x) > 0, network.gradient)
+        found, _ = gradient_masking(victim, x, FeasibleSet.of(np.full(6, 0.2)), rng=rng, queries=60)
+        assert not found.masked, found.signs
 
 
 @pytest.mark.slow

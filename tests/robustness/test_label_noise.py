@@ -8,7 +8,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from within_pipelines.exceptions import SampleError
-from within_pipelines.robustness import label_noise, noised
+from within_pipelines.robustness import label_noise, noise_curve, noised
 
 RNG = np.random.default_rng(11)
 X = RNG.normal(size=(200, 3))
@@ -78,3 +78,23 @@ def test_refusals() -> None:
         label_noise(ridge, Y, rng=np.random.default_rng(1), repeats=1)
     with pytest.raises(SampleError, match="one finite score per row"):
         label_noise(lambda y: y * np.nan, Y, rng=np.random.default_rng(1))
+
+
+def test_wrong_labels_cost_a_model_that_believes_them_and_hardly_one_that_averages() -> None:
+    """Unseen rows are the same inputs with labels of their own."""
+    rng = np.random.default_rng(12)
+    new = (X @ [1.0, -1.0, 0.5] + rng.normal(size=200) > 0).astype(float)
+    right = lambda scores, at: float(np.mean((scores[at] > 0.5) == new[at]))
+    weighed = lambda y: 0.5 + ridge(y)
+    ask = {"clusters": np.arange(200) // 4, "rng": rng, "shares": (0.0, 0.1, 0.4), "n_resamples": 200}
+    averaged, believed = noise_curve(weighed, Y, right, **ask), noise_curve(neighbour, Y, right, **ask)
+    assert [point.n_wrong for point in averaged] == [0, 20, 80]
+    assert averaged[0].change.value == averaged[0].change.high == 0
+    assert averaged[0].quality.low < right(weighed(Y), np.arange(200)) < averaged[0].quality.high
+    # A label that is believed is right less often by the share that is wrong times twice its worth.
+    worth = 2 * right(Y, np.arange(200)) - 1
+    for point in believed[1:]:
+        assert point.change.low < -point.share * worth < point.change.high
+    assert averaged[1].change.high > -0.03 > believed[2].change.high
+    with pytest.raises(SampleError, match="repeats is 0"):
+        noise_curve(ridge, Y, right, repeats=0, **ask)

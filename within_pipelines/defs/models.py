@@ -112,7 +112,7 @@ def model_assets(model: str, *, feature_table: str, learns: str, kinds: set[str]
     )
     def fairness_report(context: dg.AssetExecutionContext, within: WithinResource) -> dg.MaterializeResult:
         from within_pipelines.fairness import LEGAL_CAVEAT
-        from within_pipelines.pipeline import newest_fairness, write_fairness_page
+        from within_pipelines.pipeline import newest_fairness, time_text, write_fairness_page
         from within_pipelines.reporting import frontier_image, gap_plot, verdict_table
 
         with within.open() as workspace:
@@ -136,6 +136,7 @@ def model_assets(model: str, *, feature_table: str, learns: str, kinds: set[str]
                 "verdicts": frame_table(verdict_table([own.verdict for own in reports])),
                 "page": dg.MetadataValue.path(str(pages[0])),
                 "cpu_seconds": report.cpu_seconds,
+                "cpu_budget": time_text(report.cpu_seconds),
                 "cached": report.cached,
                 **{name: frame_table(table) for name, table in report.details.items()},
                 **plots,

@@ -27,7 +27,7 @@ def robustness_report_asset(model: str) -> dg.AssetsDefinition:
         description=f"{_ASKED[model]} Its verdict is a gate of promotion.",
     )
     def report_asset(context: dg.AssetExecutionContext, within: WithinResource) -> dg.MaterializeResult:
-        from within_pipelines.pipeline import audit_robustness
+        from within_pipelines.pipeline import audit_robustness, time_text
         from within_pipelines.reporting import certified_plot, robustness_plot, verdict_table
 
         with within.open() as workspace:
@@ -41,6 +41,8 @@ def robustness_report_asset(model: str) -> dg.AssetsDefinition:
                 "status": verdict.status.value,
                 "reason": verdict.reason,
                 "warnings": ", ".join(report.warnings()) or "none",
+                "cpu_seconds": report.cpu_seconds,
+                "cpu_budget": time_text(report.cpu_seconds),
                 "faults": frame_table(report.to_frame(), most=30),
                 "verdict": frame_table(verdict_table([verdict])),
                 "faults_plot": png(robustness_plot(report.to_frame(), limit=report.limit, title=f"{model}: {report.model}")),
@@ -79,7 +81,7 @@ def robustness_checks(model: str) -> list[dg.AssetChecksDefinition]:
         asset=f"{model}_robustness_report",
         name=f"{model}_robust_candidate",
         blocking=True,
-        description="Something robust may serve: the challenger, a champion that already serves, or, on a cold start, the simple rival.",
+        description="Something robust may serve: the challenger, a champion whose verdict passed, or, on a cold start, the simple rival.",
     )
     def candidate(context: dg.AssetCheckExecutionContext, within: WithinResource) -> dg.AssetCheckResult:
         from within_pipelines.pipeline import KINDS, robustness_report, trained_version
@@ -90,8 +92,12 @@ def robustness_checks(model: str) -> list[dg.AssetChecksDefinition]:
             statuses = {}
             for kind in KINDS[model][: 1 if champion is not None else 2]:
                 statuses[kind] = robustness_report(workspace, pin, trained_version(workspace, pin, model, kind)).verdict().status.value
+            kept = [] if champion is None else workspace.registry.verdicts(champion.model_sha256, champion.data_version)
         robust = [kind for kind, status in statuses.items() if status == "passed"]
-        serving = "none" if champion is None else f"{champion.kind} v{champion.version}"
-        return dg.AssetCheckResult(passed=bool(robust) or champion is not None, metadata={"champion": serving, **statuses})
+        # What was recorded when it was promoted: a champion from before this gate, or one that failed later, vouches for nothing.
+        told = [v for v in kept if v.gate == "robustness"]
+        vouches = bool(told) and told[-1].passed
+        serving = "none" if champion is None else f"{champion.kind} v{champion.version}, {told[-1].status.value if told else 'not audited'}"
+        return dg.AssetCheckResult(passed=bool(robust) or vouches, metadata={"champion": serving, **statuses})
 
     return [challenger, candidate]

@@ -10,7 +10,7 @@ from within_pipelines.fairness.bias import BiasFinding, BiasReport, detect_bias,
 from within_pipelines.fairness.budget import DeliveryPlan, fair_budget
 from within_pipelines.fairness.counterfactual import Categorical, Counterfactual, CounterfactualQuality, CounterfactualSearch, Numeric
 from within_pipelines.fairness.decorrelation import Decorrelation
-from within_pipelines.fairness.delivery import delivery_parity
+from within_pipelines.fairness.delivery import delivery_parity, exposure_gaps
 from within_pipelines.fairness.fair_ranking import FairRanking
 from within_pipelines.fairness.flip import ATTRIBUTES, FlipEffect, declared, flip_effect, flipped
 from within_pipelines.fairness.frontier import FrontierPoint, accuracy_gap_frontier
@@ -35,6 +35,7 @@ from within_pipelines.fairness.metrics import (
 )
 from within_pipelines.fairness.penalty import FairLogistic, GapPenalty, fair_xgboost_objective
 from within_pipelines.fairness.proxy_world import ProxyWorld
+from within_pipelines.fairness.reductions import ConstrainedClassifier
 from within_pipelines.fairness.reweighing import reweighing_weights
 from within_pipelines.fairness.thresholds import LEGAL_CAVEAT, GroupThresholds
 
@@ -45,6 +46,7 @@ __all__ = [
     "BiasFinding",
     "BiasReport",
     "Categorical",
+    "ConstrainedClassifier",
     "Counterfactual",
     "CounterfactualQuality",
     "CounterfactualSearch",
@@ -78,6 +80,7 @@ __all__ = [
     "equal_opportunity_ratio",
     "equalized_odds_difference",
     "equalized_odds_ratio",
+    "exposure_gaps",
     "exposure_parity",
     "fair_budget",
     "fair_xgboost_objective",

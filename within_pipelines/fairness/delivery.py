@@ -2,11 +2,42 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from itertools import combinations
 
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
 from within_pipelines.exceptions import SampleError
-from within_pipelines.stats import Estimate, Status, Verdict, wilson_interval
+from within_pipelines.fairness.metrics import exposure_parity
+from within_pipelines.stats import Estimate, Status, Verdict, cluster_bootstrap, wilson_interval
+
+
+def exposure_gaps(
+    exposure: ArrayLike, groups: ArrayLike, *, clusters: ArrayLike, rng: np.random.Generator, n_resamples: int = 500, level: float = 0.95,
+) -> dict[str, Estimate]:  # fmt: skip
+    """Each group's share of all exposure over its share of rows (`exposure_parity`), with intervals that resample whole clusters.
+
+    1 is parity. Draws without the group are left out of its interval. Raises `SampleError` with fewer than two groups or clusters, or
+    exposure that is negative or adds up to nothing.
+
+    >>> ads = exposure_gaps([30, 10] * 8, ["a", "b"] * 8, clusters=list(range(16)), rng=np.random.default_rng(7))
+    >>> {group: share.value for group, share in ads.items()}
+    {'a': 1.5, 'b': 0.5}
+    """
+    shown, labels = np.asarray(exposure, dtype=np.float64), np.asarray(groups).astype(str)
+    values = exposure_parity(shown, labels)
+    if len(values) < 2:
+        raise SampleError(f"The rows are all of group {next(iter(values))}; exposure is compared between two or more groups.")
+
+    def share_of(group: str) -> Callable[[NDArray[np.int64]], float]:
+        def share(at: NDArray[np.int64]) -> float:
+            mine, total = labels[at] == group, float(shown[at].sum())
+            return float(shown[at][mine].sum()) / total / float(mine.mean()) if mine.any() and total > 0 else float("nan")
+
+        return share
+
+    return {group: cluster_bootstrap(share_of(group), clusters, rng=rng, n_resamples=n_resamples, level=level) for group in values}
 
 
 def delivery_parity(

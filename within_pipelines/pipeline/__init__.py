@@ -7,6 +7,7 @@ from within_pipelines.pipeline.account_alerts import AccountReview, AlertBacktes
 from within_pipelines.pipeline.account_rows import account_rows, series_rows
 from within_pipelines.pipeline.alert_manager import AlertManager, Delivered, Precision, alert_precision
 from within_pipelines.pipeline.alerting import close_alert, open_alert
+from within_pipelines.pipeline.audit_time import time_text
 from within_pipelines.pipeline.canary import (
     abort_canary,
     due_canaries,
@@ -213,6 +214,7 @@ __all__ = [
     "summarise",
     "tell_findings",
     "tidy",
+    "time_text",
     "train",
     "trained_version",
     "training_run",

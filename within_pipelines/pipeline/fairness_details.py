@@ -34,6 +34,8 @@ _BECOMES: Mapping[str, Mapping[str, str]] = {
 # What an advertiser can move within a week, in the model's own terms.
 _MOVABLE: tuple[str, ...] = ("log_efficiency_7", "log_ctr_7", "log_cvr_7", "log_cpc_7", "log_spend_7", "slope_efficiency_28")
 WARNED_SHARE = 0.2
+# Siblings share their audience, so of each pair one wins in every group: there is no rate of selection that groups could differ in.
+NO_FRONTIER = "No frontier: an ad score chooses among ads of one audience, so every group is chosen equally often whatever it says."
 _MOST_CASES, _MOST_BACKGROUND, _STARTS, _HALVINGS = 6, 150, 15, 5
 _NO_LIMIT = 1.0
 
@@ -41,11 +43,11 @@ _NO_LIMIT = 1.0
 def fairness_details(predictor: Any, model: str, rows: pl.DataFrame, *, seed: int) -> tuple[dict[str, pl.DataFrame], tuple[str, ...]]:
     """(tables by name, notes about those that could not be made) for held-back `rows` of `model`; nothing for models without any."""
     makers: Mapping[str, Mapping[str, Callable[..., pl.DataFrame]]] = {
-        "ad_score": {"proxy_world": ad_proxy_world},
+        "ad_score": {"proxy_world": ad_proxy_world, "delivery": ad_delivery},
         "account_health": {"proxy_world": size_proxy_world, "counterfactuals": counterfactual_quality, "frontier": frontier},
     }
     found: dict[str, pl.DataFrame] = {}
-    notes = []
+    notes = [NO_FRONTIER] if model == "ad_score" else []
     for number, (name, make) in enumerate(makers.get(model, {}).items()):
         try:
             found[name] = make(predictor, rows, rng=np.random.default_rng([seed, 43, number]))
@@ -133,6 +135,46 @@ def _effects(effect: FlipEffect, answer: str, proxies: Mapping[str, str]) -> pl.
             for name, e in effect.effects.items()
         ]
     )
+
+
+def ad_delivery(predictor: Any, rows: pl.DataFrame, *, rng: np.random.Generator) -> pl.DataFrame:
+    """Per declared group: its share of impressions and of spend over its share of ads, with intervals over accounts; 1 is parity.
+
+    What platforms and budgets did with these ads, whatever the model says of them. Spend counts as a share of its currency's, because
+    currencies do not add up. Raises `SampleError` when no attribute has ads of two groups, or all are of one account."""
+    import polars as pl
+
+    from within_pipelines.fairness import ATTRIBUTES, declared, exposure_gaps
+
+    segments = rows["audience_segment"].to_list() if "audience_segment" in rows.columns else [None] * rows.height
+    account = account_of(rows)
+    exposures: dict[str, Floats] = {}
+    if "impressions" in rows.columns:
+        exposures["impressions"] = rows["impressions"].cast(pl.Float64).fill_null(0.0).to_numpy()
+    if {"spend", "currency"} <= set(rows.columns):
+        spent = pl.col("spend").cast(pl.Float64).fill_null(0.0)
+        total = spent.sum().over(pl.col("currency").fill_null(""))
+        exposures["spend"] = rows.select(share=pl.when(total > 0).then(spent / total).otherwise(0.0))["share"].to_numpy()
+    found = []
+    for name in ATTRIBUTES:
+        group = np.array([declared(s, name) for s in segments], dtype=str)
+        known = group != ""
+        if len(set(group[known].tolist())) < 2 or len(set(account[known].tolist())) < 2:
+            continue
+        for what, exposure in exposures.items():
+            if exposure[known].sum() <= 0:
+                continue
+            gaps = exposure_gaps(exposure[known], group[known], clusters=account[known], rng=rng)
+            found += [
+                {
+                    "attribute": name, "group": one, "of": what, "ads": int((group == one).sum()), "over_share_of_ads": gap.value,
+                    "low": gap.low, "high": gap.high, "accounts": gap.n,
+                }
+                for one, gap in gaps.items()
+            ]  # fmt: skip
+    if not found:
+        raise SampleError("No attribute is declared with ads of two groups in two accounts, so delivery cannot be compared.")
+    return pl.DataFrame(found)
 
 
 def counterfactual_quality(predictor: Any, rows: pl.DataFrame, *, rng: np.random.Generator) -> pl.DataFrame:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from within_pipelines.pipeline.audit_time import time_text
 from within_pipelines.pipeline.fairness_audit import FairnessReport
 from within_pipelines.pipeline.workspace import Workspace
 
@@ -27,8 +28,9 @@ def write_fairness_page(ws: Workspace, report: FairnessReport) -> Path:
     path = fairness_page_path(ws, version)
     verdict = report.verdict.bind(model_sha256=version.model_sha256, data_version=version.data_version, policy_version=POLICY_VERSION)
     title = f"Fairness of {version.model} v{version.version} ({version.kind})"
+    notes = (*report.notes, f"This report cost {time_text(report.cpu_seconds)}.")
     write_text(
         path,
-        fairness_html(title, verdict, gaps=report.gaps, groups=report.groups, notes=report.notes, bias=report.bias, details=report.details),
+        fairness_html(title, verdict, gaps=report.gaps, groups=report.groups, notes=notes, bias=report.bias, details=report.details),
     )
     return path

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import time
 from collections.abc import Callable
 from dataclasses import replace
 from datetime import date
@@ -18,6 +19,7 @@ import numpy as np
 
 from within_pipelines.files import write_text
 from within_pipelines.pipeline.ad_score_worst_case import attacked_inputs, certified_accuracy, worst_edits
+from within_pipelines.pipeline.audit_time import time_text
 from within_pipelines.pipeline.tables import ACCOUNT_ENTITY, code_version, fingerprint_of, maturity
 from within_pipelines.pipeline.training import KINDS, held_back_rows, load_version, trained_version
 from within_pipelines.pipeline.workspace import Pin, Workspace
@@ -28,7 +30,7 @@ if TYPE_CHECKING:
     from within_pipelines.lake import MaturityCurve
     from within_pipelines.prediction import AccountHealthPredictor, AdScorePredictor, AnomalyDetector
     from within_pipelines.registry import ModelVersion
-    from within_pipelines.robustness import RobustnessReport
+    from within_pipelines.robustness import RobustnessReport, StabilityReport
     from within_pipelines.stats import Verdict
 
 # Points of the 0-100 score that a change without meaning may move it by.
@@ -76,7 +78,11 @@ def robustness_report(ws: Workspace, pin: Pin, version: ModelVersion, *, progres
         "account_health": _account_health,
         "anomaly": _alarms,
     }
+    started = time.process_time()
     report = audits[version.model](ws, pin, version, progress)
+    report = replace(report, cpu_seconds=round(time.process_time() - started, 2))
+    if progress is not None:
+        progress(time_text(report.cpu_seconds))
     write_text(path, json.dumps(report.to_dict(), sort_keys=True, indent=1))
     return report
 
@@ -137,6 +143,12 @@ def _ad_scores(ws: Workspace, pin: Pin, version: ModelVersion, progress: Progres
     found = RobustnessReport.of_stability("ad_score", report, limit=MOVED_SHARE, minimum_units=MINIMUM_UNITS, notes=notes)
     if found.fault:
         return found
+    past = past_under_faults(predictor, rows, rng=np.random.default_rng([ws.settings.seed, 39]))
+    if past is not None:
+        by_past = RobustnessReport.of_stability("ad_score", past, limit=MOVED_SHARE, minimum_units=MINIMUM_UNITS, notes=notes)
+        found = replace(found, results=(*found.results, *by_past.results), fault=by_past.fault)
+        if found.fault:
+            return found
     if progress is not None:
         progress("looking for the worst edits, and for what no small change can do")
     worst = worst_edits(
@@ -145,6 +157,21 @@ def _ad_scores(ws: Workspace, pin: Pin, version: ModelVersion, progress: Progres
     certified = certified_accuracy(predictor, rows, rng=np.random.default_rng([ws.settings.seed, 37]))
     attacked = attacked_inputs(predictor, rows, rng=np.random.default_rng([ws.settings.seed, 38]))
     return replace(found, results=(*found.results, worst, attacked), certified=certified)
+
+
+def past_under_faults(predictor: AdScorePredictor, rows: pl.DataFrame, *, rng: np.random.Generator) -> StabilityReport | None:
+    """Noise, wrong units, gaps and age of what is known of the past of each ad's group and account; None where `rows` know no past."""
+    from within_pipelines.features.creative import SIBLING_COLUMNS
+    from within_pipelines.robustness import history_faults, stability_report
+
+    if not {*SIBLING_COLUMNS, "first_day"} <= set(rows.columns):
+        return None
+    known = [name for name in _AD_COLUMNS if name in rows.columns]
+    asked = rows.select(*known, *SIBLING_COLUMNS, "first_day", cluster="group_id")
+    faults = history_faults(SIBLING_COLUMNS, order="first_day", within="cluster")
+    return stability_report(
+        predictor.scores, asked, faults, rng=rng, tolerance=SCORE_TOLERANCE, clusters="cluster", at_stake=_spent(rows), n_resamples=300
+    )
 
 
 def _spent(rows: pl.DataFrame) -> pl.DataFrame | None:

@@ -37,6 +37,11 @@ _DETAILS: Mapping[str, tuple[str, str]] = {
         "Validity: share of cases with one. Proximity: mean change in units of each input's spread. Sparsity: inputs changed. "
         "Plausibility: distance to known rows, 1 is usual. Inputs move one by one: this explains the model, not the world.",
     ),
+    "delivery": (
+        "Who was reached, and for whom money was spent",
+        "A group's share of impressions, or of spend within each currency, over its share of ads; 1 is parity. What platforms and budgets "
+        "did with the ads, not what the model says of them. Intervals resample accounts. Told, not judged.",
+    ),
     "frontier": (
         "What a smaller gap would cost",
         f"Each way decides rows that it was not chosen on. None of them is in use; the regularised one reads the group too. {LEGAL_CAVEAT}",
@@ -95,8 +100,8 @@ def fairness_html(
     title: str, verdict: Verdict, *, gaps: pl.DataFrame, groups: pl.DataFrame, notes: Sequence[str], bias: pl.DataFrame | None = None,
     details: Mapping[str, pl.DataFrame] | None = None,
 ) -> str:  # fmt: skip
-    """The page, complete in one file; all text escaped. `details` holds tables named `proxy_world`, `counterfactuals` and `frontier`, which
-    are told and not judged; beside the frontier stands the legal caveat of deciding by a group."""
+    """The page, complete in one file; all text escaped. `details` holds tables named `proxy_world`, `counterfactuals`, `delivery` and
+    `frontier`, which are told and not judged; beside the frontier stands the legal caveat of deciding by a group."""
     state = verdict.status.value
     shown = gaps.select([c for c in _GAP_COLUMNS if c in gaps.columns]) if gaps.width else gaps
     parts = [

@@ -28,7 +28,8 @@ from within_pipelines.robustness.feed import (
 )
 from within_pipelines.robustness.feed_audit import Door, Judge, feed_audit, weeks_apart
 from within_pipelines.robustness.gate import share_status
-from within_pipelines.robustness.label_noise import LabelNoise, label_noise, noised
+from within_pipelines.robustness.history import history_faults
+from within_pipelines.robustness.label_noise import LabelNoise, NoisePoint, label_noise, noise_curve, noised
 from within_pipelines.robustness.masking import GradientMasking, gradient_masking
 from within_pipelines.robustness.network_bounds import ReluNetwork
 from within_pipelines.robustness.perturbation import Expectation, Perturbation, Perturbed
@@ -69,6 +70,7 @@ __all__ = [
     "Judge",
     "LabelNoise",
     "MedianBound",
+    "NoisePoint",
     "Perturbation",
     "PerturbationResult",
     "Perturbed",
@@ -98,6 +100,7 @@ __all__ = [
     "feed_faults",
     "fgsm",
     "gradient_masking",
+    "history_faults",
     "homoglyphs",
     "hop_skip_jump",
     "invisible",
@@ -107,6 +110,7 @@ __all__ = [
     "missing_column",
     "missing_values",
     "monotone_constraints",
+    "noise_curve",
     "noised",
     "pgd",
     "punctuation",

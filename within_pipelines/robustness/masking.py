@@ -24,7 +24,9 @@ class GradientMasking:
 
     `white` and `black` are success rates of attacks with and without the gradient; `only_black` the share of rows that only the latter
     broke; `flat` the share of rows whose gradient is zero or next to nothing; `noise` the largest difference between two answers to the
-    same input; `unbounded` the success of the gradient with a thousandfold budget."""
+    same input; `unbounded` the success of the gradient with a thousandfold budget, which should be 1 for a model that can be turned at all;
+    `stuck` the share of rows that it does not turn and that an attack without the gradient turns with the same budget (a model that cannot
+    be turned, or not there, shows none)."""
 
     white: float
     black: float
@@ -32,6 +34,7 @@ class GradientMasking:
     flat: float
     noise: float
     unbounded: float
+    stuck: Estimate
 
     @property
     def signs(self) -> tuple[str, ...]:
@@ -39,6 +42,8 @@ class GradientMasking:
         found = []
         if self.only_black.low > 0.02:
             found.append(f"attacks without the gradient break {self.only_black} of the rows that those with it do not")
+        if self.stuck.low > 0.02:
+            found.append(f"without a budget the gradient turns {self.unbounded:.0%}, and misses {self.stuck} that can be turned")
         if self.flat > FLAT:
             found.append(f"the gradient is flat at {self.flat:.0%} of the rows")
         if self.noise > 0:
@@ -63,10 +68,13 @@ def gradient_masking(
     usual = max(float(np.max(np.abs(first[np.isfinite(first)]), initial=0.0)), 1e-12)
     white = [auto_pgd(victim, x, feasible, rng=rng), pgd(victim, x, feasible, rng=rng, restarts=6)]
     black = [square(victim, x, feasible, rng=rng, queries=queries), threshold_search(victim, x, feasible, rng=rng)]
-    far = pgd(victim, x, feasible.scaled(_UNBOUNDED), rng=rng, steps=10, restarts=1)
+    wide = feasible.scaled(_UNBOUNDED)
+    far = pgd(victim, x, wide, rng=rng, steps=10, restarts=3)
+    far_black = square(victim, x, wide, rng=rng, queries=min(queries, 50))
     by_white = np.any([result.broken for result in white], axis=0)
     by_black = np.any([result.broken for result in black], axis=0)
     only = by_black & ~by_white
+    stuck = (far_black.broken | by_black) & ~far.broken & ~by_white
     noise = np.abs(first - again)
     found = GradientMasking(
         white=float(by_white.mean()),
@@ -75,5 +83,6 @@ def gradient_masking(
         flat=float(np.mean(slope <= 1e-9 * usual)),
         noise=float(np.max(noise[np.isfinite(noise)], initial=0.0)),
         unbounded=far.success,
+        stuck=wilson_interval(int(stuck.sum()), len(x)),
     )
     return found, {result.name: result for result in (*white, *black)}

@@ -70,8 +70,8 @@ class FaultResult:
 @dataclass(frozen=True, slots=True)
 class RobustnessReport:
     """All faults of one model: `tolerance` in units of its score, `limit` the largest share of units that may move unnoticed, `scale` the
-    largest clean score, `fault` that the model did not even answer clean input. `certified` holds per part of the model radii and the
-    certified accuracy at each; it is shown, not judged."""
+    largest clean score, `fault` that the model did not even answer clean input, `cpu_seconds` what making the report cost.
+    `certified` holds per part of the model radii and the certified accuracy at each; it is shown, not judged."""
 
     model: str
     results: tuple[FaultResult, ...]
@@ -83,6 +83,7 @@ class RobustnessReport:
     fault: str = ""
     notes: Mapping[str, Any] = field(default_factory=dict)
     certified: Mapping[str, tuple[Sequence[float], Sequence[float]]] = field(default_factory=dict)
+    cpu_seconds: float = 0.0
 
     @classmethod
     def of_stability(cls, model: str, report: StabilityReport, *, limit: float, minimum_units: int, notes: Mapping[str, Any]) -> Self:
@@ -179,7 +180,7 @@ class RobustnessReport:
 
     def to_dict(self) -> dict[str, Any]:
         """Plain values for JSON."""
-        names = ("model", "tolerance", "limit", "minimum_units", "n_units", "scale", "fault")
+        names = ("model", "tolerance", "limit", "minimum_units", "n_units", "scale", "fault", "cpu_seconds")
         plain = {name: getattr(self, name) for name in names}
         curves = {name: [list(radii), list(accuracy)] for name, (radii, accuracy) in self.certified.items()}
         return plain | {"notes": dict(self.notes), "results": [r.to_dict() for r in self.results], "certified": curves}
