@@ -79,8 +79,8 @@ def test_drops_to_30_percent_at_a_tenth_of_a_percent_are_found_within_the_budget
     surprise, incidents = world(rng, 2000, 60, 0.001)
     recall, precision, false_per_day, delay = outcome(budget.replay(surprise), incidents)
     assert recall >= 0.88
-    # One in three or four is false here, more than the level: incidents are so deep and many that usual days beside them are taken out of the
-    # past as well. On the simulated agency the level holds (docs/alerts-and-retraining.md).
+    # Three in ten are false here, more than the level says: incidents are so deep that usual days beside them are taken out of the past as
+    # well. On the simulated agency the level holds (docs/alerts-and-retraining.md).
     assert precision >= 0.65
     assert false_per_day <= 1
     assert delay <= 1
