@@ -30,13 +30,21 @@ FILES = {
     "robustness": ("upworthy_packages.parquet", "adwords_daily.csv.gz"),
     "label_noise": ("upworthy_packages.parquet", "adwords_daily.csv.gz"),
     "drift": (),  # made by the benchmark itself
+    "drift_large": (),
     "alerts": (),
     "bulk": (),
 }
 # Entries that are a script of another name with options of their own, and what they add to its page.
-SCRIPTS = {"ad_score_minilm": "ad_score", "ad_score_words": "ad_score", "ad_score_cost": "ad_score", "ad_score_cost_mpnet": "ad_score"}
+SCRIPTS = {
+    "ad_score_minilm": "ad_score",
+    "ad_score_words": "ad_score",
+    "ad_score_cost": "ad_score",
+    "ad_score_cost_mpnet": "ad_score",
+    "drift_large": "drift",
+}
 OPTIONS: dict[str, tuple[str, ...]] = {
     "drift": ("--runs", "60"),
+    "drift_large": ("--large", "--runs", "0"),
     "alerts": ("--agencies", "3"),
     "label_noise": ("--repeats", "2"),
     "ad_score_minilm": ("--encoder", "all-MiniLM-L6-v2"),
@@ -53,6 +61,7 @@ SAID = {
     "beside torch (`onnx_times_torch_<texts>`: how many times as fast, processor time, paired), 50,000 ads in bulk. Times on the clock\n"
     "(`_ms_p50`, `_ms_p99`) hang on what else the machine does; processor time (`cpu`) hardly does.",
     "ad_score_cost_mpnet": "The same with the encoder of the extra `text-large`.",
+    "drift_large": "The speed of `drift` up to ten million rows, without the simulation.",
 }
 # What answers cost is measured by an entry of its own: beside the quality it would be that of a machine at work.
 WITHOUT_COST = ("ad_score", "ad_score_minilm", "ad_score_words")
