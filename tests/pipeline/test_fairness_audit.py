@@ -182,7 +182,7 @@ def test_a_challenger_s_report_tells_more_than_the_gate_asks(agency: Agency, tmp
             report, rival = (report_fairness(ws, pin, trained_version(ws, pin, model, kind)) for kind in KINDS[model])
             assert rival.details == {}
             # A table that this small agency cannot fill is named in a note.
-            wanted = {"proxy world"} if model == "ad_score" else {"proxy world", "counterfactuals", "frontier"}
+            wanted = {"proxy world", "delivery"} if model == "ad_score" else {"proxy world", "counterfactuals", "frontier"}
             missing = {note.split(":")[0].removeprefix("No ") for note in report.notes if note.startswith("No ")}
             assert {name.replace("_", " ") for name in report.details} == wanted - missing
             assert report.details, report.notes
