@@ -488,6 +488,30 @@ def law_delivery(audit) -> None:
     assert status_of(audit({"w": 90, "m": 110})) is Status.INSUFFICIENT
 
 
+def law_exposure_gaps(gaps) -> None:
+    """A group shown twice as often lies beyond 1, groups shown alike do not."""
+    rng = np.random.default_rng(3)
+    group, account = np.tile(["a", "b"], 120), np.repeat(np.arange(30), 8)
+    shown = rng.gamma(3, 1, 240)
+    alike = gaps(shown, group, clusters=account, rng=rng, n_resamples=100)
+    assert alike["a"].low <= 1 <= alike["a"].high
+    skewed = gaps(shown * np.where(group == "a", 2, 1), group, clusters=account, rng=rng, n_resamples=100)
+    assert skewed["a"].low > 1 > skewed["b"].high
+
+
+def law_noise_curve(curve) -> None:
+    """Half of the labels wrong leave nothing of a model that believes them, and none wrong leave it whole."""
+    y = np.tile([0.0, 1.0], 100)
+    right = lambda scores, at: float(np.mean((scores[at] > 0.5) == y[at]))
+    clean, wrong = curve(
+        lambda labels: labels, y, right, clusters=range(200), rng=np.random.default_rng(4), shares=(0.0, 0.5), n_resamples=100
+    )
+    assert clean.quality.value == 1
+    assert clean.change.value == 0
+    assert wrong.quality.high < 0.7
+    assert wrong.change.high < -0.3
+
+
 def law_frontier(frontier) -> None:
     """Shows a planted gap and closes it, and shows none where groups are alike."""
     rng = np.random.default_rng(1)
@@ -1085,6 +1109,16 @@ CASES: dict[str, tuple[Callable[..., None], Callable[..., Any], list[Callable[..
     ),
     "score_gap": (law_score_gap, fairness.score_gap, [always(0.0), always(2.0)]),
     "consistency": (law_consistency, fairness.consistency, [always(0.0), always(1.0)]),
+    "exposure_gaps": (
+        law_exposure_gaps,
+        fairness.exposure_gaps,
+        [always({"a": Estimate(v, v - 0.1, v + 0.1, n=240), "b": Estimate(2 - v, 1.9 - v, 2.1 - v, n=240)}) for v in (0.6, 1.0, 1.4)],
+    ),
+    "noise_curve": (
+        law_noise_curve,
+        robustness.noise_curve,
+        [always([SimpleNamespace(quality=Estimate(v, v, v, n=200), change=Estimate(v - 1, v - 1, v - 1, n=200))] * 2) for v in (0.5, 1.0)],
+    ),
     "exposure_parity": (law_exposure, fairness.exposure_parity, [always({"a": 1.0, "b": 1.0})]),
     "proxy_strength": (law_proxy, fairness.proxy_strength, [always(0.0), always(1.0)]),
     "drift_baseline": (law_drift_baseline, drift_baseline_verdict, verdicts()),
@@ -1237,7 +1271,8 @@ def test_every_gate_and_test_of_significance_has_a_law() -> None:
                    "predictive_parity_ratio", "reweighing_weights"},
         robustness: {"ask", "duplicated_rows", "homoglyphs", "lower_case", "missing_column", "missing_values", "punctuation", "scaled_unit",
                      "shuffled_columns",
-                     "shuffled_rows", "typos", "upper_case", "emoji", "exclamation", "invisible", "synonyms", "fact_faults", "weeks_apart",
+                     "shuffled_rows", "typos", "upper_case", "emoji", "exclamation", "invisible", "synonyms", "fact_faults", "history_faults",
+                     "weeks_apart",
                      "classifier_victim", "score_victim", "ensemble", "monotone_constraints", "smoothed"},
     }  # fmt: skip
     for room, names in exempt.items():
