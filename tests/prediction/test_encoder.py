@@ -168,6 +168,16 @@ def test_only_the_newest_texts_are_remembered(bert: Path, monkeypatch: pytest.Mo
     assert "shoes" in found.remembered
 
 
+def test_what_is_asked_for_again_stays_however_full_the_memory_was(bert: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The same texts twice in a row are the same numbers, bit for bit, whatever was asked for before."""
+    monkeypatch.setattr(module, "_KEPT_TEXTS", 3)
+    found = opened(bert)
+    found.encode(["free", "coffee", "today"])
+    first = found.encode(["free", "shoes", "now"])
+    assert set(found.remembered) == {"free", "shoes", "now"}
+    np.testing.assert_array_equal(found.encode(["now", "free", "shoes"])[[1, 2, 0]], first)
+
+
 def test_half_and_three_quarters_of_the_depth_are_read_where_nothing_else_is_said(tmp_path: Path) -> None:
     assert opened(tiny_bert(tmp_path / "deep", layers=8)).layers == (4, 6)
 

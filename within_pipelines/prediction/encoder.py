@@ -16,6 +16,7 @@ import tempfile
 import zipfile
 from collections import OrderedDict
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field
 from functools import lru_cache
 from pathlib import Path
@@ -312,6 +313,12 @@ class TransformerEncoder:
             if text:
                 result[row] = fresh[text] if text in fresh else known[text]
         if remember:
+            # What was asked for is the newest, known or not: else a second look at the same texts could find some gone, computed beside
+            # others and a millionth off.
+            for text in dict.fromkeys(texts):
+                # Another thread may just have dropped it.
+                with suppress(KeyError):
+                    self.remembered.move_to_end(text)
             self.remembered.update(list(fresh.items())[-_KEPT_TEXTS:])
         while len(self.remembered) > _KEPT_TEXTS:
             self.remembered.popitem(last=False)
