@@ -27,6 +27,7 @@ LAST_DAY = date(2026, 6, 30)
 _FIRST = (
     "tests/defs/test_story.py",
     "tests/defs/test_release_story.py",
+    "tests/defs/test_demo_promotion.py",
     "tests/defs/test_kill.py",
 )
 

@@ -17,6 +17,7 @@ from within_pipelines.pipeline import (
     Workspace,
     audit_robustness,
     find_anomalies,
+    held_back_rows,
     load_version,
     robustness_report,
     score_accounts,
@@ -26,6 +27,7 @@ from within_pipelines.pipeline.audit_time import REPORT_CPU_SECONDS
 from within_pipelines.prediction import AdScorePredictor
 from within_pipelines.prediction.ad_score.model import Ridge
 from within_pipelines.prediction.ad_score.stack import Stack
+from within_pipelines.prediction.encoder import _KEPT_TEXTS, TransformerEncoder
 from within_pipelines.registry import POLICY_VERSION, REQUIRED_GATES, ModelVersion
 from within_pipelines.robustness import Expectation, fact_faults
 from within_pipelines.stats import Status, Verdict
@@ -70,6 +72,38 @@ def test_a_fragile_model_cannot_become_champion(agency: Agency, tmp_path: Path) 
         with pytest.raises(PromotionRefusedError, match=r"robustness: failed: .*upper case"):
             ws.registry.promote("ad_score", fragile.version, who="t", why="t", now=NOW, expected_current=champion and champion.version)
         assert ws.registry.alias("ad_score", "champion") == champion
+
+
+def test_a_verdict_does_not_hang_on_what_the_process_scored_before(agency: Agency, tmp_path: Path) -> None:
+    """The encoder's memory is full, and half of the texts that are asked for are the next that it would forget: none is computed twice."""
+    with Workspace.open(agency.copy(tmp_path / "home")) as ws:
+        pin = ws.pin()
+        trained = trained_version(ws, pin, "ad_score", KINDS["ad_score"][0])
+        predictor = load_version(ws, trained)
+        assert isinstance(predictor, AdScorePredictor)
+        state: Any = predictor._fitted
+        encoder = state.inputs.encoder
+        if not isinstance(encoder, TransformerEncoder):
+            pytest.skip("no sentence encoder is installed")
+        # Whatever the weights are on so few ads: here what the texts mean counts.
+        predictor._fitted = replace(state, stack=replace(state.stack, weights={"words": 0.5, "meaning": 0.5}))
+        sha = predictor.save(tmp_path / "meaning")
+        artifact = ws.artifacts.put("ad_score", tmp_path / "meaning")
+        version = ws.registry.register(replace(trained, version=0, model_sha256=sha, artifact=artifact, training_fingerprint="m"))
+        encoder.remembered.clear()
+        predictor.scores(held_back_rows(ws, pin, "ad_score"))
+        asked = list(encoder.remembered)
+        encoder.remembered.clear()
+        for text in asked[::2]:
+            encoder.encode([text])
+        for number in range(_KEPT_TEXTS - len(encoder.remembered)):
+            encoder.remembered[f"another text {number}"] = np.zeros(encoder.dimension, np.float32)
+        found = robustness_report(ws, pin, version)
+        encoder.remembered.clear()
+    unchanged = [result for result in found.results if result.expectation is Expectation.UNCHANGED]
+    # In points of 100; a text computed twice, beside others, moves a score by 2e-5.
+    assert [result.worst_change for result in unchanged] == pytest.approx([0, 0, 0], abs=1e-9)
+    assert {found.statuses()[result.name] for result in unchanged} == {Status.PASSED}
 
 
 @pytest.mark.parametrize("model", ["ad_score", "account_health", "anomaly"])
