@@ -15,6 +15,7 @@ from within_pipelines.robustness import (
     TreeEnsemble,
     Victim,
     auto_pgd,
+    black_box,
     boundary,
     carlini_wagner,
     classifier_victim,
@@ -29,7 +30,7 @@ from within_pipelines.robustness import (
     threshold_search,
 )
 from within_pipelines.robustness.attack import Best
-from within_pipelines.robustness.black_box import _start
+from within_pipelines.robustness.black_box import _start, _Walk
 
 Attack = Callable[[Victim, np.ndarray, FeasibleSet], AttackResult]
 WHITE: dict[str, Attack] = {
@@ -84,7 +85,7 @@ def test_an_attack_stays_feasible_and_finds_no_more_than_there_is(name: str) -> 
     assert not (result.broken & ~possible()).any()
     np.testing.assert_allclose(result.margin, np.where(y > 0, 1, -1) * linear(result.x))
     # Most of what can be broken is; the straight model leaves nothing to hide.
-    floor = 0.5 if name == "deepfool" else 0.8 if name in ("boundary", "hop_skip_jump") else 0.9
+    floor = 0.8 if name == "hop_skip_jump" else 0.9
     assert result.broken.sum() >= floor * possible().sum()
 
 
@@ -118,6 +119,69 @@ def test_a_walk_along_the_boundary_finds_what_drawing_does_not_and_comes_near(na
     assert np.median(change) < 0.7 * np.median(np.linalg.norm(start[np.isin(rows, both)] - x[both], axis=1))
 
 
+class Straight(_Walk):
+    """Goes towards the row alone."""
+
+    def step(self, at: np.ndarray, noise: np.ndarray) -> None:
+        super().step(at, 0 * noise)
+
+
+class Even(_Walk):
+    """Every step of a tenth of the distance."""
+
+    def step(self, at: np.ndarray, noise: np.ndarray) -> None:
+        super().step(at, noise)
+        self._around[:] = self._towards[:] = 0.1
+
+
+class Around(_Walk):
+    """Steps around that never turn towards the row."""
+
+    def step(self, at: np.ndarray, noise: np.ndarray) -> None:
+        self._towards[:] = 0.0
+        super().step(at, noise)
+
+
+def times_the_least_distance(weights: np.ndarray, x: np.ndarray, feasible: FeasibleSet, **options: np.ndarray) -> float:
+    """How much longer than it must be the boundary attack's change of a linear model's answer is, in budgets: the median over rows."""
+    made = classifier_victim(lambda z: z @ weights, x @ weights > 0)
+    found = boundary(made, x, feasible, rng=np.random.default_rng(1), **options)
+    assert found.success == 1
+    able = np.where(feasible.mutable, weights * feasible.scale, 0.0)
+    least = np.abs(x @ weights) / np.linalg.norm(able)
+    change = np.linalg.norm((found.x - x) / feasible.scale, axis=1)
+    assert (change >= 0.999 * least).all()
+    return float(np.median(change / least))
+
+
+def test_the_walk_along_the_boundary_comes_to_the_least_distance_and_not_without_any_of_its_steps(monkeypatch: pytest.MonkeyPatch) -> None:
+    rng = np.random.default_rng(4)
+    weights, x = rng.normal(size=50), rng.normal(size=(40, 50))
+    # One feature is counted in wholes and has no budget for one: no way leads through it, however much it weighs.
+    weights[0] = 20.0
+    x[:, 0] = 0.0
+    budget, step = np.full(50, 30.0), np.zeros(50)
+    budget[0], step[0] = 0.5, 1.0
+    feasible = FeasibleSet.of(budget, step=step)
+    assert times_the_least_distance(weights, x, feasible) < 1.3
+    for mutant in (Straight, Even, Around):
+        with monkeypatch.context() as patched:
+            patched.setattr(black_box, "_Walk", mutant)
+            assert times_the_least_distance(weights, x, feasible) > 1.6, mutant.__name__
+
+
+def test_the_walk_begins_at_the_nearest_input_that_is_known_to_be_answered_otherwise() -> None:
+    rng = np.random.default_rng(4)
+    weights, x = rng.normal(size=50), rng.normal(size=(40, 50))
+    feasible = FeasibleSet.of(np.full(50, 30.0))
+    # Just behind the plane, the ones nearest to where they are needed among others that are answered as the row is, or are far.
+    behind = x - 1.05 * (x @ weights / (weights @ weights))[:, None] * weights
+    known = np.concatenate([x, 20 * rng.normal(size=(40, 50)), behind])
+    given = {"steps": 0, "tries": len(known)}
+    assert times_the_least_distance(weights, x, feasible, starts=known, **given) < 1.1
+    assert times_the_least_distance(weights, x, feasible, **given) > 2
+
+
 @pytest.mark.parametrize("name", ["fgsm", "auto_pgd", "square", "threshold_search"])
 def test_success_rises_with_the_budget(name: str) -> None:
     x, y = ads()
@@ -132,6 +196,7 @@ def test_nothing_moves_without_a_budget_and_black_boxes_have_no_gradient() -> No
     fixed = FeasibleSet.of(np.zeros(5))
     for attack in EVERY.values():
         np.testing.assert_array_equal(attack(classifier_victim(linear, y, slope), x, fixed).x, x)
+        assert attack(classifier_victim(linear, y[:0], slope), x[:0], SET).x.shape == (0, 5)
     with pytest.raises(SampleError, match="has no gradient"):
         fgsm(classifier_victim(linear, y), x, SET)
     with pytest.raises(SampleError, match="20 numbers were wanted"):

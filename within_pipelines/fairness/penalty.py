@@ -79,8 +79,9 @@ class GapPenalty:
 def fair_xgboost_objective(penalty: GapPenalty, *, strength: float) -> Callable[[Floats, Any], tuple[Floats, Floats]]:
     """Objective for `xgboost.train(obj=...)`: log-loss summed over rows + strength x n x penalty of the probabilities.
 
-    The second derivative is that of the log-loss, enlarged by the strength, so that a step never overshoots. Rows must be those of the
-    penalty, in its order.
+    The second derivative is that of the log-loss times 1 + strength, so that a step never overshoots: steps are that much shorter, so give
+    1 + strength times the rounds. Give `base_score=0.0` too: beside an objective of one's own XGBoost takes it as a margin, and from its
+    default of 0.5 few rounds do not come back. Rows must be those of the penalty, in its order.
 
     >>> objective = fair_xgboost_objective(GapPenalty.of(["a", "b"]), strength=0.0)
     >>> class Rows:

@@ -139,10 +139,14 @@ def auto_pgd(
 
 
 def deepfool(victim: Victim, x: Floats, feasible: FeasibleSet, *, steps: int = 30, overshoot: float = 0.02) -> AttackResult:
-    """Steps to the linearised boundary (Moosavi-Dezfooli et al. 2016), measured in budgets: a short way rather than a far corner."""
+    """Steps to the linearised boundary (Moosavi-Dezfooli et al. 2016), measured in budgets: a short way rather than a far corner.
+
+    What has come to the end of its budget is no part of the next step; the others go further for it. Each step aims `overshoot` of the
+    clean margin beyond the boundary, so that whole numbers, which are rounded, do not stop just before it."""
     before, best = victim.queries, Best(victim, x)
     rows = best.open()
     free = x[rows].copy()
+    lowest, highest = feasible.bounds(x)
     for _ in range(steps):
         if not rows.size:
             break
@@ -154,9 +158,11 @@ def deepfool(victim: Victim, x: Floats, feasible: FeasibleSet, *, steps: int = 3
         if not rows.size:
             break
         slope = victim.gradient(z, rows) * feasible.scale * feasible.mutable
+        low, high = lowest[rows], highest[rows]
+        slope[np.where(slope > 0, free <= low, free >= high)] = 0.0
         size = np.maximum((slope**2).sum(axis=1), 1e-18)
-        step = np.clip((margin / size)[:, None] * slope, -2, 2)
-        free = np.clip(free - (1 + overshoot) * step * feasible.scale, x[rows] - feasible.budget, x[rows] + feasible.budget)
+        step = np.clip(((margin + overshoot * best.clean[rows]) / size)[:, None] * slope, -2, 2)
+        free = np.clip(free - step * feasible.scale, low, high)
     z = feasible.project(free, x[rows]) if rows.size else free
     if rows.size:
         best.offer(z, victim.margin(z, rows), rows)

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
+from functools import partial
 
 import numpy as np
 from numpy.typing import NDArray
@@ -99,14 +101,31 @@ def _options(low: Floats, high: Floats, thresholds: Floats | None, count: int, r
 _WIDER = (1.0, 3.0, 10.0, 100.0)
 
 
+def _wider(feasible: FeasibleSet, factor: float) -> FeasibleSet:
+    """The set with larger budgets for what may change at all: a way through what may not could not be brought back."""
+    return replace(feasible, budget=np.where(feasible.mutable, feasible.budget, 0.0)).scaled(factor)
+
+
 def _start(
-    victim: Victim, x: Floats, feasible: FeasibleSet, best: Best, rng: np.random.Generator, tries: int
+    victim: Victim, x: Floats, feasible: FeasibleSet, best: Best, rng: np.random.Generator, tries: int, starts: Floats | None = None
 ) -> tuple[NDArray[np.intp], Floats]:
-    """Look for any input that breaks each row, inside the feasible set and then ever further out; the rows that have one, and it."""
+    """Look for any input that breaks each row: the nearest of `starts` that does, else one drawn inside the feasible set and then ever
+    further out; the rows that have one, and it."""
     found, start = np.zeros(len(x), dtype=np.bool_), x.copy()
     held = best.margin > 0
+    known = x[:0] if starts is None else starts
+    free, wide = feasible.mutable, _wider(feasible, _WIDER[-1])
+    ordered = [np.argsort((((known - row) / feasible.scale)[:, free] ** 2).sum(axis=1)) for row in x]
+    nearest = np.array(ordered, dtype=np.intp).reshape(len(x), len(known))
+    for order in range(min(tries, len(known))):
+        rows = np.flatnonzero(held & ~found)
+        if not rows.size:
+            break
+        z = wide.project(known[nearest[rows, order]], x[rows])
+        broke = victim.margin(z, rows) <= 0
+        start[rows[broke]], found[rows[broke]] = z[broke], True
     for factor in _WIDER:
-        wide = feasible.scaled(factor)
+        wide = _wider(feasible, factor)
         for _ in range(max(1, tries // len(_WIDER))):
             rows = np.flatnonzero(held & ~found)
             if not rows.size:
@@ -119,6 +138,19 @@ def _start(
             start[rows[broke]], found[rows[broke]] = z[broke], True
     rows = np.flatnonzero(found)
     return rows, start[rows]
+
+
+def _onto_boundary(victim: Victim, origin: Floats, rows: NDArray[np.intp], z: Floats, wide: FeasibleSet, *, halvings: int = 10) -> Floats:
+    """The last broken point on the way from each `z` to its row, by halving."""
+    good, far = np.zeros(len(z)), np.ones(len(z))
+    kept = z.copy()
+    for _ in range(halvings if len(z) else 0):
+        middle = (good + far) / 2
+        trial = wide.project(origin + middle[:, None] * (z - origin), origin)
+        holds = victim.margin(trial, rows) > 0
+        kept = np.where(holds[:, None], kept, trial)
+        good, far = np.where(holds, middle, good), np.where(holds, far, middle)
+    return kept
 
 
 def _bring_in(victim: Victim, x: Floats, feasible: FeasibleSet, best: Best, rows: NDArray[np.intp], z: Floats) -> None:
@@ -141,29 +173,96 @@ def _distance(z: Floats, x: Floats, feasible: FeasibleSet) -> Floats:
     return found
 
 
+# Steps of the walk: twice as many as features may change, between these.
+_FEWEST_STEPS, _MOST_STEPS = 100, 1000
+# Where a step this small still breaks nothing, the walk has arrived.
+_ARRIVED = 1e-5
+
+
 def boundary(
-    victim: Victim, x: Floats, feasible: FeasibleSet, *, rng: np.random.Generator, steps: int = 60, tries: int = 100
-) -> AttackResult:
-    """Boundary attack (Brendel et al. 2018): from any broken input, feasible or not, a random walk along the boundary towards the row,
-    whose steps count once they lie in the feasible set. Only the sign of the margin is looked at; where no start is found it fails."""
+    victim: Victim, x: Floats, feasible: FeasibleSet, *, rng: np.random.Generator, steps: int | None = None, tries: int = 100,
+    starts: Floats | None = None,
+) -> AttackResult:  # fmt: skip
+    """Boundary attack (Brendel et al. 2018): from any broken input, feasible or not, onto the boundary and along it towards the row.
+
+    It begins at the nearest of `starts` (inputs that are known to be answered otherwise, such as rows of another class) that breaks the
+    row, else at one that is drawn. A step goes orthogonally to the way to the row, at its distance, and where that breaks nothing the
+    opposite way; from where it lands one goes towards the row. The length of either kind adapts to its own success in each row. What is
+    found counts once it lies in the feasible set.
+
+    `steps`: to find a direction among d features takes a number of steps that grows with d. On a plane the change is about 1.6 times the
+    least after d steps and 1.25 times after 2 d, so the default is twice as many as features may change, from 100 to 1,000. A step asks
+    two or three times. Only the sign of the margin is looked at; where no start is found it fails."""
     before, best = victim.queries, Best(victim, x)
-    wide = feasible.scaled(_WIDER[-1])
-    rows, z = _start(victim, x, feasible, best, rng, tries)
+    moving = feasible.mutable
+    # A category that may not be chosen may be left, so that another takes its place.
+    moving[[column for block in feasible.blocks for column in block]] = True
+    wide, columns = _wider(feasible, _WIDER[-1]), np.flatnonzero(moving)
+    rows, z = _start(victim, x, feasible, best, rng, tries, starts)
     _bring_in(victim, x, feasible, best, rows, z)
-    size = np.full(len(rows), 0.2)
-    for step in range(steps if rows.size else 0):
-        away = _distance(z, x[rows], feasible)
-        noise = rng.standard_normal(z.shape) * feasible.mutable
-        noise *= (size * away / np.maximum(np.sqrt((noise**2).sum(axis=1)), 1e-12))[:, None]
-        trial = z + noise * feasible.scale
-        trial = wide.project(np.asarray(trial + 0.2 * size[:, None] * (x[rows] - trial), dtype=np.float64), x[rows])
-        margin = victim.margin(trial, rows)
-        good = (margin <= 0) & (_distance(trial, x[rows], feasible) < away)
-        z = np.where(good[:, None], trial, z)
-        size = np.clip(np.where(good, size * 1.2, size * 0.9), 1e-3, 1.0)
-        if step % 10 == 9 or step == steps - 1:
-            _bring_in(victim, x, feasible, best, rows, z)
+    z = _onto_boundary(victim, x[rows], rows, z, wide)
+    steps = int(np.clip(2 * columns.size, _FEWEST_STEPS, _MOST_STEPS)) if steps is None else steps
+    # Changes of what may change, in budgets; whole numbers are rounded when they are asked, and not before.
+    walk = _Walk(victim, x, rows, wide, columns, feasible.scale[columns], ((z - x[rows]) / feasible.scale)[:, columns])
+    every = max(10, steps // 20)
+    for step in range(steps):
+        live = walk.live()
+        if not live.size:
+            break
+        walk.step(live, rng.standard_normal((live.size, columns.size)))
+        if step % every == every - 1:
+            _bring_in(victim, x, feasible, best, rows, walk.inputs())
+    _bring_in(victim, x, feasible, best, rows, walk.inputs())
     return best.result("boundary", before)
+
+
+class _Walk:
+    """Where the boundary attack stands: per row a broken point, and how far its next steps go, as shares of its distance."""
+
+    def __init__(
+        self, victim: Victim, x: Floats, rows: NDArray[np.intp], wide: FeasibleSet, columns: NDArray[np.intp], scale: Floats, change: Floats
+    ) -> None:
+        self._victim, self._origin, self._rows, self._wide, self._columns, self._scale = victim, x[rows], rows, wide, columns, scale
+        self.change = change
+        self._around, self._towards = np.full(len(rows), 0.1), np.full(len(rows), 0.1)
+
+    def live(self) -> NDArray[np.intp]:
+        """Those that can still come nearer."""
+        away = np.sqrt((self.change**2).sum(axis=1))
+        return np.flatnonzero((away > 0) & (np.maximum(self._around, self._towards) > _ARRIVED))
+
+    def inputs(self, at: NDArray[np.intp] | None = None, change: Floats | None = None) -> Floats:
+        """What the model is asked for these changes (default: for where the walk stands)."""
+        at = np.arange(len(self._rows)) if at is None else at
+        z = self._origin[at].copy()
+        z[:, self._columns] += (self.change[at] if change is None else change) * self._scale
+        return self._wide.project(z, self._origin[at])
+
+    def _breaks(self, at: NDArray[np.intp], change: Floats) -> NDArray[np.bool_]:
+        return self._victim.margin(self.inputs(at, change), self._rows[at]) <= 0
+
+    def step(self, at: NDArray[np.intp], noise: Floats) -> None:
+        """One step around, and from there one towards the row."""
+        here = self.change[at]
+        away = np.sqrt((here**2).sum(axis=1))
+        noise -= ((noise * here).sum(axis=1) / away**2)[:, None] * here
+        noise *= (self._around[at] * away / np.maximum(np.sqrt((noise**2).sum(axis=1)), 1e-12))[:, None]
+        shrink = 1 / np.sqrt(1 + self._around[at] ** 2)
+        trial = (here + noise) * shrink[:, None]
+        broke = self._breaks(at, trial)
+        # On a plane one of two opposite ways leads behind it.
+        other = np.flatnonzero(~broke)
+        if other.size:
+            trial[other] = (here[other] - noise[other]) * shrink[other, None]
+            broke[other] = self._breaks(at[other], trial[other])
+        self._around[at] = np.minimum(self._around[at] * np.where(broke, 1.1, 0.7), 1.0)
+        at, trial = at[broke], trial[broke]
+        if not at.size:
+            return
+        nearer = trial * (1 - self._towards[at])[:, None]
+        broke = self._breaks(at, nearer)
+        self._towards[at] = np.minimum(self._towards[at] * np.where(broke, 1.3, 1 / 1.3), 0.5)
+        self.change[at] = np.where(broke[:, None], nearer, trial)
 
 
 def hop_skip_jump(
@@ -173,21 +272,11 @@ def hop_skip_jump(
     random steps there, a jump along it that is halved until it breaks the answer; what is reached counts once it lies in the feasible set.
     Only the sign of the margin is looked at; where no broken start is found it fails."""
     before, best = victim.queries, Best(victim, x)
-    wide = feasible.scaled(_WIDER[-1])
+    wide = _wider(feasible, _WIDER[-1])
     rows, z = _start(victim, x, feasible, best, rng, tries)
     _bring_in(victim, x, feasible, best, rows, z)
 
-    def nearer(z: Floats) -> Floats:
-        good, far = np.zeros(len(z)), np.ones(len(z))
-        kept = z.copy()
-        for _ in range(10):
-            middle = (good + far) / 2
-            trial = wide.project(x[rows] + middle[:, None] * (z - x[rows]), x[rows])
-            holds = victim.margin(trial, rows) > 0
-            kept = np.where(holds[:, None], kept, trial)
-            good, far = np.where(holds, middle, good), np.where(holds, far, middle)
-        return kept
-
+    nearer = partial(_onto_boundary, victim, x[rows], rows, wide=wide)
     for turn in range(1, rounds + 1 if rows.size else 1):
         z = nearer(z)
         away = _distance(z, x[rows], feasible)

@@ -60,8 +60,12 @@ class FeasibleSet:
 
     @property
     def mutable(self) -> Bools:
-        """Features that may change."""
-        free: Bools = self.budget > 0
+        """Features that may change: their budget holds at least one step.
+
+        >>> FeasibleSet.of([0.1, 2, 0], step=[1, 1, 0]).mutable.tolist()
+        [False, True, False]
+        """
+        free: Bools = (self.budget > 0) & (self.step <= self.budget * (1 + _ROUNDING))
         return free
 
     def scaled(self, factor: float) -> FeasibleSet:
