@@ -11,7 +11,7 @@ import pytest
 from polars.testing import assert_frame_equal
 
 from within_pipelines.prediction.anomaly import AnomalyDetector
-from within_pipelines.prediction.anomaly.series import Rhythm
+from within_pipelines.prediction.anomaly.series import Floats, Rhythm
 from within_pipelines.prediction.anomaly.severity import geometric_mean, severity_points, sizes, smoothed
 from within_pipelines.prediction.anomaly.stream import unlearned
 from within_pipelines.prediction.artifact import read_artifact, write_artifact
@@ -20,8 +20,10 @@ HOURLY, DAILY = Rhythm(3_600_000_000, 0), Rhythm(86_400_000_000, 0)
 LOGARITHM = np.array([True])
 
 
-def far_out(deviation: np.ndarray, start: int = 0) -> np.ndarray:
-    return sizes(deviation[None, None], np.ones((1, 1, len(deviation))), LOGARITHM, unlearned(1, 1, 24), start=start)[0][0, 0]
+def far_out(deviation: Floats, start: int = 0) -> Floats:
+    far, _ = sizes(deviation[None, None], np.ones((1, 1, len(deviation))), LOGARITHM, unlearned(1, 1, 24), start=start)
+    result: Floats = far[0, 0]
+    return result
 
 
 def test_an_hour_that_is_always_wild_counts_less_than_one_that_never_is() -> None:
