@@ -131,6 +131,25 @@ def alone(score_of: Callable[[np.ndarray], np.ndarray]) -> Detect:
     return detect
 
 
+def likely(score_of: Callable[[np.ndarray], np.ndarray]) -> Detect:
+    """The same with the 24 h likelihood as score and severity."""
+
+    def detect(_: Sequence[Labelled], scored: Sequence[Labelled]) -> list[Scores]:
+        found = [likelihood(score_of(one.grid)) for one in scored]
+        return [(one, one) for one in found]
+
+    return detect
+
+
+def likelihood(score: np.ndarray, short: int = 24) -> np.ndarray:
+    """Mean of the last `short` scores in standard deviations of all scores before them (Lavin and Ahmad 2015, without their tail)."""
+    result, at = np.full(len(score), np.nan), np.nonzero(np.isfinite(score))[0]
+    for k in range(3 * short, len(at)):
+        past = score[at[: k + 1 - short]]
+        result[at[k]] = (score[at[k + 1 - short : k + 1]].mean() - past.mean()) / max(float(past.std()), 1e-9)
+    return result
+
+
 def trailing_mean(x: np.ndarray, length: int) -> np.ndarray:
     """Mean of the last `length` finite values."""
     there = np.isfinite(x)
@@ -178,6 +197,13 @@ def nearest_neighbours(x: np.ndarray, width: int = 1, k: int = 10) -> np.ndarray
     return result
 
 
+def nearest_neighbours_of_all(x: np.ndarray, k: int = 5) -> np.ndarray:
+    """PyOD's KNN as it comes: distance to the 5th nearest value of the whole file, which includes the future."""
+    known = x[np.isfinite(x)]
+    nearest = np.sort(np.abs(x[:, None] - known[None, :]), axis=1)  # the first is the value itself
+    return nearest[:, k]
+
+
 def seasonal_naive(x: np.ndarray) -> np.ndarray:
     """|value - value a week before| over the median of such differences so far."""
     result = np.full(len(x), np.nan)
@@ -193,7 +219,9 @@ DETECTORS: dict[str, tuple[str, Detect]] = {
     "baseline": ("AnomalyDetector (trailing_z)", shipped("trailing_z")),
     "trailing_z": ("trailing z, 7 days", alone(trailing_z)),
     "windowed_gaussian": ("windowed Gaussian, as in NAB", alone(windowed_gaussian)),
-    "knn": ("k nearest neighbours (as PyOD, causal)", alone(nearest_neighbours)),
+    "knn": ("k nearest neighbours (as PyOD, causal), 24 h mean", alone(nearest_neighbours)),
+    "knn_likelihood": ("the same, 24 h likelihood", likely(nearest_neighbours)),
+    "knn_future": ("k nearest neighbours that see the future, 24 h mean", alone(nearest_neighbours_of_all)),
     "seasonal_naive": ("seasonal naive residual", alone(seasonal_naive)),
     "null": ("null detector", alone(lambda x: np.zeros(len(x)))),
 }

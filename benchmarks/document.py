@@ -26,6 +26,7 @@ FILES = {
     "ad_score_cost_mpnet": ("upworthy_packages.parquet",),
     "account_health": ("adwords_daily.csv.gz", "online_advertising.csv"),
     "anomaly": ("nab",),
+    "severity": ("nab", "adwords_daily.csv.gz"),
     "fairness": ("facebook_conversions.csv",),
     "robustness": ("upworthy_packages.parquet", "adwords_daily.csv.gz"),
     "label_noise": ("upworthy_packages.parquet", "adwords_daily.csv.gz"),

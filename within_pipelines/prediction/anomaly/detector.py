@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Collection, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any, Self
 
@@ -182,9 +182,7 @@ class AnomalyDetector:
                 start=layer.start,
             )
             memory = state.memory.believing(pooled_tables(laws, layer.metrics), half)
-            second.append(
-                (layer, _from(judged.surprise.size, layer.judged_from), State(state.past, memory, state.energy, state.last_alarm))
-            )
+            second.append((layer, _from(judged.surprise.size, layer.judged_from), replace(state, memory=memory)))
         calibration = Calibration.of(np.concatenate([_ripe(row) for _, size, _ in second for row in size]))
         index = _extremal_index([(layer, size) for layer, size, _ in second], calibration)
 
@@ -192,7 +190,7 @@ class AnomalyDetector:
         for layer, size, state in second:
             limit = calibration.limit(self._p_limit(layer.rhythm, index))
             _, last = _silenced(size >= limit, layer.start, state.last_alarm, layer.rhythm.refractory)
-            placed.append((layer, State(state.past, state.memory, state.energy, last)))
+            placed.append((layer, replace(state, last_alarm=last)))
         feeds = FeedMemory.of([])
         feeds.advance(_places(feeds, [layer for layer, _ in placed], len(observed.value)), observed.time, observed.value, tell=False)
         self._fitted = Fitted(laws, half, calibration, index, stacked(placed), feeds)
@@ -202,8 +200,9 @@ class AnomalyDetector:
         """One row per row of `frame` in its order: the given id columns, `metric`, `timestamp`, `value`, `currency`, then
 
         `expected`, `low`, `high` (in metric units; beyond the limits lies an alarm; null where no value would be one, and everywhere with
-        `limits=False`, which is faster), `z`, `p_value` (two-sided), `score` = -log10 p, `severity` (root of the mean squared deviation of
-        about the last 24 hours, at least 3 points, in units of what is usual: 1 is an ordinary day), `direction` ("up" or "down"), `alarm`,
+        `limits=False`, which is faster), `z`, `p_value` (two-sided), `score` = -log10 p, `severity` (root of the mean square,
+        over about the last 24 hours, at least 3 points, of how far values lay from what the forecasts of a pattern expected, in units of
+        what is usual at that hour or weekday: 1 is an ordinary day), `direction` ("up" or "down"), `alarm`,
         and `state`: "scored", "missing" (no value), "immature" (maturity below 0.9) or "warming_up" (fewer than four cycles of past).
 
         Series that `fit` knew continue from there; others warm up from their own rows."""
@@ -369,7 +368,7 @@ class AnomalyDetector:
         # What was planned does not silence what follows it.
         raised, last = _silenced(exceeds & ~planned, layer.start, layer.state.last_alarm, quiet)
         explained, _ = _silenced(exceeds & planned, layer.start, np.full(len(size), NEVER), quiet)
-        return judged, State(state.past, state.memory, state.energy, last), (raised, explained), fitted.calibration(size)
+        return judged, replace(state, last_alarm=last), (raised, explained), fitted.calibration(size)
 
     def save(self, folder: str | Path) -> str:
         """Write the fitted detector to `folder`; returns `model_sha256`. Raises `NotFittedError` when there is nothing to write."""

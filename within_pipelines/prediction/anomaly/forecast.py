@@ -102,6 +102,8 @@ MEMBERS: dict[str, tuple[str, ...]] = {
     "ensemble_tail": ("seasonal", "level", "ridge", "plain"),
     "trailing_z": ("same_slot",),
 }
+# All members of the ensemble but the regression on what has just happened.
+_PATTERNS = tuple(number for number, name in enumerate(MEMBERS["ensemble_tail"]) if name != "ridge")
 # The baseline works on the values as they are.
 LOGARITHMIC = frozenset({"ensemble_tail"})
 
@@ -148,11 +150,23 @@ class Past:
 
 @dataclass(frozen=True, slots=True)
 class Forecasts:
-    """Each member's expected value and scale of every new column (S, members, T), NaN where the past is too short, and the new past."""
+    """Each member's expected value and scale of every new column (S, members, T), NaN where the past is too short, and the new past.
+
+    `patterns` are the members that say what is usual; the others follow what has just happened, so that to them an incident that lasts is
+    no longer one."""
 
     expected: Floats
     scale: Floats
     past: Past
+    patterns: tuple[int, ...]
+
+
+def over_members(x: Floats) -> Floats:
+    """Sum over axis 1, one after the other, so that the number of columns changes no bit."""
+    total = x[:, 0]
+    for member in range(1, x.shape[1]):
+        total = total + x[:, member]
+    return total
 
 
 def forecast(past: Past, y: Floats, *, kind: str, windows: Windows, start: int, weekday: Ints) -> Forecasts:
@@ -194,7 +208,7 @@ def forecast(past: Past, y: Floats, *, kind: str, windows: Windows, start: int, 
         weekday=weekday_state,
         **learned,
     )
-    return Forecasts(expected, scale, new)
+    return Forecasts(expected, scale, new, _PATTERNS)
 
 
 def _same_slot(past: Past, y: Floats, windows: Windows) -> Forecasts:
@@ -210,7 +224,7 @@ def _same_slot(past: Past, y: Floats, windows: Windows) -> Forecasts:
     expected = np.where(enough, mean, np.nan)
     scale = np.where(enough, np.maximum(spread, SMALLEST_SCALE), np.nan)
     same = {name: getattr(past, name) for name in Past.__slots__}
-    return Forecasts(expected[:, None], scale[:, None], Past(**{**same, "y": _last(history, past.y)}))
+    return Forecasts(expected[:, None], scale[:, None], Past(**{**same, "y": _last(history, past.y)}), (0,))
 
 
 def _weekday_effect(past: Past, left: Floats, windows: Windows, days: Ints, weekday: Ints) -> tuple[Floats, Floats, Floats]:

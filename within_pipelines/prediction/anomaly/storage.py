@@ -13,6 +13,9 @@ from within_pipelines.exceptions import ArtifactError
 from within_pipelines.prediction.anomaly.bank import bank_of
 from within_pipelines.prediction.anomaly.detector import MODEL, Fitted
 from within_pipelines.prediction.anomaly.feed_memory import FeedMemory
+from within_pipelines.prediction.anomaly.forecast import Windows
+from within_pipelines.prediction.anomaly.series import Rhythm
+from within_pipelines.prediction.anomaly.stream import unlearned
 from within_pipelines.prediction.anomaly.tail import Calibration, Tails
 from within_pipelines.prediction.artifact import Artifact, read_artifact, write_artifact
 
@@ -55,7 +58,12 @@ def read_detector(folder: Path) -> tuple[str, float, Fitted]:
         raise ArtifactError(f"{folder} was written by a version before detectors kept a state; train it again.")
     banks = {}
     for step, keys in sorted(learned["series"].items(), key=lambda item: int(item[0])):
-        banks[int(step)] = bank_of(int(step), [tuple(key) for key in keys], _arrays(artifact, step, len(keys)))
+        parts = _arrays(artifact, step, len(keys))
+        if "state.by_slot" not in parts:
+            # A version before severity knew the hours learned nothing of them: every hour counts as an ordinary one.
+            season = Windows.of(Rhythm(int(step), 0)).season
+            parts["state.by_slot"] = unlearned(len(keys), parts["state.past.residual"].shape[1], season)
+        banks[int(step)] = bank_of(int(step), [tuple(key) for key in keys], parts)
     known = [key for bank in banks.values() for key in bank.keys]
     # A version before feeds were remembered wrote none: it knows the series and nothing of their feeds.
     feeds = FeedMemory.of(known, _arrays(artifact, _FEEDS, len(known)) or None)

@@ -7,8 +7,9 @@ from typing import Any, Self
 
 import numpy as np
 
-from within_pipelines.prediction.anomaly.forecast import Forecasts, Past, Windows, forecast
+from within_pipelines.prediction.anomaly.forecast import Forecasts, Past, Windows, forecast, over_members
 from within_pipelines.prediction.anomaly.series import DAY_US, Bools, Floats, Ints, Rhythm
+from within_pipelines.prediction.anomaly.severity import geometric_mean, sizes, smoothed
 from within_pipelines.prediction.anomaly.surprise import Memory, Surprise, surprise
 
 NEVER = -(2**62)
@@ -18,31 +19,35 @@ NEVER = -(2**62)
 class State:
     """S series of one rhythm after their last column; arrays have the series first and are never changed in place.
 
-    `energy` is the running mean square of deviations in units of scale, `last_alarm` the grid position of the last alarm."""
+    `energy` is the running mean square of what severity is made of, `by_slot` (S, members, season, 2) how far values usually lie from each
+    member at each hour of the season (see `severity.sizes`), `last_alarm` the grid position of the last alarm."""
 
     past: Past
     memory: Memory
     energy: Floats
+    by_slot: Floats
     last_alarm: Ints
 
     @classmethod
     def empty(cls, windows: Windows, pooled: Floats) -> Self:
         """Series of which nothing is known."""
         n, _, members, _ = pooled.shape
-        return cls(Past.empty(n, windows, members), Memory.empty(pooled), np.zeros(n), np.full(n, NEVER))
+        return cls(
+            Past.empty(n, windows, members), Memory.empty(pooled), np.zeros(n), unlearned(n, members, windows.season), np.full(n, NEVER)
+        )
 
     def arrays(self) -> dict[str, Any]:
         """The parts by name, for storage."""
         parts = {f"past.{field.name}": getattr(self.past, field.name) for field in fields(Past)}
         parts |= {f"memory.{field.name}": getattr(self.memory, field.name) for field in fields(Memory)}
-        return parts | {"energy": self.energy, "last_alarm": self.last_alarm}
+        return parts | {"energy": self.energy, "by_slot": self.by_slot, "last_alarm": self.last_alarm}
 
     @classmethod
     def of(cls, arrays: dict[str, Any]) -> Self:
         """The state whose parts `arrays` lists."""
         past = Past(**{field.name: arrays[f"past.{field.name}"] for field in fields(Past)})
         memory = Memory(**{field.name: arrays[f"memory.{field.name}"] for field in fields(Memory)})
-        return cls(past, memory, arrays["energy"], arrays["last_alarm"])
+        return cls(past, memory, arrays["energy"], arrays["by_slot"], arrays["last_alarm"])
 
     def take(self, rows: Ints) -> State:
         """The series of `rows`."""
@@ -53,7 +58,12 @@ class State:
         fresh = Past.empty(len(y), windows, pooled.shape[2])
         kept = {name: getattr(self.past, name) for name in ("gram", "moment", "weights", "weekday")}
         past = Past(**{field.name: kept.get(field.name, getattr(fresh, field.name)) for field in fields(Past)})
-        return State(past, self.memory, np.zeros(len(y)), np.full(len(y), NEVER))
+        return State(past, self.memory, np.zeros(len(y)), self.by_slot, np.full(len(y), NEVER))
+
+
+def unlearned(n: int, members: int, season: int) -> Floats:
+    """`State.by_slot` of `n` series of which no hour is known yet."""
+    return np.zeros((n, members, season, 2))
 
 
 def joined(states: list[State]) -> State:
@@ -66,7 +76,8 @@ def joined(states: list[State]) -> State:
 class Columns:
     """What is said of S series at T new columns; working units, NaN where the past is too short or the value is missing.
 
-    `expected` and `scale` combine the members by precision; `severity` is the root of the running mean square of deviations."""
+    `expected` and `scale` combine the members by precision; `severity` is the root of the running mean square of how far the members that
+    know the pattern were out (see `severity`)."""
 
     expected: Floats
     scale: Floats
@@ -100,8 +111,8 @@ def advance(
 ) -> tuple[Columns, State]:
     """Judge the columns `y` (S, T) by `forecasts` and move the state behind them (`last_alarm` is left to the caller)."""
     precision = 1.0 / forecasts.scale
-    weight = _over_members(precision)
-    expected = _over_members(forecasts.expected * precision) / weight
+    weight = over_members(precision)
+    expected = over_members(forecasts.expected * precision) / weight
     scale = precision.shape[1] / weight
     found = surprise(
         state.memory,
@@ -116,27 +127,6 @@ def advance(
         everywhere=everywhere,
         by_member=by_member,
     )
-    # A rise counts by its multiple and a fall by its logarithm: ten times as much and a tenth are both far out.
-    deviation = y - expected
-    rise = np.where(logarithm[:, None] & (deviation > 0), np.expm1(np.minimum(deviation, 20.0)), deviation) / scale
-    square, energy = np.square(rise), state.energy
-    share = 1.0 / severity_points(rhythm)
-    severity = np.full(y.shape, np.nan)
-    there = np.isfinite(square)
-    for column in range(y.shape[1]):
-        energy = np.where(there[:, column], energy + share * (np.where(there[:, column], square[:, column], 0.0) - energy), energy)
-        severity[:, column] = energy
-    severity = np.sqrt(np.where(there, severity, np.nan))
-    return Columns(expected, scale, found, severity), State(forecasts.past, found.memory, energy, state.last_alarm)
-
-
-def severity_points(rhythm: Rhythm) -> float:
-    """Points over which severity is smoothed: 24 hours, at least 3."""
-    return max(3.0, DAY_US / rhythm.step)
-
-
-def _over_members(x: Floats) -> Floats:
-    total = x[:, 0]
-    for member in range(1, x.shape[1]):
-        total = total + x[:, member]
-    return total
+    far, by_slot = sizes(y[:, None] - forecasts.expected, forecasts.scale, logarithm, state.by_slot, start=start)
+    severity, energy = smoothed(geometric_mean(far[:, forecasts.patterns]), state.energy, rhythm)
+    return Columns(expected, scale, found, severity), State(forecasts.past, found.memory, energy, by_slot, state.last_alarm)
