@@ -25,8 +25,8 @@ DAYS = 3
 ALPHA = 0.15
 # An open alert closes when its evidence is again what one in twenty quiet account-days shows.
 CALM_P = 0.05
-# Where incidents are so rare that every other alert would be false, one false alert in four weeks is borne all the same.
-FEW_PER_WEEK = 0.25
+# Where incidents are so rare that no height holds the level, one false alert a week is borne all the same: few accounts have few alerts.
+FEW_PER_WEEK = 1.0
 # Past account-days below which there is no saying what is usual.
 FEWEST = 200
 
