@@ -44,8 +44,8 @@ SCRIPTS = {
     "drift_large": "drift",
 }
 OPTIONS: dict[str, tuple[str, ...]] = {
-    "drift": ("--runs", "60"),
-    "drift_large": ("--large", "--runs", "0"),
+    "drift": ("--runs", "200", "--evidently-runs", "40", "--joint-runs", "60"),
+    "drift_large": ("--large", "--runs", "0", "--joint-runs", "0"),
     "alerts": ("--agencies", "3"),
     "label_noise": ("--repeats", "2"),
     "ad_score_minilm": ("--encoder", "all-MiniLM-L6-v2"),

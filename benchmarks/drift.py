@@ -3,7 +3,11 @@
 All libraries get the same numbers in the same process in the layout that they ask for (ours a polars frame, theirs a matrix or pandas
 frame), and CPU seconds count all threads. `table_drift` measures Kolmogorov-Smirnov, Wasserstein, Jensen-Shannon, stability index and
 missing shares of every feature;
-the rivals measure Kolmogorov-Smirnov. `binned_drift` compares with a stored profile and states its error."""
+the rivals measure Kolmogorov-Smirnov. `binned_drift` compares with a stored profile and states its error.
+
+A call of evidently costs a hundred times what the others cost, and alibi-detect's kernels grow with the square of the rows, so each has a
+number of runs of its own: evidently is asked in the first `--evidently-runs` of the same data sets, the tests of all features together
+have smaller windows and a table of their own. Every line says its runs and its standard error."""
 
 from __future__ import annotations
 
@@ -26,6 +30,7 @@ from within_pipelines.monitoring import (
     classifier_two_sample,
     correlation_drift,
     loss_change,
+    maximum_mean_discrepancy,
     reference_profile,
     relation_change,
     table_drift,
@@ -150,7 +155,6 @@ def _rows(rng: np.random.Generator, clustered: bool, accounts: np.ndarray) -> np
 
 def _alarms(old: np.ndarray, new: np.ndarray, clusters: tuple[np.ndarray, np.ndarray], rng: np.random.Generator) -> dict[str, bool]:
     names = [f"f{k}" for k in range(old.shape[1])]
-    evidently = _evidently(old, new, names)
     frames = [pl.DataFrame(x, schema=names).with_columns(account=pl.Series(c)) for x, c in zip((old, new), clusters, strict=True)]
     options = {"rng": rng, "features": names, "alpha": ALPHA, "minimum_effect": 0.0, "n_permutations": 499}
     by_account, by_row = table_drift(*frames, clusters="account", **options), table_drift(*frames, **options)
@@ -161,7 +165,6 @@ def _alarms(old: np.ndarray, new: np.ndarray, clusters: tuple[np.ndarray, np.nda
         # This is what alibi-detect's TabularDrift computes: the same asymptotic p-values, Bonferroni over the features.
         "KS, Bonferroni (alibi-detect)": min(p) <= ALPHA / len(p),
         "KS, any feature (scipy loop)": min(p) <= ALPHA,
-        **evidently,
     }
 
 
@@ -182,8 +185,57 @@ def _evidently(old: np.ndarray, new: np.ndarray, names: list[str]) -> dict[str, 
     return {"evidently, any column": count["count"] > 0, "evidently, half of the columns": count["share"] >= 0.5}
 
 
+Hits = dict[str, list[bool]]
+
+
+def simulate(seed: int, runs: int, evidently_runs: int) -> tuple[list[list[str]], dict[str, float]]:
+    """Share of runs with an alarm, by scenario and detector, with its Monte Carlo standard error; evidently in the first runs alone."""
+    rng = np.random.default_rng(seed)
+    scenarios: dict[str, Callable[[np.ndarray], np.ndarray]] = {
+        "identical": lambda x: x,
+        **{f"mean shift {d} sd": (lambda x, d=d: x + np.array([d, 0, 0, 0, 0])) for d in (0.1, 0.2, 0.3, 0.5)},
+        "variance x 1.5": lambda x: x * np.array([math.sqrt(1.5), 1, 1, 1, 1]),
+        "slow drift to .5 sd": lambda x: x + np.linspace(0, 0.5, len(x))[rng.permutation(len(x)), None] * np.array([1, 0, 0, 0, 0]),
+    }
+    table, metrics = [], {}
+    first, second = np.arange(ACCOUNTS), np.arange(ACCOUNTS) + ACCOUNTS
+    by_account = np.repeat(first, ROWS), np.repeat(second, ROWS)
+    by_row = np.arange(ACCOUNTS * ROWS), np.arange(ACCOUNTS * ROWS, 2 * ACCOUNTS * ROWS)
+    for clustered in (False, True):
+        for name, change in scenarios.items():
+            hits: Hits = {}
+            for run in range(runs):
+                old, new = _rows(rng, clustered, first), change(_rows(rng, clustered, second))
+                _note(hits, _alarms(old, new, by_account if clustered else by_row, rng))
+                if run < evidently_runs:
+                    _note(hits, _evidently(old, new, [f"f{k}" for k in range(old.shape[1])]))
+            _tell(table, metrics, f"accounts of {ROWS} rows, ICC {ICC}" if clustered else "independent rows", name, hits)
+    _special(table, metrics, rng, runs, evidently_runs)
+    return table, metrics
+
+
+def _note(hits: Hits, alarms: dict[str, bool]) -> None:
+    for detector, alarm in alarms.items():
+        hits.setdefault(detector, []).append(bool(alarm))
+
+
+def _tell(table: list[list[str]], metrics: dict[str, float], kind: str, name: str, hits: Hits, prefix: str = "") -> None:
+    """A line per detector. Where none or all of the runs alarmed the standard error is that of one that did otherwise."""
+    for detector, alarms in hits.items():
+        share, runs = sum(alarms) / len(alarms), len(alarms)
+        error = math.sqrt(max(share * (1 - share), 1 / runs) / runs)
+        table.append([kind, name, detector, str(runs), f"{share:.3f}", f"{error:.3f}"])
+        rows = "iid" if "independent" in kind else "clustered"
+        key = "_".join((*([prefix] if prefix else []), rows, *name.replace(".", "").split(), *detector.split()[:4]))
+        metrics[key.replace(",", "").replace("(", "").replace(")", "")] = share
+
+
+# Windows of the tests of all features together.
+JOINT_ACCOUNTS = 20
+
+
 def _alibi_joint(old: np.ndarray, new: np.ndarray, *, seed: int) -> dict[str, bool]:
-    """alibi-detect's multivariate detectors on the same rows, which are independent here. Empty where it is not installed."""
+    """alibi-detect's multivariate detectors, which take rows for independent. Empty where it is not installed."""
     if not importlib.util.find_spec("alibi_detect"):
         return {}
     import torch
@@ -197,55 +249,44 @@ def _alibi_joint(old: np.ndarray, new: np.ndarray, *, seed: int) -> dict[str, bo
         warnings.simplefilter("ignore")
         rival = GradientBoostingClassifier(n_estimators=50, random_state=seed)
         detectors = {
-            "MMD of x and y (alibi-detect)": MMDDrift(old, backend="pytorch", p_val=ALPHA, n_permutations=200, device="cpu"),
+            "MMD (alibi-detect)": MMDDrift(old, backend="pytorch", p_val=ALPHA, n_permutations=200, device="cpu"),
             "classifier, trees (alibi-detect)": ClassifierDrift(old, rival, backend="sklearn", p_val=ALPHA, n_folds=2, seed=seed),
         }
         return {name: bool(detector.predict(new)["data"]["is_drift"]) for name, detector in detectors.items()}
 
 
-def simulate(seed: int, runs: int) -> tuple[list[list[str]], dict[str, float]]:
-    """Share of runs with an alarm, by scenario and detector, with its Monte Carlo standard error."""
+def joint(seed: int, runs: int) -> tuple[list[list[str]], dict[str, float]]:
+    """Tests of five features together on the same rows: ours by account or by row, alibi-detect's by row."""
     rng = np.random.default_rng(seed)
-    scenarios: dict[str, Callable[[np.ndarray], np.ndarray]] = {
-        "identical": lambda x: x,
-        **{f"mean shift {d} sd": (lambda x, d=d: x + np.array([d, 0, 0, 0, 0])) for d in (0.1, 0.2, 0.3, 0.5)},
-        "variance x 1.5": lambda x: x * np.array([math.sqrt(1.5), 1, 1, 1, 1]),
-        "slow drift to .5 sd": lambda x: x + np.linspace(0, 0.5, len(x))[rng.permutation(len(x)), None] * np.array([1, 0, 0, 0, 0]),
-    }
     table, metrics = [], {}
+    accounts = np.arange(JOINT_ACCOUNTS)
+    labels = np.repeat(accounts, ROWS)
     for clustered in (False, True):
-        for name, change in scenarios.items():
-            hits: dict[str, int] = {}
+        clusters = {"reference_clusters": labels, "current_clusters": labels + JOINT_ACCOUNTS} if clustered else {}
+        for name in ("identical", "mean shift 0.5 sd", "correlation flip"):
+            hits: Hits = {}
             for _ in range(runs):
-                first, second = np.arange(ACCOUNTS), np.arange(ACCOUNTS) + ACCOUNTS
-                old, new = _rows(rng, clustered, first), change(_rows(rng, clustered, second))
-                labels = (
-                    (np.repeat(first, ROWS), np.repeat(second, ROWS))
-                    if clustered
-                    else (np.arange(len(old)), np.arange(len(old), 2 * len(old)))
-                )
-                for detector, alarm in _alarms(old, new, labels, rng).items():
-                    hits[detector] = hits.get(detector, 0) + alarm
+                old, new = _rows(rng, clustered, accounts), _rows(rng, clustered, accounts)
+                old[:, 1] = 0.6 * old[:, 0] + 0.8 * old[:, 1]
+                new[:, 1] = (-0.6 if name == "correlation flip" else 0.6) * new[:, 0] + 0.8 * new[:, 1]
+                new[:, 0] += 0.5 if name == "mean shift 0.5 sd" else 0.0
+                options = {"rng": rng, "n_permutations": 499, **clusters}
+                found = {
+                    "maximum_mean_discrepancy": maximum_mean_discrepancy(old, new, **options).p_value <= ALPHA,
+                    "classifier_two_sample, trees": classifier_two_sample(old, new, boosted=True, **options).p_value <= ALPHA,
+                }
+                _note(hits, found | _alibi_joint(old, new, seed=int(rng.integers(2**31))))
             kind = f"accounts of {ROWS} rows, ICC {ICC}" if clustered else "independent rows"
-            _tell(table, metrics, kind, name, hits, runs)
-    _special(table, metrics, rng, runs)
+            _tell(table, metrics, kind, name, hits, prefix="joint")
     return table, metrics
 
 
-def _tell(table: list[list[str]], metrics: dict[str, float], kind: str, name: str, hits: dict[str, int], runs: int) -> None:
-    for detector, count in hits.items():
-        share = count / runs
-        table.append([kind, name, detector, f"{share:.3f}", f"{math.sqrt(max(share * (1 - share), 1 / runs) / runs):.3f}"])
-        key = "_".join(("iid" if "independent" in kind else "clustered", *name.replace(".", "").split(), *detector.split()[:4]))
-        metrics[key.replace(",", "").replace("(", "").replace(")", "")] = share
-
-
-def _special(table: list[list[str]], metrics: dict[str, float], rng: np.random.Generator, runs: int) -> None:
+def _special(table: list[list[str]], metrics: dict[str, float], rng: np.random.Generator, runs: int, evidently_runs: int) -> None:
     """Category swap, correlation flip and label flip, with accounts of one level each."""
     labels = np.repeat(np.arange(ACCOUNTS), ROWS)
     for name in ("identical", "category swap", "correlation flip", "label flip"):
-        hits: dict[str, int] = {}
-        for _ in range(runs):
+        hits: Hits = {}
+        for run in range(runs):
             frames, losses, features, residuals = [], [], [], []
             for window in range(2):
                 moved = window == 1
@@ -268,8 +309,7 @@ def _special(table: list[list[str]], metrics: dict[str, float], rng: np.random.G
                 features[0], residuals[0], features[1], residuals[1], ["x", "y"], rng=rng, n_permutations=499, **clusters
             )
             told = classifier_two_sample(*features, rng=rng, names=["x", "y"], boosted=True, n_permutations=499, **clusters)
-            by_row = _evidently(features[0], features[1], ["x", "y"])
-            joint = _alibi_joint(features[0], features[1], seed=int(rng.integers(2**31)))
+            by_row = _evidently(features[0], features[1], ["x", "y"]) if run < evidently_runs else {}
             counts = [f["kind"].value_counts(sort=True).sort("kind")["count"].to_list() for f in frames]
             found = {
                 "table_drift, category by account": table_p <= ALPHA,
@@ -280,18 +320,18 @@ def _special(table: list[list[str]], metrics: dict[str, float], rng: np.random.G
                 "relation_change": turned.p_value <= ALPHA,
                 "classifier_two_sample, trees by account": told.p_value <= ALPHA,
                 **{f"{name} of x and y": alarm for name, alarm in by_row.items()},
-                **joint,
             }
-            for detector, alarm in found.items():
-                hits[detector] = hits.get(detector, 0) + bool(alarm)
-        _tell(table, metrics, f"accounts of {ROWS} rows", name, hits, runs)
+            _note(hits, found)
+        _tell(table, metrics, f"accounts of {ROWS} rows", name, hits)
 
 
 def main() -> None:
     """Measure, print, write."""
     parser = arguments(__doc__ or "")
     parser.add_argument("--large", action="store_true", help="also 10M rows")
-    parser.add_argument("--runs", type=int, default=400, help="simulated data sets per scenario; 0 leaves the simulation out")
+    parser.add_argument("--runs", type=int, default=200, help="simulated data sets per scenario; 0 leaves them out")
+    parser.add_argument("--evidently-runs", type=int, default=40, help="in so many of them evidently is asked as well")
+    parser.add_argument("--joint-runs", type=int, default=60, help="data sets per scenario for tests of all features together; 0: none")
     options = parser.parse_args()
     sizes = [100_000, 1_000_000, *([10_000_000] if options.large else [])]
     rows, metrics = speed(sizes, options.seed, options.repeats)
@@ -304,10 +344,15 @@ def main() -> None:
     print(f"peak memory {metrics['peak_over_data']:.2f} times the data; binned error {metrics['binned_error_1000000']:.4f}")
     grown = ", ".join(f"{name} {metrics[f'{name}_exponent']:.2f}" for name in ("table_drift", "binned_drift"))
     print(f"growth of CPU seconds with rows, as a power: {grown}")
+    columns = ["rows", "scenario", "detector", "runs", "alarms", "s.e."]
     if options.runs:
-        table, found = simulate(options.seed, options.runs)
+        table, found = simulate(options.seed, options.runs, options.evidently_runs)
         metrics |= found
-        show(f"Share of {options.runs} runs with an alarm at a stated {ALPHA}", ["rows", "scenario", "detector", "alarms", "s.e."], table)
+        show(f"Share of runs with an alarm at a stated {ALPHA}, windows of {ACCOUNTS * ROWS} rows", columns, table)
+    if options.joint_runs:
+        table, found = joint(options.seed, options.joint_runs)
+        metrics |= found
+        show(f"All features together, the same at a stated {ALPHA}, windows of {JOINT_ACCOUNTS * ROWS} rows", columns, table)
     write_json(options.json, metrics)
 
 

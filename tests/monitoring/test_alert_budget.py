@@ -3,12 +3,16 @@
 from __future__ import annotations
 
 import time
+from dataclasses import replace
 
 import numpy as np
 import pytest
 
 from within_pipelines.exceptions import SampleError
 from within_pipelines.monitoring import AlertBudget, account_evidence, accumulate
+from within_pipelines.monitoring.alert_budget import ALPHA
+from within_pipelines.monitoring.quiet_past import incident_days
+from within_pipelines.stats import benjamini_hochberg
 
 METRICS, T = 6, 6
 
@@ -78,13 +82,59 @@ def test_drops_to_30_percent_at_a_tenth_of_a_percent_are_found_within_the_budget
     budget = AlertBudget.learn(world(rng, 2000, 70, 0.001)[0])
     surprise, incidents = world(rng, 2000, 60, 0.001)
     recall, precision, false_per_day, delay = outcome(budget.replay(surprise), incidents)
-    assert recall >= 0.88
-    # Three in ten are false here, more than the level says: incidents are so deep that usual days beside them are taken out of the past as
-    # well. On the simulated agency the level holds (docs/alerts-and-retraining.md).
-    assert precision >= 0.65
+    assert recall >= 0.95
+    # The level says .85; of about 140 alerts its standard error is .03, and past and present have detectors of their own.
+    assert precision >= 0.80
     assert false_per_day <= 1
     assert delay <= 1
     assert budget.removed > 300
+
+
+def by_day(budget: AlertBudget, surprise: np.ndarray) -> np.ndarray:
+    """Alerts by Benjamini and Hochberg over the accounts of each day for itself, at the same level."""
+    statistic = accumulate(account_evidence(surprise), centre=budget.centre)
+    p = budget.p_value(statistic)
+    opened, is_open = np.zeros(p.shape, dtype=bool), np.zeros(len(p), dtype=bool)
+    for day in range(p.shape[1]):
+        is_open &= statistic[:, day] > budget.calm
+        tested = np.nonzero(~is_open)[0]
+        opened[tested, day] = benjamini_hochberg(p[tested, day]) <= ALPHA
+        is_open |= opened[:, day]
+    return opened
+
+
+def cut_off(budget: AlertBudget, past: np.ndarray) -> AlertBudget:
+    """The same with everything taken for an incident from the height on where nothing usual is plausible, and nothing below."""
+    statistic = accumulate(account_evidence(past), centre=budget.centre)
+    highest = statistic[~incident_days(statistic)].max()
+    return replace(budget, usual=np.sort(statistic[statistic <= highest], axis=None), usual_peaks=budget.peaks[budget.peaks <= highest])
+
+
+@pytest.mark.parametrize("prevalence", [0.0005, 0.002])
+def test_the_share_of_false_alerts_is_the_level_however_frequent_incidents_are(prevalence: float) -> None:
+    """Pooled over four worlds. Its standard error is .02 to .03: that of 300 to 1,100 alerts, and a quarter of the level in each world,
+    whose past and present have detectors of their own. Without either half of the procedure it is not held: with a past that is cut off
+    where incidents are plain, nor with each day for itself where incidents are rare."""
+    alerts, false, stated = np.zeros(4), np.zeros(4), 0.0
+    for seed in range(300, 304):
+        rng = np.random.default_rng(seed)
+        past, _ = world(rng, 2000, 70, prevalence)
+        budget = AlertBudget.learn(past)
+        surprise, incidents = world(rng, 2000, 60, prevalence)
+        cut = cut_off(budget, past)
+        for rule, opened in enumerate((budget.replay(surprise), cut.replay(surprise), by_day(budget, surprise), by_day(cut, surprise))):
+            alerts[rule] += opened.sum()
+            false[rule] += outcome(opened, incidents)[2] * 60
+        stated += budget.expected_false_per_week * 60 / 7
+    share = false / alerts
+    # Shown by `pytest -s`, for docs/alerts-and-retraining.md: as it is, with a past cut off, each day for itself, and both.
+    told = f"{prevalence:.2%}: false {share.round(3)} of {alerts.astype(int)} alerts, stated / found {stated / false[0]:.2f}"
+    print(told)  # noqa: T201
+    assert abs(share[0] - ALPHA) <= 0.05
+    assert 0.65 <= stated / false[0] <= 1.5
+    assert share[1] > ALPHA + 0.05
+    assert share[2] > ALPHA + 0.05 or prevalence > 0.001
+    assert share[3] > ALPHA + 0.05
 
 
 def test_incidents_in_the_past_do_not_excuse_those_of_today() -> None:
@@ -92,7 +142,7 @@ def test_incidents_in_the_past_do_not_excuse_those_of_today() -> None:
     past, _ = world(rng, 1000, 70, 0.0015)
     surprise, incidents = world(rng, 1000, 40, 0.0015)
     cleaned = AlertBudget.learn(past)
-    kept_in = AlertBudget(np.sort(accumulate(account_evidence(past), centre=cleaned.centre).ravel()), cleaned.centre, 0.1, 0.0, 0.0, 0, 70)
+    kept_in = replace(cleaned, usual_peaks=cleaned.peaks)
     assert outcome(cleaned.replay(surprise), incidents)[0] >= 0.85
     assert outcome(kept_in.replay(surprise), incidents)[0] <= 0.3
 

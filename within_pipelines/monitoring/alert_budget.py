@@ -2,21 +2,22 @@
 
 Rules per series drown people: with thousands of accounts and a handful of metrics each, some series is always improbable. Here the account
 is the hypothesis. Its evidence on a day is the mean of its worst three metrics' surprise (-log10 of their p-values); it accumulates over
-three days; its p-value is its rank among the same statistic of all accounts on past days, with incidents removed; and the false discovery
-rate over accounts is held by Benjamini and Hochberg (1995)."""
+three days; what is usual is the same statistic of all accounts on past days, with incidents weighed out (`quiet_past`).
+
+The level is the share of false alerts among all alerts in the long run. The procedure of Benjamini and Hochberg (1995) day by day does not
+hold that: it holds the mean of each day's share, in which a day without an alert counts as one without fault. With k incidents found a
+day and level a, (k + 1) / (k + 1 + k (1 - a) / a) of all alerts are false: for k = 2 and a = .15 that is .21. So the procedure runs over
+episodes, those of the past and of today in one pool: usual episodes expected from a height on, over episodes observed."""
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 import numpy.typing as npt
 
 from within_pipelines.exceptions import SampleError
-from within_pipelines.stats import benjamini_hochberg
-
-Floats = npt.NDArray[np.float64]
-Bools = npt.NDArray[np.bool_]
+from within_pipelines.monitoring.quiet_past import Bools, Floats, episodes, incident_days, thinned, usual_probability
 
 WORST = 3
 DAYS = 3
@@ -24,6 +25,8 @@ DAYS = 3
 ALPHA = 0.15
 # An open alert closes when its evidence is again what one in twenty quiet account-days shows.
 CALM_P = 0.05
+# Where incidents are so rare that no height holds the level, one false alert a week is borne all the same: few accounts have few alerts.
+FEW_PER_WEEK = 1.0
 # Past account-days below which there is no saying what is usual.
 FEWEST = 200
 
@@ -83,16 +86,23 @@ class AccountJudgement:
 class AlertBudget:
     """What is usual for an account's evidence, and how much of it is too much.
 
-    `usual` is the statistic on past account-days without incidents, sorted. `expected_false_per_week` is how many alerts open there,
-    replayed, plus the share alpha / (1 - alpha) of the alerts that incidents caused, which the false discovery rate allows besides.
-    `removed` account-days were left out as incidents."""
+    `usual` is the statistic on past account-days, `usual_peaks` its highest value in each past episode (days on end beyond `calm`), both
+    sorted, with incidents taken out; `peaks` those of all past episodes. `limit` is what the statistic must reach for an alert to open on
+    a day on which no other account stands out; infinite where no value can be enough. `expected_false_per_week` is how many usual episodes
+    reach it, one added for those that have not been seen, `incidents_per_week` how many others do. `removed` account-days were incidents;
+    `days` is the length of the past."""
 
     usual: Floats
+    usual_peaks: Floats
+    peaks: Floats
     centre: float
+    calm: float
     alpha: float
+    limit: float
     expected_false_per_week: float
     incidents_per_week: float
     removed: int
+    known: int
     days: int
     worst: int = WORST
     accumulated: int = DAYS
@@ -103,9 +113,9 @@ class AlertBudget:
     ) -> AlertBudget:
         """Learn from past surprises (accounts, metrics, days).
 
-        An incident is taken out where the statistic is so far beyond what the tail of the rest reaches that not one such value is expected
-        in the whole window; the days around it go with it as long as they are unusual. `alpha` is lowered until no more than
-        `false_per_week` false alerts are expected, if that is given.
+        Which days were incidents is not known: an episode so far out that the tail of the rest cannot explain it is one, and the others in
+        the tail are as much of one as its mixture says. `alpha` is lowered until no more than `false_per_week` false alerts are expected,
+        if that is given; where the past is too short to say so, nothing will open (`can_tell`).
 
         Raises `SampleError` for fewer than 200 known account-days, or a budget or level that is not positive."""
         if not 0 < alpha < 1 or (false_per_week is not None and false_per_week <= 0):
@@ -116,35 +126,65 @@ class AlertBudget:
             raise SampleError(f"Only {int(known.sum())} past account-days are known; give at least {FEWEST}, to say what is usual.")
         centre = float(np.median(evidence[known]))
         statistic = accumulate(evidence, centre=centre, days=days)
-        incident = _incidents(statistic)
-        quiet = np.where(incident, np.nan, statistic)
-        usual = np.sort(quiet[np.isfinite(quiet)])
-        level = alpha
+        plain = incident_days(statistic)
+        quiet = statistic[known & ~plain]
+        calm = float(np.quantile(quiet, 1.0 - CALM_P))
+        peaks, which = episodes(statistic, calm=calm)
+        probability = usual_probability(peaks, quiet.max() if plain.any() else np.inf)
+        by_day = np.where(which >= 0, probability[which] if len(peaks) else 1.0, 1.0)[known]
+        budget = cls(
+            usual=thinned(statistic[known], by_day),
+            usual_peaks=thinned(peaks, probability),
+            peaks=np.sort(peaks),
+            centre=centre,
+            calm=calm,
+            alpha=alpha,
+            limit=np.inf,
+            expected_false_per_week=0.0,
+            incidents_per_week=0.0,
+            removed=int(np.round((1.0 - by_day).sum())),
+            known=int(known.sum()),
+            days=evidence.shape[1],
+            worst=worst,
+            accumulated=days,
+        )
         while True:
-            budget = cls(usual, centre, level, 0.0, 0.0, int(incident.sum()), evidence.shape[1], worst, days)
-            weeks = evidence.shape[1] / 7.0
-            false = float(_opened(budget, quiet).sum()) / weeks
-            true = float((_opened(budget, statistic) & _near(incident)).sum()) / weeks
-            expected = false + true * level / (1.0 - level)
-            if false_per_week is None or expected <= false_per_week or level < 1e-4:
-                break
-            level *= 0.7
-        return cls(usual, centre, level, expected, true, int(incident.sum()), evidence.shape[1], worst, days)
+            budget = budget._stated()
+            if false_per_week is None or budget.expected_false_per_week <= false_per_week:
+                return budget
+            budget = replace(budget, alpha=budget.alpha * 0.9)
+
+    def _stated(self) -> AlertBudget:
+        """Itself with the limit that follows from `alpha`, and what is to be expected of it."""
+        accounts, weeks = max(1, round(self.known / self.days)), self.days / 7.0
+        heights = np.sort(np.concatenate([self.peaks, np.nextafter(self.usual_peaks, np.inf)]))
+        enough = heights[self._false_share(heights, _at_least(self.peaks, heights) + 1, accounts) <= self.alpha]
+        if not len(enough):
+            return replace(self, limit=np.inf, expected_false_per_week=0.0, incidents_per_week=0.0)
+        limit = float(enough[0])
+        false, all_ = int(_at_least(self.usual_peaks, limit)), int(_at_least(self.peaks, limit))
+        return replace(self, limit=limit, expected_false_per_week=(1 + false) / weeks, incidents_per_week=max(0, all_ - false) / weeks)
+
+    def _false_share(self, heights: Floats, found: Floats, accounts: int) -> Floats:
+        """Share of usual episodes to be expected among `found` ones of the past and of today (`accounts` account-days more) that reach
+        `heights`."""
+        pool = self.known + accounts
+        false = (1.0 + _at_least(self.usual_peaks, heights)) * pool / self.known
+        return np.asarray(false / np.maximum(found, FEW_PER_WEEK / ALPHA * pool / (7.0 * accounts)))
 
     @property
     def quiet_days(self) -> int:
         """Past account-days that tell what is usual."""
-        return len(self.usual)
+        return self.known - self.removed
 
     def p_value(self, statistic: npt.ArrayLike) -> Floats:
         """Share of usual account-days at least as far out, (1 + how many) / (1 + all); NaN stays NaN."""
         values = np.asarray(statistic, dtype=np.float64)
-        beyond = len(self.usual) - np.searchsorted(self.usual, values, side="left")
-        return np.where(np.isfinite(values), (1.0 + beyond) / (1.0 + len(self.usual)), np.nan)
+        return np.where(np.isfinite(values), (1.0 + _at_least(self.usual, values)) / (1.0 + len(self.usual)), np.nan)
 
     def can_tell(self, accounts: int) -> bool:
         """Whether the past is long enough for one account among so many to be found at all."""
-        return 1.0 / (1.0 + len(self.usual)) <= self.alpha / max(1, accounts)
+        return bool(self._adjusted(np.array([np.inf]), max(1, accounts))[0] <= self.alpha)
 
     def judge(self, surprise: npt.ArrayLike, *, is_open: npt.ArrayLike | None = None) -> AccountJudgement:
         """Judge the newest day of `surprise` (accounts, metrics, days; the newest days suffice).
@@ -152,100 +192,38 @@ class AlertBudget:
         Accounts with an open alert are not tested again: they are no new discoveries."""
         statistic = accumulate(account_evidence(surprise, worst=self.worst), centre=self.centre, days=self.accumulated)[:, -1]
         open_now = np.zeros(len(statistic), dtype=bool) if is_open is None else np.asarray(is_open, dtype=bool)
-        p = self.p_value(statistic)
-        adjusted = _adjusted(p, ~open_now)
-        return AccountJudgement(statistic, p, adjusted, adjusted <= self.alpha, p > CALM_P)
+        adjusted = self._new(statistic, open_now)
+        return AccountJudgement(statistic, self.p_value(statistic), adjusted, adjusted <= self.alpha, statistic <= self.calm)
 
     def replay(self, surprise: npt.ArrayLike) -> Bools:
         """On which days (accounts, days) an alert would have opened, day after day, with alerts that close when their account is calm."""
-        evidence = account_evidence(surprise, worst=self.worst)
-        return _opened(self, accumulate(evidence, centre=self.centre, days=self.accumulated))
+        statistic = accumulate(account_evidence(surprise, worst=self.worst), centre=self.centre, days=self.accumulated)
+        opened = np.zeros(statistic.shape, dtype=bool)
+        is_open = np.zeros(len(statistic), dtype=bool)
+        for day in range(statistic.shape[1]):
+            is_open &= ~(statistic[:, day] <= self.calm)
+            opened[:, day] = self._new(statistic[:, day], is_open) <= self.alpha
+            is_open |= opened[:, day]
+        return opened
+
+    def _new(self, statistic: Floats, is_open: Bools) -> Floats:
+        """Adjusted p-values of the accounts without an open alert; NaN for the others and the unknown."""
+        adjusted = np.full(len(statistic), np.nan)
+        tested = np.nonzero(~is_open & np.isfinite(statistic))[0]
+        if len(tested):
+            adjusted[tested] = self._adjusted(statistic[tested], len(tested))
+        return adjusted
+
+    def _adjusted(self, statistic: Floats, accounts: int) -> Floats:
+        """The smallest expected share of false alerts at which each would open, given the past's episodes and today's accounts."""
+        today = statistic[statistic > self.calm]
+        pool = np.sort(np.concatenate([self.peaks, today]))
+        if not len(pool):
+            return np.ones(len(statistic))
+        least = np.minimum.accumulate(np.minimum(1.0, self._false_share(pool, _at_least(pool, pool), accounts)))
+        place = np.searchsorted(pool, statistic, side="right") - 1
+        return np.where(statistic > self.calm, least[np.maximum(place, 0)], 1.0)
 
 
-def _adjusted(p: Floats, tested: Bools) -> Floats:
-    adjusted = np.full(len(p), np.nan)
-    rows = np.nonzero(tested & np.isfinite(p))[0]
-    if len(rows):
-        adjusted[rows] = benjamini_hochberg(p[rows])
-    return adjusted
-
-
-def _opened(budget: AlertBudget, statistic: Floats) -> Bools:
-    p = budget.p_value(statistic)
-    opened = np.zeros(p.shape, dtype=bool)
-    is_open = np.zeros(len(p), dtype=bool)
-    for day in range(p.shape[1]):
-        is_open &= ~(p[:, day] > CALM_P)
-        opened[:, day] = _adjusted(p[:, day], ~is_open) <= budget.alpha
-        is_open |= opened[:, day]
-    return opened
-
-
-# A tail is drawn through these quantiles: each leaves a quarter of what the one before leaves.
-_QUANTILES = (0.80, 0.95, 0.9875)
-# From one of them to the next, for the slowest tail of a mean of calibrated surprises: -log10 of a p-value, all metrics moving as one.
-_STEEPEST = float(np.log10(4.0))
-_ROUNDS = 5
-_EXPLAINED_AT_FIRST, _EXPLAINED = 0.2, 0.025
-
-
-def _incidents(statistic: Floats) -> Bools:
-    """Account-days that the tail of the rest cannot explain, with the unusual days next to them.
-
-    The tail is a generalised Pareto law through three quantiles, whose shape is Pickands' (1975) less one standard error and never below
-    the exponential: a mean of surprises falls off faster than that. From the height on at which it explains at most one in forty of the
-    days beyond, days are incidents; they are taken out and everything is judged again by the tail of the rest, because they raised its
-    quantiles and its shape, which is why the first turn takes it for that of
-    calibrated p-values and asks for one in five only. Cutting at a quantile instead would make the next
-    value look improbable, for ever."""
-    incident = np.zeros(statistic.shape, dtype=bool)
-    for turn in range(_ROUNDS):
-        known = np.sort(statistic[np.isfinite(statistic) & ~incident])
-        first, middle, high = np.quantile(known, _QUANTILES)
-        if turn == 0:
-            high = min(high, middle + _STEEPEST)
-        candidates = np.sort(statistic[np.isfinite(statistic) & (statistic > high)])
-        explained = (
-            len(known) * (1.0 - _QUANTILES[2]) * _beyond(candidates - high, first, middle, high, n=len(known), exponential=turn == 0)
-        )
-        share = _EXPLAINED_AT_FIRST if turn == 0 else _EXPLAINED
-        out = np.nonzero(explained <= share * np.arange(len(candidates), 0, -1))[0]
-        if not len(out):
-            return np.zeros(statistic.shape, dtype=bool)
-        grown = _spread(statistic >= candidates[out[0]], statistic > high)
-        if np.array_equal(grown, incident):
-            break
-        incident = grown
-    return incident
-
-
-def _beyond(excess: Floats, first: float, middle: float, high: float, *, n: int, exponential: bool) -> Floats:
-    """Share of what exceeds `high` that exceeds it by more than `excess`."""
-    lower, upper = max(middle - first, 1e-9), max(high - middle, 1e-9)
-    noise = 1.8 / np.sqrt(max(1.0, n * (1.0 - _QUANTILES[2])))
-    shape = max(0.0, float(np.log(upper / lower) / np.log(4.0)) - noise)
-    if exponential or shape < 1e-6:
-        return np.asarray(np.exp(-excess * np.log(4.0) / upper))
-    # The quantile at a quarter of what is left beyond `middle` lies `upper` above it; the scale at `high` has grown by 4^shape.
-    scale = shape * upper * 4.0**shape / (4.0**shape - 1.0)
-    return np.asarray((1.0 + shape * excess / scale) ** (-1.0 / shape))
-
-
-def _spread(peak: Bools, unusual: Bools) -> Bools:
-    """`peak` and the runs of `unusual` days that touch it."""
-    reached = peak.copy()
-    for _ in range(peak.shape[1]):
-        grown = reached.copy()
-        grown[:, 1:] |= reached[:, :-1] & unusual[:, 1:]
-        grown[:, :-1] |= reached[:, 1:] & unusual[:, :-1]
-        if np.array_equal(grown, reached):
-            break
-        reached = grown
-    return reached
-
-
-def _near(incident: Bools) -> Bools:
-    near = incident.copy()
-    near[:, 1:] |= incident[:, :-1]
-    near[:, :-1] |= incident[:, 1:]
-    return near
+def _at_least(ordered: Floats, heights: npt.ArrayLike) -> Floats:
+    return np.asarray(len(ordered) - np.searchsorted(ordered, heights, side="left"), dtype=np.float64)

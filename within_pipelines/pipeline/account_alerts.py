@@ -118,7 +118,10 @@ def review_accounts(ws: Workspace, pin: Pin, day: date, *, now: datetime, run_id
         return nothing(str(error))
     keys = [f"{PREFIX}{platform}/{account}" for platform, account in found.accounts]
     if not budget.can_tell(len(keys)):
-        return nothing(f"{budget.quiet_days} quiet account-days are too few to tell one account among {len(keys)}.")
+        return nothing(
+            f"{budget.quiet_days} quiet account-days are too few to tell one account among {len(keys)} within "
+            f"{manager.settings.false_alerts_per_week:g} false alerts a week."
+        )
     judged = budget.judge(found.surprise, is_open=[key in open_now for key in keys])
     held = manager.store.resolved_since(PREFIX, now - _HELD)
     opened, closed = [], []
@@ -292,7 +295,7 @@ def backtest_account_alerts(
     """Put drops to 30 % into the newest `test_days` days, one per account and round, and see whether an alert opens.
 
     Delivery drops (spend, impressions, clicks) and click drops (clicks, spend and what is computed from them) for 2 to 5 days. An incident
-    counts as found when it would be found alone among all accounts, the strictest step of the procedure. The budget is that of
+    counts as found when it would be found on a day on which no other account stands out, the strictest case. The budget is that of
     `review_accounts`, within the alerts file's `false_alerts_per_week`; what was usual is learned from the days before. None when the past
     is too short."""
     from within_pipelines.features import metric_series
@@ -326,9 +329,9 @@ def backtest_account_alerts(
         )
         changed = _scored(detector, _with_drops(series, plan), first=first, days=_SERIES_DAYS)
         evidence = account_evidence(changed.surprise[:, :, -test_days - 3 :])
-        p = budget.p_value(accumulate(evidence, centre=budget.centre))[:, 3:]
+        opens = (accumulate(evidence, centre=budget.centre) >= budget.limit)[:, 3:]
         for row in range(accounts):
-            window = p[row, starts[row] : starts[row] + lengths[row] + 1] <= budget.alpha / accounts
+            window = opens[row, starts[row] : starts[row] + lengths[row] + 1]
             if window.any():
                 found += 1
                 delays.append(int(np.argmax(window)))
