@@ -16,6 +16,7 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
+from functools import cached_property
 from pathlib import Path
 
 import numpy as np
@@ -114,6 +115,27 @@ class Split:
         """The encoder's columns."""
         return x[:, self.inputs.n_explained :]
 
+    @cached_property
+    def components(self) -> tuple[torch.Tensor, torch.Tensor]:
+        """Principal components of the meaning, and standardised text statistics, of the training rows and of the judged ones."""
+        ridge, words, hand = self.stack.meaning, self.stack.words, slice(0, self.inputs.n_hand)
+        assert ridge is not None
+        assert words is not None
+
+        def standard(x: Floats, mean: Floats, scale: Floats) -> Floats:
+            return np.nan_to_num(np.clip((x - mean) / scale, -6, 6), nan=0.0)
+
+        z = standard(self.meaning(self.sample.x), ridge.mean, ridge.scale)
+        _, axes = np.linalg.eigh(z.T @ z / len(z))
+        axes = axes[:, : -COMPONENTS - 1 : -1]
+        size = np.sqrt(np.mean((z @ axes) ** 2))
+
+        def inputs(x: Floats) -> torch.Tensor:
+            meaning = standard(self.meaning(x), ridge.mean, ridge.scale) @ axes / size
+            return torch.tensor(np.column_stack([meaning, standard(x[:, hand], words.mean[hand], words.scale[hand])]), dtype=torch.float32)
+
+        return inputs(self.sample.x), inputs(self.x)
+
 
 def split_of(ads: pl.DataFrame, train: np.ndarray, number: int, lookup: Lookup, folder: Path | None, *, seed: int) -> Split:
     """Fit the product on the training rows, or read what an earlier run fitted."""
@@ -210,25 +232,7 @@ class Siblings(torch.nn.Module):
 
 def attention(split: Split, member: int, *, attend: bool) -> Floats:
     """The score of one network over siblings."""
-    ridge, hand = split.stack.meaning, slice(0, split.inputs.n_hand)
-    words = split.stack.words
-    assert ridge is not None
-    assert words is not None
-    whole = split.sample.x
-
-    def standard(x: Floats, mean: Floats, scale: Floats) -> Floats:
-        return np.nan_to_num(np.clip((x - mean) / scale, -6, 6), nan=0.0)
-
-    z = standard(split.meaning(whole), ridge.mean, ridge.scale)
-    _, axes = np.linalg.eigh(z.T @ z / len(z))
-    axes = axes[:, : -COMPONENTS - 1 : -1]
-    size = np.sqrt(np.mean((z @ axes) ** 2))
-
-    def inputs(x: Floats) -> torch.Tensor:
-        meaning = standard(split.meaning(x), ridge.mean, ridge.scale) @ axes / size
-        return torch.tensor(np.column_stack([meaning, standard(x[:, hand], words.mean[hand], words.scale[hand])]), dtype=torch.float32)
-
-    seen, judged = inputs(whole), inputs(split.x)
+    seen, judged = split.components
     torch.manual_seed(1000 * split.seed + member)
     network = Siblings(seen.shape[1], attend=attend)
     descend(
