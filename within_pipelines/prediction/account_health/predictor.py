@@ -13,28 +13,27 @@ import polars as pl
 from numpy.typing import NDArray
 
 from within_pipelines.exceptions import ArtifactError, NotFittedError, SampleError, SchemaError, SettingsError
+from within_pipelines.prediction.account_health.answers import Answering, short_history, unseen
 from within_pipelines.prediction.account_health.blend import LEAN, PERSISTENCE, HealthBlend, fit_blend
-from within_pipelines.prediction.account_health.groups import group_of, recommendation
 from within_pipelines.prediction.account_health.inputs import (
     checked_features,
     daily_facts,
     feature_rows,
     is_feature_table,
-    labelled_rows,
     refuse_repeated,
 )
-from within_pipelines.prediction.account_health.money import NO_CURRENCY, currency_of, money_reasons
-from within_pipelines.prediction.account_health.report import AccountHealth, AccountHealthReports, RiskFactor
+from within_pipelines.prediction.account_health.labels import MINIMUM_ROWS, labelled, refuse_one_sided, refuse_too_few
+from within_pipelines.prediction.account_health.money import NO_CURRENCY
+from within_pipelines.prediction.account_health.report import AccountHealthReports
 from within_pipelines.prediction.account_health.rolling import calibrated, earned_share, later_blocks, learning_curves, overlap_of
 from within_pipelines.prediction.account_health.stability import STABLE, group_stability, split_halves
 from within_pipelines.prediction.account_health.stopping import STOPPING, StoppingPart, fit_stopping
 from within_pipelines.prediction.account_health.support import CALENDAR, support_reasons
-from within_pipelines.prediction.account_health.targets import recent_reason, target_reason, unseen_reason
 from within_pipelines.prediction.adaptive_conformal import AdaptiveConformal
 from within_pipelines.prediction.artifact import read_artifact, write_artifact
 from within_pipelines.prediction.calibration import PlattScaling, sigmoid
 from within_pipelines.prediction.champion import champion_folder
-from within_pipelines.prediction.frames import as_polars, as_vector, matrix, numbers, require
+from within_pipelines.prediction.frames import as_polars, matrix, require
 
 Floats = NDArray[np.float64]
 Ints = NDArray[np.int64]
@@ -42,14 +41,7 @@ Ints = NDArray[np.int64]
 HEALTH_KINDS: tuple[str, ...] = ("logistic_xgboost", "persistence")
 # Below this many clicks in 28 days there is too little to say anything.
 MINIMUM_CLICKS = 100.0
-# Fewer days than this make no usual level, whatever their volume.
-MINIMUM_DAYS = 14
-_HISTORY_DAYS = 112  # what history_share is a share of
-_MINIMUM_ROWS = 60
-_CALIBRATION_SHARE = 0.25
 _TIERS: tuple[tuple[float, str], ...] = ((80.0, "healthy"), (60.0, "watch"), (40.0, "at risk"), (0.0, "critical"))
-# A target that fewer rows had was hardly learned from.
-_LEAST_OF_TARGET = 20
 UNKNOWN_SUPPORT = "support unknown: the model was fitted before the ranges of its training rows were kept; train it again"
 # Pairs of fits on halves of the accounts, compared on this many rows at most.
 _SPLITS = 5
@@ -203,46 +195,12 @@ class AccountHealthPredictor:
         self.__dict__.update(fresh.__dict__)
         return self
 
-    def _labelled(self, data: Any, labels: Any) -> pl.DataFrame:
-        """Feature rows with the label `_y` (null where unknown)."""
-        frame = as_polars(data)
-        if is_feature_table(frame):
-            frame = checked_features(frame)
-            refuse_repeated(frame)
-        elif labels is None:
-            frame = labelled_rows(frame, horizon=self.horizon, drop=self.drop, usual_days=self.usual_days)
-        else:
-            raise SampleError("labels belong to feature rows; daily facts make their own, so give one of the two.")
-        if labels is None and "log_ratio" in frame.columns and (self.drop != 0.2 or "degraded" not in frame.columns):
-            ratio = pl.col("log_ratio").cast(pl.Float64)
-            return frame.with_columns(_y=pl.when(ratio.is_finite()).then((ratio < np.log1p(-self.drop)).cast(pl.Float64)))
-        if labels is None:
-            require(frame, ["degraded"], why="give labels, or the label column that the training set has.")
-            if self.drop != 0.2:
-                raise SchemaError(f"The table lacks log_ratio, from which a drop of {self.drop} is told; give it, or labels.")
-            frame = frame.with_columns(_y=numbers(frame, "degraded"))
-            if "stopped" in frame.columns:
-                # Rows without a label of efficiency, but known to have stopped or not, teach the second head only.
-                only_second = frame["stopped"].is_not_null() & frame["_y"].is_null()
-                as_vector(frame.filter(~only_second)["_y"], rows=int((~only_second).sum()), what="labels")
-                self._refuse_other_values(frame["_y"].drop_nulls().to_numpy())
-                return frame
-            labels = frame["_y"]
-        y = as_vector(labels, rows=frame.height, what="labels")
-        self._refuse_other_values(y)
-        return frame.with_columns(_y=pl.Series(y))
-
-    @staticmethod
-    def _refuse_other_values(y: Floats) -> None:
-        if not np.isin(y, [0.0, 1.0]).all():
-            raise SampleError("labels hold values other than 0 and 1; give True where efficiency fell and False elsewhere.")
-
     def _fit(self, data: Any, labels: Any, *, seed: int, threads: int) -> None:
         from within_pipelines.features import ACCOUNT_FEATURES
 
-        frame = self._labelled(data, labels)
+        frame = labelled(data, labels, horizon=self.horizon, drop=self.drop, usual_days=self.usual_days)
         rows = frame.filter(self._enough()).filter(pl.col("_y").is_not_null()).sort("origin", "platform", "account_id", maintain_order=True)
-        self._refuse_too_few(rows)
+        refuse_too_few(rows, minimum_clicks=self.minimum_clicks)
         counted = rows["target"].drop_nulls().value_counts().sort("count", "target", descending=[True, False])
         self._targets = {str(name): int(count) for name, count in counted.iter_rows()}
         rich = self.kind == "logistic_xgboost"
@@ -250,7 +208,7 @@ class AccountHealthPredictor:
         x, y = matrix(rows, features), rows["_y"].to_numpy()
         ratio = matrix(rows, ("log_ratio",))[:, 0] if "log_ratio" in rows.columns else None
         days = rows["origin"].to_physical().to_numpy().astype(np.int64)
-        self._refuse_one_sided(days, y)
+        refuse_one_sided(days, y, horizon=self.horizon)
         overlap = overlap_of(days, horizon=self.horizon)
 
         def fitted(chosen: NDArray[Any], *, rich: bool, share: float = 0.0) -> HealthBlend:
@@ -286,7 +244,7 @@ class AccountHealthPredictor:
         halves = [
             [fitted(half, rich=rich and share > 0, share=share).contributions(compared) for half in pair]
             for pair in split_halves(clusters, splits=_SPLITS, rng=rng)
-            if all(half.size >= _MINIMUM_ROWS / 2 and np.ptp(y[half]) > 0 for half in pair)
+            if all(half.size >= MINIMUM_ROWS / 2 and np.ptp(y[half]) > 0 for half in pair)
         ]
         pairs = [(first, second) for first, second in halves]
         self._stability = group_stability(self._blend.contributions(compared), pairs, features) if pairs else {}
@@ -343,32 +301,13 @@ class AccountHealthPredictor:
         self._learned_until = int(days.max())
         return self
 
-    def _refuse_one_sided(self, days: Ints, y: Floats) -> None:
-        origins = np.unique(days)
-        cut = int(origins[int(len(origins) * (1 - _CALIBRATION_SHARE))])
-        for name, part in (("fitting", y[days < cut - self.horizon]), ("calibration", y[days >= cut])):
-            if not part.size or np.ptp(part) == 0:
-                raise SampleError(
-                    f"The {name} part holds {part.size} rows with {int(part.sum())} drops; both outcomes are needed, "
-                    "so give a longer history or more accounts."
-                )
-
     def _enough(self) -> pl.Expr:
         """Rows that are answered at all, and so learned from: enough volume, and a last week whose efficiency is known."""
         return (pl.col("clicks_28").fill_null(0.0) >= self.minimum_clicks) & pl.col("recent_efficiency").is_not_null()
 
     def _unseen(self, target: pl.Series) -> pl.Series:
         """Whether too few of the rows fitted on were measured by a row's target."""
-        if not self._targets:
-            return pl.Series("unseen", np.zeros(target.len(), dtype=bool))
-        seen = [name for name, rows in self._targets.items() if rows >= _LEAST_OF_TARGET]
-        return ~target.is_in(seen).fill_null(False)
-
-    def _refuse_too_few(self, rows: pl.DataFrame) -> None:
-        if rows.height < _MINIMUM_ROWS:
-            raise SampleError(
-                f"{rows.height} rows with at least {self.minimum_clicks:.0f} clicks in 28 days are too few; give at least {_MINIMUM_ROWS}."
-            )
+        return unseen(target, self._targets)
 
     def _fitted_blend(self) -> HealthBlend:
         if self._blend is None:
@@ -415,12 +354,19 @@ class AccountHealthPredictor:
         numbers = self._numbers(rows, x, band_quantile)
         contributions = self.contributions(x)
         outside = self._support_reasons(x)
+        answering = self._answering()
         return AccountHealthReports(
             tuple(
-                self._report(row, answer, contributions[i], x[i], outside[i]) if answer["state"] == "scored" else self._insufficient(row)
+                answering.scored(row, answer, contributions[i], x[i], outside[i])
+                if answer["state"] == "scored"
+                else answering.insufficient(row)
                 for i, (row, answer) in enumerate(zip(rows.iter_rows(named=True), numbers.iter_rows(named=True), strict=True))
             )
         )
+
+    def _answering(self) -> Answering:
+        published = {group: self._stability[group] for group in self.published_groups}
+        return Answering(self.horizon, self.drop, self.level, self.minimum_clicks, self.features, published, self._targets)
 
     def _support_reasons(self, x: Floats) -> list[tuple[str, ...]]:
         """Per row why it is unlike the rows fitted on, as far as the features go that the answer depends on."""
@@ -440,7 +386,7 @@ class AccountHealthPredictor:
             centre, scale = blend.location_and_scale(x)
             reach = scale * (self._band.quantile() if band_quantile is None else band_quantile)
         stop = sigmoid(self._stopping(matrix(rows, STOPPING))) if self._stopping is not None else unknown
-        enough = rows.select(self._enough()).to_series() & ~_short(rows["history_share"]) & ~self._unseen(rows["target"])
+        enough = rows.select(self._enough()).to_series() & ~short_history(rows["history_share"]) & ~self._unseen(rows["target"])
         usable = enough.to_numpy() & np.isfinite(x).any(axis=1)
         spend, unreported = matrix(rows, ("spend_28", "spend_unknown_28")).T
         known = (spend > 0) & ~(unreported > 0)
@@ -537,67 +483,6 @@ class AccountHealthPredictor:
         scaled[:, -1] += self._platt.intercept
         return scaled
 
-    def _report(
-        self, row: dict[str, Any], answer: dict[str, Any], contributions: Floats, x: Floats, outside: tuple[str, ...]
-    ) -> AccountHealth:
-        factors = self._risk_factors(contributions, x)
-        evidence = {name: row[name] for name in ("recent_efficiency", "baseline_efficiency", "spend_28", "clicks_28", "conversions_28")}
-        usual = {k: float(v) for k, v in evidence.items() if v is not None and k.endswith("efficiency")}
-        return AccountHealth(
-            **_identity(row),
-            **answer,
-            horizon=self.horizon,
-            drop=self.drop,
-            interval_level=self.level,
-            currency=currency_of(row),
-            risk_factors=factors,
-            recommendations=tuple(recommendation(factor.group, {factor.leading_feature: factor.value, **usual}) for factor in factors[:1]),
-            evidence={**evidence, "target": row["target"], "target_reason": target_reason(row), **money_reasons(row)},
-            target=row["target"],
-            support_reasons=outside,
-        )
-
-    def _risk_factors(self, contributions: Floats, x: Floats) -> tuple[RiskFactor, ...]:
-        """Groups that raise the risk and that refits agree on, the strongest first."""
-        by_group: dict[str, list[int]] = {}
-        for index, name in enumerate(self.features):
-            by_group.setdefault(group_of(name), []).append(index)
-        factors = []
-        for group in self.published_groups:
-            members = by_group[group]
-            total = float(contributions[members].sum())
-            # What is missing can raise the risk, but cannot be shown; a known feature leads where there is one.
-            leading = max(members, key=lambda index: (bool(np.isfinite(x[index])), float(contributions[index])))
-            if total > 0:
-                value = float(x[leading])
-                known = value if np.isfinite(value) else None
-                factors.append(RiskFactor(group, total, self.features[leading], known, self._stability[group]))
-        return tuple(sorted(factors, key=lambda factor: (-factor.log_odds, factor.group)))
-
-    def _insufficient(self, row: dict[str, Any]) -> AccountHealth:
-        unlike: tuple[str, ...] = ()
-        if self._unseen(pl.Series([row["target"]], dtype=pl.String))[0]:
-            unlike = (unseen_reason(row, self._targets or {}, least=_LEAST_OF_TARGET),)
-        reason = self._why_insufficient(row) or unlike[0]
-        return AccountHealth(
-            **_identity(row), state="insufficient_data", score=None, probability=None, log_ratio=None, log_ratio_low=None,
-            log_ratio_high=None, stop_probability=None, horizon=self.horizon, drop=self.drop, interval_level=self.level, tier=None,
-            money_at_risk=None, currency=currency_of(row), risk_factors=(), recommendations=(),
-            evidence={"reason": reason, "clicks_28": row["clicks_28"] or 0.0, "target_reason": target_reason(row)},
-            target=row["target"], out_of_support=True if unlike else None, support_reasons=unlike,
-        )  # fmt: skip
-
-    def _why_insufficient(self, row: dict[str, Any]) -> str:
-        """Why there is no score, whatever the target; empty when it is the target alone."""
-        clicks = row["clicks_28"] or 0.0
-        if clicks < self.minimum_clicks:
-            return f"{clicks:.0f} clicks in 28 days are fewer than {self.minimum_clicks:.0f}"
-        if _short(pl.Series([row["history_share"]], dtype=pl.Float64))[0]:
-            return f"{_HISTORY_DAYS * row['history_share']:.0f} days of history are fewer than {MINIMUM_DAYS}"
-        if not any(row[name] is not None and np.isfinite(row[name]) for name in self.features):
-            return "no feature of the account is known on this day"
-        return recent_reason(row) if row["recent_efficiency"] is None else ""
-
     def save(self, folder: Path) -> str:
         """Write the artifact to `folder`; returns its `model_sha256`.
 
@@ -644,17 +529,8 @@ class AccountHealthPredictor:
         self.__dict__.update(other.__dict__)
 
 
-def _short(history_share: pl.Series) -> pl.Series:
-    """Whether fewer than 14 days of the unit's history are known; unknown counts as long."""
-    return (history_share.cast(pl.Float64, strict=False) * _HISTORY_DAYS < MINIMUM_DAYS - 1e-9).fill_null(False)
-
-
 def _scores(blend: HealthBlend, x: Floats, ratio: Floats) -> Floats:
     """Distance of the truth from the prediction in units of the predicted scatter."""
     centre, scale = blend.location_and_scale(x)
     result: Floats = np.abs(ratio - centre) / scale
     return result
-
-
-def _identity(row: dict[str, Any]) -> dict[str, Any]:
-    return {name: row[name] for name in ("platform", "account_id", "campaign_id", "origin")}
