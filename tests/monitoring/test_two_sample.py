@@ -26,6 +26,17 @@ def test_statistics_equal_those_of_scipy_with_ties(first: list[float], second: l
     assert ks_of_ordered(np.sort(first), np.sort(second)) == pytest.approx(ks.statistic, abs=1e-12)
 
 
+@pytest.mark.parametrize("decimals", [0, 1, 3, 9])
+@pytest.mark.parametrize("shift", [0.0, 0.01, 1.0, 20.0])
+def test_the_largest_distance_is_found_in_long_samples_wherever_it_lies(decimals: int, shift: float) -> None:
+    rng = np.random.default_rng(11)
+    for n, m in ((5000, 3000), (64, 4097), (129, 65), (2000, 1), (700, 700)):
+        first, second = rng.normal(size=n).round(decimals), (shift + rng.normal(size=m)).round(decimals)
+        distance = ks_of_ordered(np.sort(first), np.sort(second))
+        assert distance == pytest.approx(stats.ks_2samp(first, second, method="asymp").statistic, abs=1e-12)
+        assert distance == pytest.approx(ks_of_ordered(np.sort(-second), np.sort(-first)), abs=1e-12)
+
+
 @pytest.mark.parametrize("decimals", [1, 9])
 def test_cramer_von_mises_equals_that_of_scipy(decimals: int) -> None:
     rng = np.random.default_rng(5)
