@@ -94,7 +94,7 @@ class Answering:
         unlike: tuple[str, ...] = ()
         if unseen(pl.Series([row["target"]], dtype=pl.String), self.targets)[0]:
             unlike = (unseen_reason(row, self.targets or {}, least=_LEAST_OF_TARGET),)
-        reason = self._why_insufficient(row) or unlike[0]
+        reason = self._why_insufficient(row) or "; ".join(unlike)
         return AccountHealth(
             **_identity(row), state="insufficient_data", score=None, probability=None, log_ratio=None, log_ratio_low=None,
             log_ratio_high=None, stop_probability=None, horizon=self.horizon, drop=self.drop, interval_level=self.level, tier=None,
