@@ -223,9 +223,6 @@ def test_a_verdict_does_not_hang_on_what_the_process_scored_before(agency: Agenc
             pytest.skip("no sentence encoder is installed")
         # Whatever the weights are on so few ads: here what the texts mean counts.
         predictor._fitted = replace(state, stack=replace(state.stack, weights={"words": 0.5, "meaning": 0.5}))
-        sha = predictor.save(tmp_path / "meaning")
-        artifact = ws.artifacts.put("ad_score", tmp_path / "meaning")
-        version = ws.registry.register(replace(trained, version=0, model_sha256=sha, artifact=artifact, training_fingerprint="m"))
         encoder.remembered.clear()
         predictor.scores(held_back_rows(ws, pin, "ad_score"))
         asked = list(encoder.remembered)
@@ -234,7 +231,7 @@ def test_a_verdict_does_not_hang_on_what_the_process_scored_before(agency: Agenc
             encoder.encode([text])
         for number in range(_KEPT_TEXTS - len(encoder.remembered)):
             encoder.remembered[f"another text {number}"] = np.zeros(encoder.dimension, np.float32)
-        found = robustness_report(ws, pin, version)
+        found = robustness_report(ws, pin, offer(ws, pin, trained, predictor, tmp_path / "meaning"))
         encoder.remembered.clear()
     unchanged = [result for result in found.results if result.expectation is Expectation.UNCHANGED]
     # In points of 100; a text computed twice, beside others, moves a score by 2e-5.
