@@ -32,7 +32,7 @@ from within_pipelines.prediction import AccountHealthPredictor, AdScorePredictor
 from within_pipelines.prediction.account_health.model import LinearPart
 from within_pipelines.prediction.ad_score.model import Ridge
 from within_pipelines.prediction.ad_score.stack import Stack
-from within_pipelines.prediction.anomaly.detector import Judgement
+from within_pipelines.prediction.anomaly import Judgement
 from within_pipelines.prediction.calibration import PlattScaling
 from within_pipelines.prediction.encoder import _KEPT_TEXTS, TransformerEncoder
 from within_pipelines.registry import POLICY_VERSION, REQUIRED_GATES, ModelVersion

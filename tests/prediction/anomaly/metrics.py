@@ -1,4 +1,4 @@
-"""Simulated metric series for tests."""
+"""Simulated metric series for tests, and a detector fitted on some of them."""
 
 from __future__ import annotations
 
@@ -8,7 +8,11 @@ from datetime import date, datetime, timedelta
 import numpy as np
 import polars as pl
 
+from within_pipelines.prediction.anomaly import AnomalyDetector
+
 FIRST = date(2026, 1, 1)
+# What comes before it is fitted on where a test has old and new days.
+SPLIT = FIRST + timedelta(days=120)
 
 
 def daily(values: np.ndarray, *, metric: str = "spend", first: date = FIRST) -> pl.DataFrame:
@@ -58,3 +62,19 @@ def steady(seed: int, *, series: int = 3, days: int = 160, spread: float = 0.1) 
     rng = np.random.default_rng(seed)
     rhythm = 1 + 0.2 * np.sin(2 * np.pi * np.arange(days) / 7)
     return 100 * rhythm * np.exp(spread * rng.normal(size=(series, days)))
+
+
+def old(frame: pl.DataFrame) -> pl.DataFrame:
+    """The days before `SPLIT`."""
+    return frame.filter(pl.col("timestamp") < SPLIT)
+
+
+def new(frame: pl.DataFrame) -> pl.DataFrame:
+    """`SPLIT` and the days after it."""
+    return frame.filter(pl.col("timestamp") >= SPLIT)
+
+
+def fitted(seed: int = 1, **arguments: object) -> tuple[AnomalyDetector, pl.DataFrame]:
+    """A detector fitted on the old days of three steady series, and their new days."""
+    frame = daily(steady(seed))
+    return AnomalyDetector(**arguments).fit(old(frame)), new(frame)  # type: ignore[arg-type]

@@ -12,9 +12,11 @@ import numpy.typing as npt
 import polars as pl
 
 from within_pipelines.exceptions import SampleError
-from within_pipelines.prediction.anomaly.detector import MODEL, AnomalyDetector, silenced
+from within_pipelines.prediction.anomaly.alarms import silenced
+from within_pipelines.prediction.anomaly.detector import AnomalyDetector
 from within_pipelines.prediction.anomaly.incidents import SHAPES, Incident, draw_incidents, inject
 from within_pipelines.prediction.anomaly.series import ID_COLUMNS, Floats, rhythm
+from within_pipelines.prediction.anomaly.storage import MODEL
 from within_pipelines.prediction.evaluation import Evaluation
 from within_pipelines.stats import Estimate, cluster_bootstrap, cluster_mean, paired_difference
 

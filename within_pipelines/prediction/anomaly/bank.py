@@ -132,6 +132,10 @@ class Layer:
         grown = np.maximum(np.exp(np.where(logarithm, np.minimum(y, 700.0), 0.0)) - offset, 0.0)
         return np.where(np.isinf(y), y, np.where(logarithm, grown, y * offset))
 
+    def judgeable(self, values: Floats) -> Floats:
+        """`values` (S, T), NaN before each series' first column that may be judged."""
+        return np.where(np.arange(values.shape[1]) >= self.judged_from[:, None], values, np.nan)
+
     def parts(self) -> dict[str, Floats]:
         """What the bank keeps beside the state."""
         end = np.full(len(self.keys), self.start + self.values.shape[1])

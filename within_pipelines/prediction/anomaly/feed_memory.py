@@ -8,6 +8,7 @@ from typing import Any, Self
 
 import numpy as np
 
+from within_pipelines.prediction.anomaly.bank import Layer
 from within_pipelines.prediction.anomaly.cause import PARTS
 from within_pipelines.prediction.anomaly.feeds import FEWEST, RARELY, STUCK
 from within_pipelines.prediction.anomaly.series import HOUR_US, Bools, Floats, Ints
@@ -94,6 +95,13 @@ class FeedMemory:
             self.account = np.concatenate([self.account, np.array([self._account(key) for key in fresh], dtype=np.int64)])
             self.clock = np.concatenate([self.clock, np.full(len(self.accounts) - len(self.clock), NEVER, dtype=np.int64)])
         return np.array([self.index[key] for key in keys], dtype=np.int64)
+
+    def places_of(self, moved: Sequence[Layer], rows: int) -> Ints:
+        """The memory's row of each of `rows` observations, all of them in one of the layers `moved`."""
+        place = np.zeros(rows, dtype=np.int64)
+        for layer in moved:
+            place[layer.rows] = self.places(layer.keys, layer.step)[layer.series]
+        return place
 
     def advance(self, place: Ints, time: Ints, value: Floats, *, now: int | None = None, tell: bool = True) -> tuple[list[Stopped], Bools]:
         """Feeds that stopped with these rows, in the order in which that is known; and which rows repeat the value of a stalled feed.

@@ -11,14 +11,15 @@ import numpy as np
 
 from within_pipelines.exceptions import ArtifactError
 from within_pipelines.prediction.anomaly.bank import bank_of
-from within_pipelines.prediction.anomaly.detector import MODEL, Fitted
 from within_pipelines.prediction.anomaly.feed_memory import FeedMemory
 from within_pipelines.prediction.anomaly.forecast import Windows
+from within_pipelines.prediction.anomaly.learning import Fitted
 from within_pipelines.prediction.anomaly.series import Rhythm
 from within_pipelines.prediction.anomaly.stream import unlearned
 from within_pipelines.prediction.anomaly.tail import Calibration, Tails
 from within_pipelines.prediction.artifact import Artifact, read_artifact, write_artifact
 
+MODEL = "anomaly"
 _LEARNED = "detector.json"
 _FEEDS = "feeds"
 
