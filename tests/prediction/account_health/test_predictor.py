@@ -13,10 +13,9 @@ import pytest
 from polars.testing import assert_frame_equal
 
 from tests.prediction.worlds import FIRST, daily_rows, feature_rows
-from within_pipelines.exceptions import ArtifactError, SampleError, SchemaError, SettingsError
+from within_pipelines.exceptions import SampleError, SchemaError, SettingsError
 from within_pipelines.features import ACCOUNT_FEATURES
 from within_pipelines.prediction import AccountHealthPredictor
-from within_pipelines.prediction.account_health.predictor import tier_of
 from within_pipelines.prediction.calibration import calibration_slope
 from within_pipelines.prediction.frames import matrix
 from within_pipelines.prediction.metrics import auroc, brier_skill, debiased_ece
@@ -83,36 +82,11 @@ def test_daily_rows_of_pandas_and_polars_get_the_same_answers(health_predictor: 
     assert {report.state for report in found} == {"scored"}
 
 
-def test_two_fits_write_the_same_bytes_and_loading_gives_the_same_answers(
-    health_rows: pl.DataFrame, health_predictor: AccountHealthPredictor, tmp_path: Path
-) -> None:
-    first = health_predictor.save(tmp_path / "one")
-    assert AccountHealthPredictor().fit(health_rows).save(tmp_path / "two") == first
-    pandas = health_rows.to_pandas().set_index(pd.Index([3] * health_rows.height))
-    assert AccountHealthPredictor().fit(pandas.drop(columns="degraded"), pandas["degraded"]).save(tmp_path / "three") == first
-    assert AccountHealthPredictor().fit(health_rows, seed=8).save(tmp_path / "four") != first
-    loaded = AccountHealthPredictor.load(tmp_path / "one")
-    assert loaded.predict(health_rows.head(50)) == health_predictor.predict(health_rows.head(50))
-    assert loaded.save(tmp_path / "again") == first
-
-
 def test_rows_may_come_in_any_order(health_rows: pl.DataFrame, health_predictor: AccountHealthPredictor, tmp_path: Path) -> None:
     order = np.random.default_rng(1).permutation(health_rows.height).tolist()
     assert AccountHealthPredictor().fit(health_rows[order]).save(tmp_path / "a") == health_predictor.save(tmp_path / "b")
     shuffled = health_predictor.predict(health_rows[order]).to_frame()
     assert_frame_equal(shuffled, health_predictor.predict(health_rows).to_frame()[order], abs_tol=1e-9)
-
-
-def test_an_artifact_of_another_model_or_a_damaged_one_is_refused(
-    health_predictor: AccountHealthPredictor, ad_predictor: Any, tmp_path: Path
-) -> None:
-    ad_predictor.save(tmp_path / "ad")
-    with pytest.raises(ArtifactError, match="holds a ad_score model, not account_health"):
-        AccountHealthPredictor.load(tmp_path / "ad")
-    health_predictor.save(tmp_path / "health")
-    (tmp_path / "health" / "model.json").write_text("{}")
-    with pytest.raises(ArtifactError, match=r"changed after it was written: model\.json"):
-        AccountHealthPredictor.load(tmp_path / "health")
 
 
 @pytest.mark.parametrize("kind", ["logistic_xgboost", "persistence"])
@@ -143,35 +117,6 @@ def test_risk_factors_are_the_groups_that_raise_the_risk(health_predictor: Accou
     assert "slope_cvr_28 -0.9" in worse.recommendations[0]
     assert [f.log_odds for f in worse.risk_factors] == sorted((f.log_odds for f in worse.risk_factors), reverse=True)
     assert all(f.log_odds > 0 for f in worse.risk_factors)
-
-
-def test_the_numbers_of_a_report_fit_together(health_predictor: AccountHealthPredictor, health_rows: pl.DataFrame) -> None:
-    for report, row in zip(health_predictor.predict(health_rows.head(40)), health_rows.head(40).iter_rows(named=True), strict=True):
-        assert report.score is not None
-        assert report.probability is not None
-        assert report.log_ratio is not None
-        assert report.log_ratio_low is not None
-        assert report.log_ratio_high is not None
-        assert report.score == pytest.approx(100 * (1 - report.probability))
-        assert report.tier == tier_of(report.score)
-        assert report.log_ratio_low < report.log_ratio < report.log_ratio_high
-        assert report.money_at_risk == pytest.approx(report.probability * 0.2 * row["spend_28"] * 7 / 28)
-        assert report.currency == "EUR"
-        assert report.evidence["clicks_28"] == row["clicks_28"]
-
-
-def test_where_no_spend_was_reported_no_money_is_said_to_be_at_risk(
-    health_predictor: AccountHealthPredictor, health_rows: pl.DataFrame
-) -> None:
-    (report,) = health_predictor.predict(health_rows.head(1).with_columns(spend_28=pl.lit(0.0)))
-    assert report.state == "scored"
-    assert report.money_at_risk is None
-
-
-def test_tiers_begin_at_their_floors() -> None:
-    assert [tier_of(s) for s in (100.0, 80.0, 79.9, 60.0, 59.9, 40.0, 39.9, 0.0)] == [
-        "healthy", "healthy", "watch", "watch", "at risk", "at risk", "critical", "critical",
-    ]  # fmt: skip
 
 
 @pytest.mark.parametrize("clicks", [99.0, 0.0, None, float("nan")])
@@ -390,14 +335,6 @@ def test_an_outcome_is_learned_once(health_rows: pl.DataFrame) -> None:
     with pytest.raises(SchemaError, match="lacks log_ratio; the band learns from the log ratios that came about"):
         fitted.update(new.drop("log_ratio"))
     assert fitted.update(new).learned_until == new["origin"].max()
-
-
-def test_an_artifact_of_other_parts_is_refused(health_rows: pl.DataFrame, tmp_path: Path) -> None:
-    from within_pipelines.prediction.artifact import write_artifact
-
-    write_artifact(tmp_path / "old", {"model.json": b'{"linear": {}}'}, {"model": "account_health", "kind": "persistence"})
-    with pytest.raises(ArtifactError, match=r"was written by an older version that kept other parts; train the model again"):
-        AccountHealthPredictor.load(tmp_path / "old")
 
 
 def test_the_richer_parts_join_where_they_help_and_stay_out_of_a_short_history(health_predictor: AccountHealthPredictor) -> None:

@@ -12,7 +12,7 @@ import pytest
 from tests.prediction.worlds import FIRST, daily_rows
 from within_pipelines.exceptions import SchemaError
 from within_pipelines.prediction import AccountHealthPredictor
-from within_pipelines.prediction.account_health.predictor import tier_of
+from within_pipelines.prediction.account_health.scores import tier_of
 
 LAST_WEEK = pl.col("date") > FIRST + timedelta(days=162)
 

@@ -5,8 +5,9 @@ from within_pipelines.prediction.account_health.evaluation import (
     split_account_health,
     train_account_health,
 )
-from within_pipelines.prediction.account_health.predictor import HEALTH_KINDS, AccountHealthPredictor, tier_of
+from within_pipelines.prediction.account_health.predictor import HEALTH_KINDS, AccountHealthPredictor
 from within_pipelines.prediction.account_health.report import AccountHealth, AccountHealthReports, RiskFactor
+from within_pipelines.prediction.account_health.scores import tier_of
 
 __all__ = [
     "HEALTH_KINDS",

@@ -19,7 +19,7 @@ from within_pipelines.prediction.account_health.model import (
     tree_contributions,
     tree_log_odds,
 )
-from within_pipelines.prediction.account_health.support import Ranges
+from within_pipelines.prediction.account_health.support import CALENDAR, UNKNOWN_SUPPORT, Ranges, support_reasons
 
 if TYPE_CHECKING:
     import xgboost
@@ -88,6 +88,22 @@ class HealthBlend:
         found = np.full(len(self.features), self.share > 0)
         found[self._columns] = True
         return found
+
+    def outside(self, x: Floats) -> NDArray[np.bool_] | None:
+        """Whether a feature that the answer depends on lies beyond the rows fitted on, one per row; None where their ranges were not
+        kept."""
+        if self.ranges is None:
+            return None
+        judged = self.read & np.array([name not in CALENDAR for name in self.features])
+        result: NDArray[np.bool_] = (self.ranges.outside(x)[:, judged] != 0).any(axis=1)
+        return result
+
+    def support_reasons(self, x: Floats) -> list[tuple[str, ...]]:
+        """Per row why it is unlike the rows fitted on, as far as the features go that the answer depends on."""
+        if self.ranges is None:
+            return [(UNKNOWN_SUPPORT,)] * len(x)
+        read = np.flatnonzero(self.read)
+        return support_reasons(self.ranges.of(read), [self.features[column] for column in read], x[:, read])
 
     def log_odds(self, x: Floats) -> Floats:
         """Raw log-odds of a drop, one per row."""

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterable, Iterator, Mapping
 from datetime import date, timedelta
+from functools import partial
 from pathlib import Path
 from typing import Any, Self
 
@@ -12,7 +12,7 @@ import numpy as np
 import polars as pl
 from numpy.typing import NDArray
 
-from within_pipelines.exceptions import ArtifactError, NotFittedError, SampleError, SchemaError, SettingsError
+from within_pipelines.exceptions import NotFittedError, SampleError, SchemaError, SettingsError
 from within_pipelines.prediction.account_health.answers import Answering, short_history, unseen
 from within_pipelines.prediction.account_health.blend import LEAN, PERSISTENCE, HealthBlend, fit_blend
 from within_pipelines.prediction.account_health.inputs import (
@@ -22,15 +22,15 @@ from within_pipelines.prediction.account_health.inputs import (
     is_feature_table,
     refuse_repeated,
 )
-from within_pipelines.prediction.account_health.labels import MINIMUM_ROWS, labelled, refuse_one_sided, refuse_too_few
+from within_pipelines.prediction.account_health.labels import labelled, refuse_one_sided, refuse_too_few
 from within_pipelines.prediction.account_health.money import NO_CURRENCY
 from within_pipelines.prediction.account_health.report import AccountHealthReports
-from within_pipelines.prediction.account_health.rolling import calibrated, earned_share, later_blocks, learning_curves, overlap_of
-from within_pipelines.prediction.account_health.stability import STABLE, group_stability, split_halves
+from within_pipelines.prediction.account_health.rolling import answered_later, overlap_of
+from within_pipelines.prediction.account_health.scores import answer_numbers
+from within_pipelines.prediction.account_health.stability import STABLE, accounts_of, refit_stability
 from within_pipelines.prediction.account_health.stopping import STOPPING, StoppingPart, fit_stopping
-from within_pipelines.prediction.account_health.support import CALENDAR, support_reasons
+from within_pipelines.prediction.account_health.storage import Parts, read_parts, write_parts
 from within_pipelines.prediction.adaptive_conformal import AdaptiveConformal
-from within_pipelines.prediction.artifact import read_artifact, write_artifact
 from within_pipelines.prediction.calibration import PlattScaling, sigmoid
 from within_pipelines.prediction.champion import champion_folder
 from within_pipelines.prediction.frames import as_polars, matrix, require
@@ -41,20 +41,6 @@ Ints = NDArray[np.int64]
 HEALTH_KINDS: tuple[str, ...] = ("logistic_xgboost", "persistence")
 # Below this many clicks in 28 days there is too little to say anything.
 MINIMUM_CLICKS = 100.0
-_TIERS: tuple[tuple[float, str], ...] = ((80.0, "healthy"), (60.0, "watch"), (40.0, "at risk"), (0.0, "critical"))
-UNKNOWN_SUPPORT = "support unknown: the model was fitted before the ranges of its training rows were kept; train it again"
-# Pairs of fits on halves of the accounts, compared on this many rows at most.
-_SPLITS = 5
-_COMPARED = 1500
-
-
-def tier_of(score: float) -> str:
-    """healthy from 80, watch from 60, at risk from 40, critical below.
-
-    >>> tier_of(85.0), tier_of(12.5)
-    ('healthy', 'critical')
-    """
-    return next(name for floor, name in _TIERS if score >= floor)
 
 
 class AccountHealthPredictor:
@@ -218,36 +204,16 @@ class AccountHealthPredictor:
                 overlap=overlap, seed=seed, threads=threads, share=share,
             )  # fmt: skip
 
-        parts = list(later_blocks(days, y, horizon=self.horizon))
-        blocks = [(fitted(older, rich=rich), block) for older, block in parts]
-        later = np.concatenate([np.flatnonzero(block) for _, block in blocks])
-        lean, full = (np.concatenate([blend.with_share(share).log_odds(x[block]) for blend, block in blocks]) for share in (0.0, 1.0))
-        # The first quarter's fit has too little to learn the richer parts from; what it says of them holds for no later fit.
-        newer = days[later] >= np.median(np.unique(days))
-        share = earned_share(lean[newer], full[newer], y[later][newer], days[later][newer]) if rich and newer.any() else 0.0
-        mixed = (1 - share) * lean + share * full
-        self._platt = calibrated(mixed, y[later], overlap=overlap)
-        self._blend = fitted(np.arange(len(x)), rich=rich and share > 0, share=share)
-        self._band = self._started_band([(blend.with_share(share), block) for blend, block in blocks], x, ratio, days)
-        newest = blocks[-1][1]
-        history = [
-            (int(older.sum()), blend.with_share(share).log_odds(x[newest])) for (blend, _), (older, _) in zip(blocks, parts, strict=True)
-        ]
-        self._curves = learning_curves(history, y[newest])
+        later = answered_later(partial(fitted, rich=rich), x, y, days, horizon=self.horizon, overlap=overlap, rich=rich)
+        share, self._platt, self._curves = later.share, later.platt, later.curves
+        mixed = partial(fitted, rich=rich and share > 0, share=share)
+        self._blend = mixed(np.arange(len(x)))
+        self._band = self._started_band(later.blends, x, ratio, days)
         self._learned_until = int(days.max())
         self._stopping = fit_stopping(frame, overlap=overlap) if rich else None
-        clusters = (rows["platform"] + "/" + rows["account_id"]).to_numpy()
-        if len(np.unique(clusters)) < 8:
-            clusters = (rows["account_id"] + "/" + rows.get_column("campaign_id", default=pl.Series([""])).fill_null("")).to_numpy()
-        compared = x[np.unique(np.linspace(0, len(x) - 1, min(len(x), _COMPARED)).astype(np.int64))]
+        refitted = lambda half: mixed(half).contributions
         rng = np.random.default_rng([seed, 41])
-        halves = [
-            [fitted(half, rich=rich and share > 0, share=share).contributions(compared) for half in pair]
-            for pair in split_halves(clusters, splits=_SPLITS, rng=rng)
-            if all(half.size >= MINIMUM_ROWS / 2 and np.ptp(y[half]) > 0 for half in pair)
-        ]
-        pairs = [(first, second) for first, second in halves]
-        self._stability = group_stability(self._blend.contributions(compared), pairs, features) if pairs else {}
+        self._stability = refit_stability(self._blend.contributions, refitted, x, y, accounts_of(rows), features, rng=rng)
 
     def _started_band(
         self, blocks: list[tuple[HealthBlend, NDArray[Any]]], x: Floats, ratio: Floats | None, days: Ints
@@ -330,15 +296,8 @@ class AccountHealthPredictor:
     def out_of_support(self, rows: pl.DataFrame) -> NDArray[np.bool_] | None:
         """Whether a feature of each feature row lies beyond the rows fitted on, by more than a quarter of their range; None for a model
         from before the ranges were kept. Such a feature counts as the nearest training value."""
-        return self._outside(matrix(rows, self._fitted_blend().features))
-
-    def _outside(self, x: Floats) -> NDArray[np.bool_] | None:
         blend = self._fitted_blend()
-        if blend.ranges is None:
-            return None
-        judged = blend.read & np.array([name not in CALENDAR for name in blend.features])
-        result: NDArray[np.bool_] = (blend.ranges.outside(x)[:, judged] != 0).any(axis=1)
-        return result
+        return blend.outside(matrix(rows, blend.features))
 
     def predict(self, data: Any, *, band_quantile: float | None = None) -> AccountHealthReports:
         """The health of each row (feature rows) or of each account on the newest day (daily facts).
@@ -353,7 +312,7 @@ class AccountHealthPredictor:
         x = matrix(rows, blend.features)
         numbers = self._numbers(rows, x, band_quantile)
         contributions = self.contributions(x)
-        outside = self._support_reasons(x)
+        outside = blend.support_reasons(x)
         answering = self._answering()
         return AccountHealthReports(
             tuple(
@@ -368,47 +327,25 @@ class AccountHealthPredictor:
         published = {group: self._stability[group] for group in self.published_groups}
         return Answering(self.horizon, self.drop, self.level, self.minimum_clicks, self.features, published, self._targets)
 
-    def _support_reasons(self, x: Floats) -> list[tuple[str, ...]]:
-        """Per row why it is unlike the rows fitted on, as far as the features go that the answer depends on."""
-        blend = self._fitted_blend()
-        if blend.ranges is None:
-            return [(UNKNOWN_SUPPORT,)] * len(x)
-        read = np.flatnonzero(blend.read)
-        return support_reasons(blend.ranges.of(read), [blend.features[column] for column in read], x[:, read])
-
     def _numbers(self, rows: pl.DataFrame, x: Floats, band_quantile: float | None = None) -> pl.DataFrame:
         """Every number of an answer, column by column; null where the state is insufficient."""
         blend = self._fitted_blend()
-        probability = sigmoid(self._platt(blend.log_odds(x)))
         unknown = np.full(len(x), np.nan)
         centre, reach = unknown, unknown
         if self._band is not None:
             centre, scale = blend.location_and_scale(x)
             reach = scale * (self._band.quantile() if band_quantile is None else band_quantile)
-        stop = sigmoid(self._stopping(matrix(rows, STOPPING))) if self._stopping is not None else unknown
         enough = rows.select(self._enough()).to_series() & ~short_history(rows["history_share"]) & ~self._unseen(rows["target"])
-        usable = enough.to_numpy() & np.isfinite(x).any(axis=1)
-        spend, unreported = matrix(rows, ("spend_28", "spend_unknown_28")).T
-        known = (spend > 0) & ~(unreported > 0)
-        numbers = {
-            "score": 100 * (1 - probability),
-            "probability": probability,
-            "log_ratio": centre,
-            "log_ratio_low": centre - reach,
-            "log_ratio_high": centre + reach,
-            "stop_probability": stop,
-            # Clicks and no spend in four weeks: what they cost was not reported, which is no risk of nothing. A part is not the whole.
-            "money_at_risk": np.where(known, probability * self.drop * spend * self.horizon / 28, np.nan),
-        }
-        frame = pl.DataFrame({name: np.where(usable, values, np.nan) for name, values in numbers.items()})
-        tier = pl.lit(_TIERS[-1][1])
-        for floor, name in _TIERS[-2::-1]:
-            tier = pl.when(pl.col("score") >= floor).then(pl.lit(name)).otherwise(tier)
-        outside = self._outside(x)
-        return frame.with_columns(pl.all().fill_nan(None)).with_columns(
-            out_of_support=pl.lit(None, pl.Boolean) if outside is None else pl.when(pl.Series(usable)).then(pl.Series(outside)),
-            state=pl.when(pl.Series(usable)).then(pl.lit("scored")).otherwise(pl.lit("insufficient_data")),
-            tier=pl.when(pl.col("score").is_not_null()).then(tier),
+        return answer_numbers(
+            rows,
+            usable=enough.to_numpy() & np.isfinite(x).any(axis=1),
+            probability=sigmoid(self._platt(blend.log_odds(x))),
+            centre=centre,
+            reach=reach,
+            stop=sigmoid(self._stopping(matrix(rows, STOPPING))) if self._stopping is not None else unknown,
+            outside=blend.outside(x),
+            drop=self.drop,
+            horizon=self.horizon,
         )
 
     def score_batches(self, data: pl.DataFrame | Iterable[Any], *, rows: int = 50_000) -> Iterator[pl.DataFrame]:
@@ -487,41 +424,18 @@ class AccountHealthPredictor:
         """Write the artifact to `folder`; returns its `model_sha256`.
 
         Raises `NotFittedError` when there is nothing to save."""
-        blend = self._fitted_blend()
-        state = {
-            "blend": blend.to_dict(),
-            "platt": [self._platt.intercept, self._platt.slope],
-            "band": None if self._band is None else self._band.to_dict(),
-            "stopping": None if self._stopping is None else self._stopping.to_dict(),
-            "stability": dict(self._stability),
-            "targets": None if self._targets is None else dict(self._targets),
-            "learned_until": self._learned_until,
-        }
-        files = {"model.json": json.dumps(state, sort_keys=True).encode()}
-        if blend.trees is not None:
-            files["trees.ubj"] = blend.trees
-        return write_artifact(folder, files, {"model": self.model, **self._settings})
+        kept = (self._platt, self._band, self._stopping, self._stability, self._targets, self._learned_until)
+        return write_parts(folder, Parts(self._fitted_blend(), *kept), {"model": self.model, **self._settings})
 
     @classmethod
     def load(cls, folder: Path) -> Self:
         """The predictor that `save` wrote.
 
         Raises `ArtifactError` when the artifact is damaged, of another model, or of a version of this code that kept other parts."""
-        artifact = read_artifact(folder)
-        if artifact.manifest.get("model") != cls.model:
-            raise ArtifactError(f"{folder} holds a {artifact.manifest.get('model')} model, not {cls.model}.")
-        state = json.loads(artifact.text("model.json"))
-        if "blend" not in state:
-            raise ArtifactError(f"{folder} was written by an older version that kept other parts; train the model again (`within run`).")
+        artifact, parts = read_parts(folder, model=cls.model)
         loaded = cls(**{name: artifact.manifest[name] for name in cls()._settings})
-        trees = artifact.bytes("trees.ubj") if "trees.ubj" in artifact.manifest["files"] else None
-        loaded._blend = HealthBlend.from_dict(state["blend"], trees)
-        loaded._platt = PlattScaling(*state["platt"])
-        loaded._band = None if state["band"] is None else AdaptiveConformal.from_dict(state["band"])
-        loaded._stopping = None if state["stopping"] is None else StoppingPart.from_dict(state["stopping"])
-        loaded._stability = state["stability"]
-        loaded._targets = state.get("targets")
-        loaded._learned_until = state["learned_until"]
+        loaded._blend, loaded._platt, loaded._band, loaded._stopping = parts.blend, parts.platt, parts.band, parts.stopping
+        loaded._stability, loaded._targets, loaded._learned_until = parts.stability, parts.targets, parts.learned_until
         loaded._loaded_from = artifact.model_sha256
         return loaded
 

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
+from within_pipelines.prediction.account_health.blend import HealthBlend
 from within_pipelines.prediction.calibration import PlattScaling, fit_log_odds, sigmoid
 from within_pipelines.prediction.metrics import brier_skill, log_loss
 
@@ -25,6 +27,38 @@ _YET_TO_LEARN = 1.0
 # Rows of one week share its shock, so later weeks move the level by chance as much as by drift: this many independent rows speak for
 # leaving the level as it is. How far apart the answers lie suffers less from that.
 _LEVEL_RIDGE, _SPREAD_RIDGE = 100.0, 10.0
+
+
+@dataclass(frozen=True, slots=True)
+class Later:
+    """What fits on older days said of the days after them: `blends`, mixed by `share`, with the rows that each answered, oldest first.
+
+    `share` is what the richer parts have earned there, `platt` calibrates those answers, `curves` are `learning_curves`."""
+
+    blends: list[tuple[HealthBlend, Bools]]
+    share: float
+    platt: PlattScaling
+    curves: dict[str, dict[str, Any]]
+
+
+def answered_later(
+    fitted: Callable[[Bools], HealthBlend], x: Floats, outcome: Floats, days: Ints, *, horizon: int, overlap: float, rich: bool
+) -> Later:
+    """Fit on the rows before each of the `later_blocks` and answer the block; `fitted` fits the model on some rows of `x`.
+
+    Where the fits have no richer parts (not `rich`), their share is 0."""
+    parts = list(later_blocks(days, outcome, horizon=horizon))
+    fits = [(fitted(older), block) for older, block in parts]
+    later = np.concatenate([np.flatnonzero(block) for _, block in fits])
+    lean, full = (np.concatenate([blend.with_share(share).log_odds(x[block]) for blend, block in fits]) for share in (0.0, 1.0))
+    # The first quarter's fit has too little to learn the richer parts from; what it says of them holds for no later fit.
+    newer = days[later] >= np.median(np.unique(days))
+    share = earned_share(lean[newer], full[newer], outcome[later][newer], days[later][newer]) if rich and newer.any() else 0.0
+    blends = [(blend.with_share(share), block) for blend, block in fits]
+    newest = blends[-1][1]
+    history = [(int(older.sum()), blend.log_odds(x[newest])) for (blend, _), (older, _) in zip(blends, parts, strict=True)]
+    platt = calibrated((1 - share) * lean + share * full, outcome[later], overlap=overlap)
+    return Later(blends, share, platt, learning_curves(history, outcome[newest]))
 
 
 def later_blocks(days: Ints, outcome: Floats, *, horizon: int) -> Iterator[tuple[Bools, Bools]]:

@@ -2,17 +2,27 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from typing import Any
 
 import numpy as np
+import polars as pl
 from numpy.typing import NDArray
 
 from within_pipelines.prediction.account_health.groups import group_of
+from within_pipelines.prediction.account_health.labels import MINIMUM_ROWS
 
 Floats = NDArray[np.float64]
+# From feature rows to what each feature adds, the last column the intercept.
+Contributions = Callable[[Floats], Floats]
 
 # A group is published when fits on other accounts give at least this share of what it says the same sign.
 STABLE = 0.9
+# Pairs of fits on halves of the accounts, compared on this many rows at most.
+_SPLITS = 5
+_COMPARED = 1500
+# Fewer accounts than this make no halves; their campaigns do.
+_LEAST_ACCOUNTS = 8
 
 
 def grouped(contributions: Floats, features: Sequence[str]) -> tuple[list[str], Floats]:
@@ -57,6 +67,38 @@ def group_stability(own: Floats, pairs: Sequence[tuple[Floats, Floats]], feature
         agreed += np.sum(np.abs(sums) * same, axis=0)
     said = len(pairs) * np.abs(sums).sum(axis=0)
     return {name: float(agreed[i] / said[i]) if said[i] > 0 else 0.0 for i, name in enumerate(names)}
+
+
+def accounts_of(rows: pl.DataFrame) -> NDArray[Any]:
+    """The account of each row; its campaign where there are fewer than 8 accounts."""
+    accounts = (rows["platform"] + "/" + rows["account_id"]).to_numpy()
+    if len(np.unique(accounts)) < _LEAST_ACCOUNTS:
+        accounts = (rows["account_id"] + "/" + rows.get_column("campaign_id", default=pl.Series([""])).fill_null("")).to_numpy()
+    return accounts
+
+
+def refit_stability(
+    own: Contributions,
+    refitted: Callable[[NDArray[np.intp]], Contributions],
+    x: Floats,
+    outcome: Floats,
+    clusters: NDArray[Any],
+    features: Sequence[str],
+    *,
+    rng: np.random.Generator,
+) -> Mapping[str, float]:
+    """`group_stability` of a model with the contributions `own`, by fits on five pairs of halves of the `clusters`, compared on at most
+    1,500 rows of `x`. Halves that are too small or hold one outcome only are left out; empty when none is left.
+
+    `refitted` fits the model on some rows and gives its contributions."""
+    compared = x[np.unique(np.linspace(0, len(x) - 1, min(len(x), _COMPARED)).astype(np.int64))]
+    halves = [
+        [refitted(half)(compared) for half in pair]
+        for pair in split_halves(clusters, splits=_SPLITS, rng=rng)
+        if all(half.size >= MINIMUM_ROWS / 2 and np.ptp(outcome[half]) > 0 for half in pair)
+    ]
+    pairs = [(first, second) for first, second in halves]
+    return group_stability(own(compared), pairs, features) if pairs else {}
 
 
 def leading_overlap(first: Floats, second: Floats, features: Sequence[str], *, published: Sequence[Sequence[str]], top: int = 3) -> float:

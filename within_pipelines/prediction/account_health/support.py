@@ -19,6 +19,7 @@ TAIL = 0.001
 MARGIN = 0.25
 # These move with the calendar, whatever the account does; they are moved into the training range like all others, and not judged.
 CALENDAR = ("history_share", "weekday_sin", "weekday_cos")
+UNKNOWN_SUPPORT = "support unknown: the model was fitted before the ranges of its training rows were kept; train it again"
 
 
 @dataclass(frozen=True, slots=True)
