@@ -1,4 +1,4 @@
-"""What every benchmark shares: arguments, CPU time of a function in a fresh process, a table, a JSON file."""
+"""What every benchmark shares: arguments, CPU time of a function, here or in a fresh process, a table, a JSON file."""
 
 from __future__ import annotations
 
@@ -9,6 +9,7 @@ import resource
 import statistics
 import subprocess
 import sys
+import time
 from pathlib import Path
 
 from rich.console import Console
@@ -57,6 +58,13 @@ def own_cpu() -> float:
     """CPU seconds of this process so far."""
     usage = resource.getrusage(resource.RUSAGE_SELF)
     return usage.ru_utime + usage.ru_stime
+
+
+def timed(function):
+    """(result, CPU seconds)."""
+    start = time.process_time()
+    result = function()
+    return result, time.process_time() - start
 
 
 def middle(values: list[float]) -> str:
