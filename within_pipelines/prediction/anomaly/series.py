@@ -139,11 +139,6 @@ def _as_frame(data: Any) -> pl.DataFrame:
         named = {str(name) for name in data.columns}
         if not named & set(_TIME_NAMES) and "datetime" in str(data.index.dtype):
             data = data.rename_axis("timestamp").reset_index()
-        name = next((name for name in _TIME_NAMES if name in named), None)
-        if name is not None and str(data[name].dtype) == "object":
-            kinds = {getattr(value, "tzinfo", None) is not None for value in data[name] if hasattr(value, "tzinfo")}
-            if len(kinds) > 1:
-                raise SchemaError(f"{name!r} mixes times with and without a time zone; convert all of them to UTC.")
     return as_polars(data)
 
 
