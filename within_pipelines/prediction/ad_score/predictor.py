@@ -360,7 +360,7 @@ class AdScorePredictor:
         check_history(frame)
         return frame
 
-    def save(self, folder: Path) -> str:
+    def save(self, folder: str | Path) -> str:
         """Write the artifact to `folder`; returns its `model_sha256`.
 
         Raises `NotFittedError` when there is nothing to save."""
@@ -397,7 +397,7 @@ class AdScorePredictor:
         return write_artifact(folder, files, manifest)
 
     @classmethod
-    def load(cls, folder: Path, *, encoder: TextEncoder | None = None) -> Self:
+    def load(cls, folder: str | Path, *, encoder: TextEncoder | None = None) -> Self:
         """The predictor that `save` wrote; `encoder` serves one that `find_encoder` does not know by name.
 
         Raises `ArtifactError` when the artifact is damaged or of another model, or when the encoder that it was fitted on is not here."""
@@ -447,7 +447,7 @@ class AdScorePredictor:
         return loaded
 
 
-def _encoder_of(wanted: dict[str, Any], folder: Path) -> TextEncoder | None:
+def _encoder_of(wanted: dict[str, Any], folder: str | Path) -> TextEncoder | None:
     from within_pipelines.prediction.encoder import PACKAGED
 
     if wanted["name"] in PACKAGED:
