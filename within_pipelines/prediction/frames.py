@@ -98,6 +98,14 @@ def numbers(frame: pl.DataFrame, name: str) -> pl.Series:
     return column.cast(pl.Float64)
 
 
+def refuse_nested(frame: pl.DataFrame, columns: Sequence[str]) -> None:
+    """Raise `SchemaError` where one of the columns holds lists or structs, which are no text."""
+    for name in columns:
+        kind = frame.schema.get(name)
+        if kind is not None and kind.is_nested():
+            raise SchemaError(f"The column {name} holds {kind}; give text.")
+
+
 def names(frame: pl.DataFrame, name: str) -> pl.Series:
     """A column of names as text, "" where there is none; numbers count as their digits.
 

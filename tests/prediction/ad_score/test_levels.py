@@ -201,3 +201,11 @@ def test_an_accounts_rate_alone_leaves_campaign_and_group_open(predictor: AdScor
     width = np.log(found.ctr_high / (1 - found.ctr_high)) - np.log(found.ctr_low / (1 - found.ctr_low))
     assert width == pytest.approx(2 * levels.quantile * np.sqrt(levels.below_account + levels.residual**2))
     assert levels.below_account > 0.05
+
+
+def test_clicks_that_are_not_known_are_not_none(predictor: AdScorePredictor) -> None:
+    before = {"account_clicks_before": [None, 0], "account_impressions_before": [900, 900]}
+    rows = pl.DataFrame({"headline": ["Headline 1 with words"] * 2, **before})
+    unknown, none = predictor.predict(rows)
+    assert (unknown.predicted_ctr, unknown.ctr_low, unknown.ctr_high) == (None, None, None)
+    assert none.predicted_ctr is not None
