@@ -327,7 +327,11 @@ def test_too_short_a_history_is_a_state(health_predictor: AccountHealthPredictor
 
 
 def test_batches_say_what_predict_says_in_bounded_pieces(health_predictor: AccountHealthPredictor, health_rows: pl.DataFrame) -> None:
-    rows = health_rows.with_columns(clicks_28=pl.when(pl.int_range(pl.len()) % 7 == 3).then(5.0).otherwise("clicks_28"))
+    number = pl.int_range(pl.len())
+    rows = health_rows.with_columns(
+        clicks_28=pl.when(number % 7 == 3).then(5.0).otherwise("clicks_28"),
+        target=pl.when(number % 11 == 5).then(pl.lit("never seen")).otherwise("target"),
+    )
     pieces = list(health_predictor.score_batches(rows, rows=250))
     assert [piece.height for piece in pieces] == [250, 250, 250, 210]
     columns = [

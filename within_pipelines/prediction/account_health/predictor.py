@@ -386,7 +386,8 @@ class AccountHealthPredictor:
             centre, scale = blend.location_and_scale(x)
             reach = scale * (self._band.quantile() if band_quantile is None else band_quantile)
         stop = sigmoid(self._stopping(matrix(rows, STOPPING))) if self._stopping is not None else unknown
-        enough = rows.select(self._enough()).to_series() & ~short_history(rows["history_share"]) & ~self._unseen(rows["target"])
+        unlike = self._unseen(rows["target"])
+        enough = rows.select(self._enough()).to_series() & ~short_history(rows["history_share"]) & ~unlike
         usable = enough.to_numpy() & np.isfinite(x).any(axis=1)
         spend, unreported = matrix(rows, ("spend_28", "spend_unknown_28")).T
         known = (spend > 0) & ~(unreported > 0)
@@ -406,7 +407,7 @@ class AccountHealthPredictor:
             tier = pl.when(pl.col("score") >= floor).then(pl.lit(name)).otherwise(tier)
         outside = self._outside(x)
         return frame.with_columns(pl.all().fill_nan(None)).with_columns(
-            out_of_support=pl.lit(None, pl.Boolean) if outside is None else pl.when(pl.Series(usable)).then(pl.Series(outside)),
+            out_of_support=pl.when(unlike).then(True).when(pl.Series(usable)).then(outside if outside is None else pl.Series(outside)),
             state=pl.when(pl.Series(usable)).then(pl.lit("scored")).otherwise(pl.lit("insufficient_data")),
             tier=pl.when(pl.col("score").is_not_null()).then(tier),
         )
