@@ -209,3 +209,15 @@ def test_clicks_that_are_not_known_are_not_none(predictor: AdScorePredictor) -> 
     unknown, none = predictor.predict(rows)
     assert (unknown.predicted_ctr, unknown.ctr_low, unknown.ctr_high) == (None, None, None)
     assert none.predicted_ctr is not None
+
+
+def test_only_the_newest_28_days_set_the_level_anew(predictor: AdScorePredictor) -> None:
+    frame = agency(accounts=60, seed=3, days=120).with_columns(headline=pl.lit("Headline 1 with words"))
+    last = date(2026, 5, 31)
+    days = pl.Series([last - timedelta(days=int(back)) for back in np.random.default_rng(2).integers(0, 56, frame.height)])
+    frame = frame.with_columns(first_day=days)
+    new = (days > last - timedelta(days=28)).to_numpy()
+    moved = np.where(new, 0.6, 1.4) * frame["_rate"].to_numpy()
+    before = predictor.predict(frame.head(9)).to_frame()["predicted_ctr"]
+    after = predictor.recalibrated(frame.drop("_rate"), moved).predict(frame.head(9)).to_frame()["predicted_ctr"]
+    assert (after / before).to_numpy() == pytest.approx(0.6, abs=0.08)
