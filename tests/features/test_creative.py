@@ -89,6 +89,7 @@ def test_siblings_count_relative_to_their_account() -> None:
     assert found["sibling_log_ctr_ratio"] == pytest.approx(math.log(500 / 350))
     assert found["sibling_reliability"] == pytest.approx(450 / 500)
     assert found["sibling_count"] == pytest.approx(math.log(4))
+    assert row(headline="x", **{**before, "group_clicks_before": None})["sibling_log_ctr_ratio"] == 0
     new = row(headline="x", **{**before, "account_ctr_before": None})
     assert (new["sibling_log_ctr_ratio"], new["account_history_missing"]) == (0, 1)
     assert row(headline="x")["account_history_missing"] == 1

@@ -118,3 +118,8 @@ def test_a_file_that_the_manifest_does_not_list_cannot_be_read(folder: Path) -> 
 def test_numbers_survive_json_exactly() -> None:
     values = [0.1, 1 / 3, 1e-300, -2.5]
     assert json.loads(json.dumps(float_list(values))) == values
+
+
+def test_a_folder_may_be_given_as_text(tmp_path: Path) -> None:
+    written = write_artifact(str(tmp_path / "text"), FILES, {"model": "ad_score"})
+    assert read_artifact(str(tmp_path / "text")).model_sha256 == written == read_artifact(tmp_path / "text").model_sha256

@@ -69,3 +69,24 @@ def test_text_that_is_no_number_is_told_and_not_taken_for_missing() -> None:
     with pytest.raises(SchemaError, match="The column a holds Date; give numbers"):
         matrix(pl.DataFrame({"a": [None]}, schema={"a": pl.Date}), ["a"])
     assert np.isnan(matrix(pl.DataFrame({"a": [None, None]}), ["a"])).all()
+
+
+def test_times_of_which_some_have_a_time_zone_are_refused() -> None:
+    told = "The column date mixes times with and without a time zone; convert all of them to UTC"
+    with_zone, without = pd.Timestamp("2026-05-01 21:00", tz="America/New_York"), pd.Timestamp("2026-05-01")
+    for times in ([with_zone, without], [without, with_zone]):
+        with pytest.raises(SchemaError, match=told):
+            as_polars(pd.DataFrame({"date": pd.Series(times, dtype=object)}))
+    alike = pd.DataFrame({"date": pd.Series([with_zone, with_zone, None], dtype=object), "word": ["a", "b", "c"]})
+    assert as_polars(alike)["date"].null_count() == 1
+
+
+def test_one_column_of_pandas_is_no_table() -> None:
+    with pytest.raises(SchemaError, match="A Series is no table; give a pandas or polars DataFrame"):
+        as_polars(pd.Series([1.0, 2.0], name="x"))
+
+
+def test_a_column_of_pandas_without_any_value_has_no_kind() -> None:
+    frame = as_polars(pd.DataFrame({"x": [None, None], "t": ["a", None]}))
+    assert frame.schema == {"x": pl.Null, "t": pl.String}
+    assert as_polars(pd.DataFrame({"x": ["a"]}).head(0)).schema == {"x": pl.String}

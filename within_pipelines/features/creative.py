@@ -210,7 +210,9 @@ def _siblings(creatives: pl.DataFrame) -> Floats:
         result[:, -1] = 1.0
         return result
     account = pl.col("account_ctr_before")
-    clicks, shown = pl.col("group_clicks_before").fill_null(0), pl.col("group_impressions_before").fill_null(0)
+    clicks = pl.col("group_clicks_before").fill_null(0)
+    # Clicks that are not known are not none: then the impressions tell nothing either.
+    shown = pl.when(pl.col("group_clicks_before").is_not_null()).then(pl.col("group_impressions_before")).fill_null(0)
     expected = shown * account
     known = account.is_not_null() & (account > 0)
     ratio = ((clicks + _SIBLING_CLICKS) / (expected + _SIBLING_CLICKS)).log()

@@ -39,13 +39,14 @@ class Artifact:
         return (self.folder / name).read_bytes()
 
 
-def write_artifact(folder: Path, files: Mapping[str, bytes], manifest: Mapping[str, Any]) -> str:
+def write_artifact(folder: str | Path, files: Mapping[str, bytes], manifest: Mapping[str, Any]) -> str:
     """Write `files` and their manifest to `folder`, complete or not at all; returns `model_sha256`.
 
     The same files and manifest give the same hash: nothing in it depends on time, place or order. A folder that already holds exactly
     this artifact is left alone; one that holds another is refused.
 
     Raises `ArtifactError` when `folder` holds something else."""
+    folder = Path(folder)
     listed = {name: hashlib.sha256(content).hexdigest() for name, content in sorted(files.items())}
     content = json.dumps({**manifest, "format_version": FORMAT_VERSION, "files": listed}, sort_keys=True, indent=1).encode()
     model_sha256 = hashlib.sha256(content).hexdigest()
@@ -68,10 +69,11 @@ def write_artifact(folder: Path, files: Mapping[str, bytes], manifest: Mapping[s
     return model_sha256
 
 
-def read_artifact(folder: Path) -> Artifact:
+def read_artifact(folder: str | Path) -> Artifact:
     """Open an artifact after checking the hash of every file.
 
     Raises `ArtifactError` when the manifest is missing, a file is missing, was added or changed, or the format is unknown."""
+    folder = Path(folder)
     path = folder / MANIFEST
     if not path.is_file():
         raise ArtifactError(f"{folder} holds no {MANIFEST}; give the folder that a predictor's `save` wrote.")

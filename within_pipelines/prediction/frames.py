@@ -15,7 +15,7 @@ from within_pipelines.exceptions import SampleError, SchemaError
 def as_polars(data: Any) -> pl.DataFrame:
     """A polars frame from a polars or pandas frame; NaN counts as missing, as it does in pandas.
 
-    Raises `SchemaError` for anything else and for repeated column names."""
+    Raises `SchemaError` for anything else, for repeated column names and for a column that mixes times with and without a time zone."""
     if isinstance(data, pl.LazyFrame):
         data = data.collect()
     if isinstance(data, pl.DataFrame):
@@ -23,17 +23,32 @@ def as_polars(data: Any) -> pl.DataFrame:
         floats = [name for name, kind in data.schema.items() if kind in (pl.Float32, pl.Float64) and data[name].null_count() < data.height]
         wrong = [name for name in floats if data[name].is_nan().any()]
         return data.with_columns(pl.col(wrong).fill_nan(None)) if wrong else data
-    if type(data).__module__.startswith("pandas"):
+    if type(data).__module__.startswith("pandas") and hasattr(data, "columns"):
         names = [str(name) for name in data.columns]
         repeated = sorted({name for name in names if names.count(name) > 1})
         if repeated:
             raise SchemaError(f"The columns {', '.join(repeated)} occur more than once; rename them.")
         try:
-            return pl.DataFrame(pl.from_pandas(data.reset_index(drop=True)))
+            frame = pl.DataFrame(pl.from_pandas(data.reset_index(drop=True)))
         except (TypeError, ValueError, pl.exceptions.PolarsError) as error:
+            _refuse_mixed_zones(data, names)
             mixed = [str(name) for name in data.columns if data[name].dtype == object and data[name].dropna().map(type).nunique() > 1]
             raise SchemaError(f"The columns {', '.join(mixed) or 'of this table'} mix kinds of values; give one kind each.") from error
+        _refuse_mixed_zones(data, [name for name, kind in frame.schema.items() if isinstance(kind, pl.Datetime)])
+        # pandas keeps a column without any value as objects, which is no text.
+        texts = [name for name, kind in frame.schema.items() if kind == pl.String] if frame.height else []
+        empty = [name for name in texts if frame[name].null_count() == frame.height]
+        return frame.with_columns(pl.lit(None).alias(name) for name in empty) if empty else frame
     raise SchemaError(f"A {type(data).__name__} is no table; give a pandas or polars DataFrame.")
+
+
+def _refuse_mixed_zones(data: Any, names: Sequence[str]) -> None:
+    """Raise `SchemaError` for times of which some have a time zone: taken for UTC the others could move to another day."""
+    for name in data.columns:
+        if str(name) in names and data[name].dtype == object:
+            kinds = {getattr(value, "tzinfo", None) is not None for value in data[name].dropna() if hasattr(value, "tzinfo")}
+            if len(kinds) > 1:
+                raise SchemaError(f"The column {name} mixes times with and without a time zone; convert all of them to UTC.")
 
 
 def as_vector(values: Any, *, rows: int, what: str) -> NDArray[np.float64]:
@@ -81,6 +96,14 @@ def numbers(frame: pl.DataFrame, name: str) -> pl.Series:
         # "nan" and "inf" are numbers to a reader of text, and nothing that a column of numbers should say in words.
         return told.fill_nan(None)
     return column.cast(pl.Float64)
+
+
+def refuse_nested(frame: pl.DataFrame, columns: Sequence[str]) -> None:
+    """Raise `SchemaError` where one of the columns holds lists or structs, which are no text."""
+    for name in columns:
+        kind = frame.schema.get(name)
+        if kind is not None and kind.is_nested():
+            raise SchemaError(f"The column {name} holds {kind}; give text.")
 
 
 def names(frame: pl.DataFrame, name: str) -> pl.Series:

@@ -272,7 +272,11 @@ def test_too_short_a_history_is_a_state(health_predictor: AccountHealthPredictor
 
 
 def test_batches_say_what_predict_says_in_bounded_pieces(health_predictor: AccountHealthPredictor, health_rows: pl.DataFrame) -> None:
-    rows = health_rows.with_columns(clicks_28=pl.when(pl.int_range(pl.len()) % 7 == 3).then(5.0).otherwise("clicks_28"))
+    number = pl.int_range(pl.len())
+    rows = health_rows.with_columns(
+        clicks_28=pl.when(number % 7 == 3).then(5.0).otherwise("clicks_28"),
+        target=pl.when(number % 11 == 5).then(pl.lit("never seen")).otherwise("target"),
+    )
     pieces = list(health_predictor.score_batches(rows, rows=250))
     assert [piece.height for piece in pieces] == [250, 250, 250, 210]
     columns = [
@@ -355,3 +359,15 @@ def test_features_without_a_finite_value_are_told_as_unknown(health_rows: pl.Dat
     assert report.evidence["reason"] == "no feature of the account is known on this day"
     with pytest.raises(SchemaError, match="The column degraded holds List"):
         AccountHealthPredictor().fit(health_rows.drop("log_ratio").with_columns(degraded=pl.concat_list(pl.lit(1.0))))
+
+
+def test_what_asks_for_nothing_is_refused_in_words(health_predictor: AccountHealthPredictor, health_rows: pl.DataFrame) -> None:
+    for ask in (health_predictor.predict, health_predictor.explain):
+        with pytest.raises(SampleError, match="The table holds no feature rows; give at least one"):
+            ask(health_rows.head(0))
+    for weeks, step in ((0, 7), (8, 0), (-1, 7), (8, -1)):
+        with pytest.raises(SampleError, match=f"weeks={weeks} and step={step} lead to no earlier day; give at least 1 of each"):
+            health_predictor.history(daily_rows(1, days=60), weeks=weeks, step=step)
+    with pytest.raises(SchemaError, match="A NoneType is no table"):
+        next(health_predictor.score_batches(None))  # type: ignore[arg-type]
+    assert list(health_predictor.score_batches(health_rows.head(0))) == []

@@ -201,3 +201,23 @@ def test_an_accounts_rate_alone_leaves_campaign_and_group_open(predictor: AdScor
     width = np.log(found.ctr_high / (1 - found.ctr_high)) - np.log(found.ctr_low / (1 - found.ctr_low))
     assert width == pytest.approx(2 * levels.quantile * np.sqrt(levels.below_account + levels.residual**2))
     assert levels.below_account > 0.05
+
+
+def test_clicks_that_are_not_known_are_not_none(predictor: AdScorePredictor) -> None:
+    before = {"account_clicks_before": [None, 0], "account_impressions_before": [900, 900]}
+    rows = pl.DataFrame({"headline": ["Headline 1 with words"] * 2, **before})
+    unknown, none = predictor.predict(rows)
+    assert (unknown.predicted_ctr, unknown.ctr_low, unknown.ctr_high) == (None, None, None)
+    assert none.predicted_ctr is not None
+
+
+def test_only_the_newest_28_days_set_the_level_anew(predictor: AdScorePredictor) -> None:
+    frame = agency(accounts=60, seed=3, days=120).with_columns(headline=pl.lit("Headline 1 with words"))
+    last = date(2026, 5, 31)
+    days = pl.Series([last - timedelta(days=int(back)) for back in np.random.default_rng(2).integers(0, 56, frame.height)])
+    frame = frame.with_columns(first_day=days)
+    new = (days > last - timedelta(days=28)).to_numpy()
+    moved = np.where(new, 0.6, 1.4) * frame["_rate"].to_numpy()
+    before = predictor.predict(frame.head(9)).to_frame()["predicted_ctr"]
+    after = predictor.recalibrated(frame.drop("_rate"), moved).predict(frame.head(9)).to_frame()["predicted_ctr"]
+    assert (after / before).to_numpy() == pytest.approx(0.6, abs=0.08)

@@ -387,3 +387,33 @@ def test_an_artifact_with_features_of_another_release_is_refused(ad_predictor: A
     write_artifact(tmp_path / "other", files, {k: v for k, v in manifest.items() if k not in ("files",)} | {"features_sha256": "0"})
     with pytest.raises(ArtifactError, match="fitted on creative features as another release computes them; train again"):
         AdScorePredictor.load(tmp_path / "other")
+
+
+@pytest.mark.parametrize("name", ["headline", "description", "call_to_action", "platform", "group_id", "account_id", "ad_id"])
+def test_lists_where_words_belong_are_refused_in_words(ad_predictor: AdScorePredictor, new_ads: pl.DataFrame, name: str) -> None:
+    odd = new_ads.with_columns(pl.Series(name, [["a"]] * new_ads.height))
+    asked = (ad_predictor.predict, ad_predictor.explain, ad_predictor.scores, ad_predictor.contrasts)
+    for ask in (*asked, lambda rows: AdScorePredictor().fit(rows, [0.01] * rows.height)):
+        with pytest.raises(SchemaError, match=rf"The column {name} holds List\(String\); give text"):
+            ask(odd)
+
+
+def test_numbers_of_which_pandas_knows_none_are_missing(ad_predictor: AdScorePredictor) -> None:
+    bare = pd.DataFrame({"headline": ["Free coffee today"]})
+    nothing = bare.assign(account_ctr=None, account_clicks_before=None, account_impressions_before=None, first_day=None)
+    assert ad_predictor.predict(nothing) == ad_predictor.predict(bare)
+
+
+def test_the_audience_that_does_better_matches_better() -> None:
+    rng = np.random.default_rng(5)
+    segments = ["women 25-34", "men 25-34"]
+    odds = {"women 25-34": -3.6, "men 25-34": -4.2}
+    rows = [(f"g{group}", f"Headline {rng.integers(5)} of words", name) for group in range(80) for name in segments]
+    ads = pl.DataFrame(rows, schema=["group_id", "headline", "audience_segment"], orient="row").with_columns(impressions=20_000)
+    rates = [rng.binomial(20_000, 1 / (1 + np.exp(-odds[name]))) / 20_000 for name in ads["audience_segment"]]
+    predictor = AdScorePredictor(encoder="none").fit(ads, rates)
+    pair = pl.DataFrame({"headline": ["Headline 1 of words"] * 2, "audience_segment": segments, "group_id": ["g"] * 2})
+    women, men = predictor.predict(pair)
+    assert women.audience_match > 60
+    assert men.audience_match < 40
+    assert women.block_contributions["audience"] > 0 > men.block_contributions["audience"]

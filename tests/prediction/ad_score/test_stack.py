@@ -186,3 +186,12 @@ def test_pictures_of_another_kind_are_refused(picture: list[float]) -> None:
     found = AdScorePredictor(encoder="none").fit(pictured(20))
     with pytest.raises(SchemaError, match="The image_embedding of row 0 is no list of 6 finite numbers"):
         found.predict(pl.DataFrame({"headline": ["Same"], "image_embedding": [picture]}))
+
+
+def test_pictures_that_are_no_lists_of_numbers_are_refused_in_words() -> None:
+    ads = pictured(20)
+    found = AdScorePredictor(encoder="none").fit(ads)
+    with pytest.raises(SchemaError, match=r"The column image_embedding holds List\(String\); give lists of numbers"):
+        found.predict(pl.DataFrame({"headline": ["Same"], "image_embedding": [["a"] * 6]}))
+    with pytest.raises(SchemaError, match="The column image_embedding holds Float64; give lists of numbers, all of one length"):
+        AdScorePredictor(encoder="none").fit(ads.with_columns(image_embedding=pl.lit(3.0)))

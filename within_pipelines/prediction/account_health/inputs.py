@@ -180,6 +180,8 @@ def feature_rows(data: Any, *, origins: list[date] | None = None, usual_days: in
     frame = as_polars(data)
     if is_feature_table(frame):
         frame = checked_features(frame)
+        if frame.is_empty():
+            raise SampleError("The table holds no feature rows; give at least one.")
         return frame if "campaign_id" in frame.columns else frame.with_columns(campaign_id=pl.lit(""))
     facts = daily_facts(frame)
     if facts.is_empty():

@@ -304,8 +304,8 @@ class AccountHealthPredictor:
 
         `band_quantile` draws the band as another copy of this model drew it after later outcomes (its `band_quantile`); default: its own.
 
-        Raises `NotFittedError` when this predictor is not fitted and no champion is registered, `SampleError` for a row given twice and
-        for values that are no numbers."""
+        Raises `NotFittedError` when this predictor is not fitted and no champion is registered, `SampleError` for no rows, a row given
+        twice and values that are no numbers."""
         blend = self._ready()
         rows = self._rows(data)
         refuse_repeated(rows)
@@ -335,7 +335,8 @@ class AccountHealthPredictor:
         if self._band is not None:
             centre, scale = blend.location_and_scale(x)
             reach = scale * (self._band.quantile() if band_quantile is None else band_quantile)
-        enough = rows.select(self._enough()).to_series() & ~short_history(rows["history_share"]) & ~self._unseen(rows["target"])
+        unlike = self._unseen(rows["target"])
+        enough = rows.select(self._enough()).to_series() & ~short_history(rows["history_share"]) & ~unlike
         return answer_numbers(
             rows,
             usable=enough.to_numpy() & np.isfinite(x).any(axis=1),
@@ -344,6 +345,7 @@ class AccountHealthPredictor:
             reach=reach,
             stop=sigmoid(self._stopping(matrix(rows, STOPPING))) if self._stopping is not None else unknown,
             outside=blend.outside(x),
+            unseen=unlike.to_numpy(),
             drop=self.drop,
             horizon=self.horizon,
         )
@@ -359,7 +361,7 @@ class AccountHealthPredictor:
         if rows < 1:
             raise SampleError(f"rows={rows} is no batch size; give at least 1.")
         blend = self._ready()
-        for table in [data] if hasattr(data, "columns") else data:
+        for table in data if isinstance(data, Iterable) and not hasattr(data, "columns") else [data]:
             for batch in as_polars(table).iter_slices(rows):
                 features = checked_features(batch)
                 refuse_repeated(features)
@@ -377,7 +379,10 @@ class AccountHealthPredictor:
         Origins lie `step` days apart, `weeks` weeks back from the newest day; each is answered with what was known then. The model itself
         may have been fitted on those days, so this shows how the score moved, not how good it was.
 
-        Raises `SchemaError` for feature rows, which hold their origins already (use `predict`)."""
+        Raises `SchemaError` for feature rows, which hold their origins already (use `predict`), `SampleError` for no rows, and for
+        `weeks` or a `step` below 1."""
+        if min(weeks, step) < 1:
+            raise SampleError(f"weeks={weeks} and step={step} lead to no earlier day; give at least 1 of each.")
         if is_feature_table(as_polars(data)):
             raise SchemaError("history() takes daily facts; feature rows hold their origins already, so give them to predict().")
         facts = daily_facts(data)
@@ -420,7 +425,7 @@ class AccountHealthPredictor:
         scaled[:, -1] += self._platt.intercept
         return scaled
 
-    def save(self, folder: Path) -> str:
+    def save(self, folder: str | Path) -> str:
         """Write the artifact to `folder`; returns its `model_sha256`.
 
         Raises `NotFittedError` when there is nothing to save."""
@@ -428,7 +433,7 @@ class AccountHealthPredictor:
         return write_parts(folder, Parts(self._fitted_blend(), *kept), {"model": self.model, **self._settings})
 
     @classmethod
-    def load(cls, folder: Path) -> Self:
+    def load(cls, folder: str | Path) -> Self:
         """The predictor that `save` wrote.
 
         Raises `ArtifactError` when the artifact is damaged, of another model, or of a version of this code that kept other parts."""

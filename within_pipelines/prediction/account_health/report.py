@@ -40,8 +40,9 @@ class AccountHealth:
     spend was not reported on all of the last 28 days, with `evidence["money_at_risk_reason"]`.
 
     `out_of_support` says whether a feature lies beyond what the training rows show, `support_reasons` which one and how; such a feature
-    counted as the nearest training value, so the score leaves it out of account. None: not judged (no score, or a model from before the
-    ranges were kept). Recommendations are things to look at, with the evidence beside each, and claim no cause."""
+    counted as the nearest training value, so the score leaves it out of account. A `target` that training never saw is out of support
+    too. None: not judged (no score for another reason, or a model from before the ranges were kept). Recommendations are things to look
+    at, with the evidence beside each, and claim no cause."""
 
     platform: str
     account_id: str

@@ -32,13 +32,15 @@ def answer_numbers(
     reach: Floats,
     stop: Floats,
     outside: Bools | None,
+    unseen: Bools,
     drop: float,
     horizon: int,
 ) -> pl.DataFrame:
     """State, score and whatever hangs on it, one row per row of `rows`; null where not `usable`, and where NaN was given.
 
     `probability` is that of a drop of at least `drop` in the next `horizon` days, `centre` the predicted log ratio with `reach` to either
-    side, `stop` the probability of stopping, `outside` whether the row is unlike those fitted on (None: not known of any)."""
+    side, `stop` the probability of stopping, `outside` whether the row is unlike those fitted on (None: not known of any), `unseen` whether
+    its target is none that was learned, which is unlike them too."""
     spend, unreported = matrix(rows, ("spend_28", "spend_unknown_28")).T
     known = (spend > 0) & ~(unreported > 0)
     numbers = {
@@ -55,8 +57,9 @@ def answer_numbers(
     tier = pl.lit(_TIERS[-1][1])
     for floor, name in _TIERS[-2::-1]:
         tier = pl.when(pl.col("score") >= floor).then(pl.lit(name)).otherwise(tier)
+    beyond = pl.lit(None, pl.Boolean) if outside is None else pl.lit(pl.Series(outside))
     return frame.with_columns(pl.all().fill_nan(None)).with_columns(
-        out_of_support=pl.lit(None, pl.Boolean) if outside is None else pl.when(pl.Series(usable)).then(pl.Series(outside)),
+        out_of_support=pl.when(pl.Series(unseen)).then(True).when(pl.Series(usable)).then(beyond),
         state=pl.when(pl.Series(usable)).then(pl.lit("scored")).otherwise(pl.lit("insufficient_data")),
         tier=pl.when(pl.col("score").is_not_null()).then(tier),
     )

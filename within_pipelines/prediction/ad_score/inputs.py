@@ -149,6 +149,9 @@ def _image_width(frame: pl.DataFrame) -> int:
     """Length of the image embeddings of the training ads, 0 where too few have one."""
     if "image_embedding" not in frame.columns or frame["image_embedding"].null_count() > (1 - _COMMON_ENOUGH) * frame.height:
         return 0
+    kind = frame.schema["image_embedding"]
+    if not isinstance(kind, pl.List | pl.Array):
+        raise SchemaError(f"The column image_embedding holds {kind}; give lists of numbers, all of one length.")
     return len(frame["image_embedding"].drop_nulls()[0])
 
 
@@ -159,6 +162,9 @@ def _images(frame: pl.DataFrame, width: int) -> Floats:
     result = np.full((frame.height, width), np.nan)
     if "image_embedding" not in frame.columns:
         return result
+    kind = frame.schema["image_embedding"]
+    if isinstance(kind, pl.List | pl.Array) and not (kind.inner == pl.Null or kind.inner.is_numeric()):
+        raise SchemaError(f"The column image_embedding holds {kind}; give lists of numbers.")
     for row, values in enumerate(frame["image_embedding"].to_list()):
         if values is None:
             continue

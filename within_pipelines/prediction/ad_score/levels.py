@@ -170,7 +170,8 @@ def _history(frame: pl.DataFrame, tier: str) -> tuple[Floats, Floats] | None:
     if not set(names) <= set(frame.columns):
         return None
     clicks, shown = (_counts(frame[name]) for name in names)
-    return clicks, shown
+    # Clicks that are not known are not none: then the impressions tell nothing either.
+    return clicks, np.where(frame[names[0]].is_null().to_numpy(), 0.0, shown)
 
 
 def _counts(column: pl.Series) -> Floats:

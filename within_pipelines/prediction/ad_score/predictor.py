@@ -33,14 +33,14 @@ from within_pipelines.prediction.ad_score.network import Network
 from within_pipelines.prediction.ad_score.scores import AdScore, AdScores
 from within_pipelines.prediction.ad_score.stack import Stack
 from within_pipelines.prediction.ad_score.suggestions import EDITABLE, EditInterval, Suggestion, bag_of, edit_distance, edits, offered
-from within_pipelines.prediction.ad_score.support import Support
-from within_pipelines.prediction.ad_score.vocabulary import joined_text
+from within_pipelines.prediction.ad_score.support import CATEGORIES, Support
+from within_pipelines.prediction.ad_score.vocabulary import TEXT_COLUMNS, joined_text
 from within_pipelines.prediction.ad_score.winning import beside_share, fit_sharpness
 from within_pipelines.prediction.artifact import read_artifact, write_artifact
 from within_pipelines.prediction.champion import champion_folder
 from within_pipelines.prediction.conformal import conformal_quantile
 from within_pipelines.prediction.encoder import TextEncoder, find_encoder
-from within_pipelines.prediction.frames import as_polars, as_vector, require
+from within_pipelines.prediction.frames import as_polars, as_vector, refuse_nested, require
 from within_pipelines.prediction.objective import ObjectiveFor
 
 Floats = NDArray[np.float64]
@@ -51,6 +51,7 @@ ASSUMED_IMPRESSIONS = 10_000.0
 _MINIMUM_GROUPS = 12
 _LENGTH = ("headline_characters",)
 _MOST_EDITS = 12
+_WORDS = (*TEXT_COLUMNS, *CATEGORIES, "group_id", "cluster_id", "account_id", "campaign_id", "ad_id")
 # Rows whose input matrix is held at once.
 _CHUNK = 8192
 
@@ -116,7 +117,7 @@ class AdScorePredictor:
 
     def encoded_texts(self, data: Any) -> set[str]:
         """The texts of these creatives whose meaning is read, as the encoder is given them."""
-        return {text for own in self._state.inputs.texts(as_polars(data)).values() for text in own} - {""}
+        return {text for own in self._state.inputs.texts(_table(data)).values() for text in own} - {""}
 
     @property
     def details(self) -> dict[str, Any]:
@@ -246,14 +247,14 @@ class AdScorePredictor:
         """Predicted log-odds of a click of each row, less the mean over all past ads (not of the siblings).
 
         Memory does not grow with the number of rows beyond the answer itself."""
-        state, frame = self._state, as_polars(data)
+        state, frame = self._state, _table(data)
         chunks = [state.stack(state.inputs, state.inputs.matrix(part)) for part in frame.iter_slices(_CHUNK)]
         return (np.concatenate(chunks) if chunks else np.zeros(0)) - state.centre
 
     def smooth_part(self, data: Any) -> tuple[Network | Ridge, Floats, Floats]:
         """(the network, or the line on words where there is none; what it sees of these ads; the spread of each input in training, 0 for
         constant ones). For attacks and certificates, which ask about inputs and not about ads."""
-        state, frame = self._state, as_polars(data)
+        state, frame = self._state, _table(data)
         part, columns = state.stack.smooth_part(state.inputs, state.inputs.matrix(frame))
         return part, columns, np.where(np.isfinite(part.scale), part.scale, 0.0)
 
@@ -273,8 +274,8 @@ class AdScorePredictor:
 
         `suggestions` asks for up to so many edits per creative, which costs about ten more predictions each.
 
-        Raises `NotFittedError` when this predictor is not fitted and no champion is registered, `SchemaError` without `headline`,
-        `SampleError` for an empty table."""
+        Raises `NotFittedError` when this predictor is not fitted and no champion is registered, `SchemaError` without `headline` and for
+        columns of another kind, `SampleError` for an empty table."""
         frame = self._prepared(data)
         state = self._state
         x = state.inputs.matrix(frame)
@@ -353,14 +354,14 @@ class AdScorePredictor:
         """The creatives as they were given."""
         if not self.fitted:
             self.__dict__.update(type(self).load(champion_folder(self.model)).__dict__)
-        frame = as_polars(data)
+        frame = _table(data)
         if frame.is_empty():
             raise SampleError("The table holds no creatives; give at least one row.")
         require(frame, ["headline"], why="give the creatives' texts, missing ones as null.")
         check_history(frame)
         return frame
 
-    def save(self, folder: Path) -> str:
+    def save(self, folder: str | Path) -> str:
         """Write the artifact to `folder`; returns its `model_sha256`.
 
         Raises `NotFittedError` when there is nothing to save."""
@@ -397,7 +398,7 @@ class AdScorePredictor:
         return write_artifact(folder, files, manifest)
 
     @classmethod
-    def load(cls, folder: Path, *, encoder: TextEncoder | None = None) -> Self:
+    def load(cls, folder: str | Path, *, encoder: TextEncoder | None = None) -> Self:
         """The predictor that `save` wrote; `encoder` serves one that `find_encoder` does not know by name.
 
         Raises `ArtifactError` when the artifact is damaged or of another model, or when the encoder that it was fitted on is not here."""
@@ -447,7 +448,13 @@ class AdScorePredictor:
         return loaded
 
 
-def _encoder_of(wanted: dict[str, Any], folder: Path) -> TextEncoder | None:
+def _table(data: Any) -> pl.DataFrame:
+    frame = as_polars(data)
+    refuse_nested(frame, _WORDS)
+    return frame
+
+
+def _encoder_of(wanted: dict[str, Any], folder: str | Path) -> TextEncoder | None:
     from within_pipelines.prediction.encoder import PACKAGED
 
     if wanted["name"] in PACKAGED:
@@ -490,7 +497,7 @@ def _check_counts(frame: pl.DataFrame) -> None:
 
 def _observed(data: Any, labels: Any) -> tuple[pl.DataFrame, Observed]:
     """The usable ads (in groups of at least two) and what was observed of them."""
-    frame = as_polars(data)
+    frame = _table(data)
     require(frame, ["headline", "group_id"], why="group_id names the ads that compete with each other.")
     check_history(frame)
     check_days(frame)

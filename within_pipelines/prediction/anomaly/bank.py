@@ -20,6 +20,7 @@ from within_pipelines.prediction.anomaly.series import (
     Rhythm,
     name_of,
     positions,
+    refuse_hole,
     rhythm,
     zone_in_words,
 )
@@ -170,8 +171,8 @@ def layers(observed: Observations, banks: dict[int, Bank], blank: Blank, *, loga
     """Lay the observations over the states of their series, some series at a time.
 
     A series whose first row comes behind its last known column goes on from its state. One whose rows reach back starts again from what is
-    remembered of the days before, and keeps what it has learned. Raises `SampleError` for irregular series and `SchemaError` when a series
-    comes with a time zone that it did not have before, or without one that it had."""
+    remembered of the days before, and keeps what it has learned. Raises `SampleError` for irregular series and for holes of more than ten
+    years, and `SchemaError` when a series comes with a time zone that it did not have before, or without one that it had."""
     step_of = {key: step for step, bank in banks.items() for key in bank.keys}
     fallback = _commonest(banks)
     groups: dict[tuple[int, str, int, int], list[_Found]] = {}
@@ -193,6 +194,7 @@ def layers(observed: Observations, banks: dict[int, Bank], blank: Blank, *, loga
             rate, kind, start = Rhythm(bank.step, int(bank.phase[row])), "goes on", int(bank.end[row])
         at = positions(times, rate, key=key)
         last = int(at[-1])
+        refuse_hole(at, rate, known_to=None if bank is None else start - 1, key=key)
         if bank is not None and (not bank.known[row] or at[0] < start):
             # What is remembered of later days stays remembered.
             kind, start, last = "again", int(at[0]) - Windows.of(rate).context, max(last, start - 1)

@@ -11,7 +11,7 @@ import numpy.typing as npt
 import polars as pl
 
 from within_pipelines.exceptions import SampleError, SchemaError
-from within_pipelines.prediction.frames import as_polars
+from within_pipelines.prediction.frames import as_polars, names
 
 Floats = npt.NDArray[np.float64]
 Ints = npt.NDArray[np.int64]
@@ -19,6 +19,7 @@ Bools = npt.NDArray[np.bool_]
 
 HOUR_US = 3_600_000_000
 DAY_US = 24 * HOUR_US
+LONGEST_HOLE_US = 3653 * DAY_US
 ID_COLUMNS: tuple[str, ...] = ("platform", "account_id", "campaign_id", "series_id")
 KEY: tuple[str, ...] = (*ID_COLUMNS, "metric")
 _TIME_NAMES = ("timestamp", "date", "event_date")
@@ -73,7 +74,7 @@ def microseconds_of(now: Any, observed: Observations) -> int | None:
         return None
     try:
         times, aware = _microseconds(pl.Series("now", [now]), "now")
-    except (SchemaError, SampleError, TypeError) as error:
+    except (SchemaError, SampleError, TypeError, pl.exceptions.PolarsError) as error:
         raise SchemaError(f"now={now!r} is no moment; give a date, a datetime or ISO text like the table's times.") from error
     if aware != observed.aware and len(observed.time):
         raise SchemaError(
@@ -90,8 +91,8 @@ def zone_in_words(aware: bool) -> str:
 def observations(data: Any, *, what: str) -> Observations:
     """Read a long table (timestamp, metric, value and optionally ids, maturity, currency) or a wide one (timestamp and numbers).
 
-    Raises `SchemaError` when there is no time or no number, and `SampleError` with counts for unreadable times, infinite values, maturities
-    outside of 0 to 1 and repeated (series, timestamp) pairs."""
+    Raises `SchemaError` when there is no time or no number or a name is none, and `SampleError` with counts for unreadable times, infinite
+    values, maturities outside of 0 to 1 and repeated (series, timestamp) pairs."""
     frame = _as_frame(data)
     time_name = next((name for name in _TIME_NAMES if name in frame.columns), None)
     if time_name is None:
@@ -106,13 +107,13 @@ def observations(data: Any, *, what: str) -> Observations:
     if infinite := int(np.isinf(value).sum()):
         raise SampleError(f"{what} holds {infinite} of {len(value)} infinite values; make them null, because they are no measurement.")
     ids = tuple(name for name in ID_COLUMNS if name in frame.columns)
-    keys = frame.select((pl.col(name).cast(pl.String).fill_null("") if name in frame.columns else pl.lit("")).alias(name) for name in KEY)
+    keys = frame.select(names(frame, name) if name in frame.columns else pl.lit("").alias(name) for name in KEY)
     if keys.height != frame.height:  # a frame without rows broadcasts its literals
         keys = keys.clear()
     maturity = np.ones(frame.height)
     if "maturity" in frame.columns:
         maturity = _maturity(frame["maturity"], what)
-    currency = frame["currency"].to_list() if "currency" in frame.columns else [None] * frame.height
+    currency = names(frame, "currency").replace("", None).to_list() if "currency" in frame.columns else [None] * frame.height
     repeated = int(keys.with_columns(t=pl.Series(time)).is_duplicated().sum())
     if repeated:
         raise SampleError(
@@ -139,11 +140,6 @@ def _as_frame(data: Any) -> pl.DataFrame:
         named = {str(name) for name in data.columns}
         if not named & set(_TIME_NAMES) and "datetime" in str(data.index.dtype):
             data = data.rename_axis("timestamp").reset_index()
-        name = next((name for name in _TIME_NAMES if name in named), None)
-        if name is not None and str(data[name].dtype) == "object":
-            kinds = {getattr(value, "tzinfo", None) is not None for value in data[name] if hasattr(value, "tzinfo")}
-            if len(kinds) > 1:
-                raise SchemaError(f"{name!r} mixes times with and without a time zone; convert all of them to UTC.")
     return as_polars(data)
 
 
@@ -238,6 +234,24 @@ def positions(times: Ints, found: Rhythm, *, key: Sequence[str]) -> Ints:
             "steps; resample it to a regular step first."
         )
     return at
+
+
+def refuse_hole(at: Ints, found: Rhythm, *, known_to: int | None, key: Sequence[str]) -> None:
+    """Raise `SampleError` where more than ten years lie between two of the rising grid positions `at` and `known_to`, the last position of
+    a known series: every point between them would be computed, and such times are mistakes (1970 for a missing time)."""
+    ends = (int(at[0]), int(at[-1])) if known_to is None else (min(int(at[0]), known_to), max(int(at[-1]), known_to))
+    if (ends[1] - ends[0]) * found.step <= LONGEST_HOLE_US:
+        return
+    moments = at if known_to is None else np.union1d(at, [known_to])
+    wide = np.nonzero(np.diff(moments) > LONGEST_HOLE_US // found.step)[0]
+    if len(wide):
+        first, second = (
+            np.datetime64(found.phase + int(moments[i]) * found.step, "us").astype("datetime64[D]") for i in (wide[0], wide[0] + 1)
+        )
+        raise SampleError(
+            f"The series {name_of(key)} has no values between {first} and {second}, more than ten years; correct the times, or give what "
+            "follows as a series of its own."
+        )
 
 
 def name_of(key: Sequence[str]) -> str:
