@@ -86,12 +86,12 @@ def test_by_hand_with_one_tier() -> None:
     found = LevelModel({"": -4.0}, {"account": 1.0}, 0.0, 0.1, 1.6)
     rows = pl.DataFrame({"account_clicks_before": [0, 99, None], "account_impressions_before": [0, 1000, None]})
     mean, variance = found.levels(rows)
-    trust = 1 / (1 + 1 / 99.5)
-    observed = np.log(99.5 / 901.5)
     assert np.isnan(mean[0])
     assert np.isnan(mean[2])
-    assert mean[1] == pytest.approx(-4 + trust * (observed + 4))
-    assert variance[1] == pytest.approx(1 - trust)
+    # Where the slopes of count and prior are in balance: 99 - 1000 share = level + 4.
+    share = 1 / (1 + np.exp(-mean[1]))
+    assert 99 - 1000 * share == pytest.approx(mean[1] + 4)
+    assert variance[1] == pytest.approx(1 / (1 + 1000 * share * (1 - share)))
 
 
 def test_a_thin_history_stays_near_the_platform_and_a_thick_one_leaves_it() -> None:
@@ -221,3 +221,36 @@ def test_only_the_newest_28_days_set_the_level_anew(predictor: AdScorePredictor)
     before = predictor.predict(frame.head(9)).to_frame()["predicted_ctr"]
     after = predictor.recalibrated(frame.drop("_rate"), moved).predict(frame.head(9)).to_frame()["predicted_ctr"]
     assert (after / before).to_numpy() == pytest.approx(0.6, abs=0.08)
+
+
+def test_the_fewer_clicks_of_the_same_impressions_the_lower_the_level_and_none_is_the_lowest() -> None:
+    found = LevelModel({"": -4.0}, {"account": 0.5}, 0.0, 0.0, 1.0)
+    clicks = [0, 1, 10, 100, 1_000, 20_000, 400_000, 1_000_000]
+    rows = pl.DataFrame({"account_clicks_before": clicks, "account_impressions_before": [1_000_000] * len(clicks)})
+    mean, variance = found.levels(rows)
+    assert (np.diff(mean) > 0).all()
+    assert mean[0] < np.log(1e-4) < mean[4] == pytest.approx(np.log(1e-3), abs=0.05)
+    assert mean[5] == pytest.approx(np.log(0.02 / 0.98), abs=1e-3)
+    assert (variance > 0).all()
+    assert (variance < 0.25).all()
+
+
+@pytest.mark.parametrize("shown", [0, 3, 50, 2_000, 1_000_000])
+def test_a_level_is_the_most_probable_one_and_its_variance_the_curvature_there(shown: int) -> None:
+    rng = np.random.default_rng(3)
+    for _ in range(20):
+        before, spread = rng.uniform(-8, 1), rng.uniform(0.05, 2)
+        clicks = float(rng.integers(0, shown + 1)) if rng.random() < 0.5 else 0.0
+        found = LevelModel({"": before}, {"account": spread}, 0.0, 0.0, 1.0)
+        mean, variance = found.levels(pl.DataFrame({"account_clicks_before": [clicks], "account_impressions_before": [shown]}))
+
+        def surprise(t: float, clicks: float = clicks, before: float = before, spread: float = spread) -> float:
+            return float(shown * np.logaddexp(0, t) - clicks * t + (t - before) ** 2 / (2 * spread**2))
+
+        if shown == 0:
+            assert np.isnan(mean[0])
+            continue
+        grid = mean[0] + np.array([-1e-2, 0, 1e-2])
+        below, at, above = (surprise(t) for t in grid)
+        assert at <= min(below, above)
+        assert (below - 2 * at + above) / 1e-4 == pytest.approx(1 / variance[0], rel=1e-3)

@@ -430,14 +430,14 @@ class AccountHealthPredictor:
 
         Raises `NotFittedError` when there is nothing to save."""
         kept = (self._platt, self._band, self._stopping, self._stability, self._targets, self._learned_until)
-        return write_parts(folder, Parts(self._fitted_blend(), *kept), {"model": self.model, **self._settings})
+        return write_parts(Path(folder), Parts(self._fitted_blend(), *kept), {"model": self.model, **self._settings})
 
     @classmethod
     def load(cls, folder: str | Path) -> Self:
         """The predictor that `save` wrote.
 
         Raises `ArtifactError` when the artifact is damaged, of another model, or of a version of this code that kept other parts."""
-        artifact, parts = read_parts(folder, model=cls.model)
+        artifact, parts = read_parts(Path(folder), model=cls.model)
         loaded = cls(**{name: artifact.manifest[name] for name in cls()._settings})
         loaded._blend, loaded._platt, loaded._band, loaded._stopping = parts.blend, parts.platt, parts.band, parts.stopping
         loaded._stability, loaded._targets, loaded._learned_until = parts.stability, parts.targets, parts.learned_until

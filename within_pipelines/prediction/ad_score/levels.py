@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 
 from within_pipelines.exceptions import SampleError, SchemaError
 from within_pipelines.prediction.ad_score.contrasts import Observed, between_ad_variance
-from within_pipelines.prediction.calibration import logit
+from within_pipelines.prediction.calibration import logit, sigmoid
 from within_pipelines.prediction.conformal import conformal_quantile
 
 Floats = NDArray[np.float64]
@@ -23,6 +23,8 @@ TIERS: tuple[str, ...] = ("account", "campaign", "group")
 WINDOW_DAYS = 28
 # Spread (log-odds) of a tier whose spread cannot be estimated, because no parent has two children.
 _UNKNOWN_SPREAD = 0.5
+# The posterior of a level by Newton's method: 3 to 10 steps are usual.
+_NEWTON_STEPS, _LONGEST_STEP = 60, 2.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -84,7 +86,8 @@ class LevelModel:
     def levels(self, frame: pl.DataFrame) -> tuple[Floats, Floats]:
         """(mean, variance) of each row's level in log-odds, NaN where the row says nothing about its account.
 
-        A tier's own history counts against what its parent says by the precision of both (Gelman and Hill 2007, 12)."""
+        A tier's own clicks are weighed against what its parent says as a binomial count against a normal prior (Gelman and Hill 2007,
+        12; see `_posterior`)."""
         platform = frame["platform"].fill_null("").to_list() if "platform" in frame.columns else [""] * frame.height
         mean = np.array([self.platforms.get(name, self.platforms[""]) for name in platform])
         variance = np.zeros(frame.height)
@@ -98,11 +101,7 @@ class LevelModel:
                 continue
             clicks, shown = history
             there = shown > 0
-            observed = np.log((clicks + 0.5) / (np.maximum(shown - clicks, 0) + 0.5))
-            noise = 1 / (clicks + 0.5)
-            trust = np.where(there, variance / (variance + noise), 0.0)
-            mean = mean + trust * np.where(there, observed - mean, 0.0)
-            variance = (1 - trust) * variance
+            mean, variance = _posterior(clicks, np.where(there, shown, 0.0), mean, variance)
             told |= there
         return np.where(told, mean, np.nan), variance
 
@@ -119,6 +118,30 @@ class LevelModel:
     def from_dict(cls, values: Mapping[str, Any]) -> Self:
         """The model that `to_dict` wrote."""
         return cls(**{**values, "quantile": float("nan") if values["quantile"] is None else values["quantile"]})
+
+
+def _posterior(clicks: Floats, shown: Floats, mean: Floats, variance: Floats) -> tuple[Floats, Floats]:
+    """(mode, variance) in log-odds after `clicks` of `shown` impressions, where normal laws of `mean` and `variance` stood before.
+
+    Laplace's approximation (Gelman et al. 2013, 4.1). Unlike a logarithm of observed shares it holds for no click at all: the more
+    impressions bring none, the lower the level.
+
+    >>> mode, _ = _posterior(np.array([0.0, 10.0, 0.0]), np.array([1e6, 1e6, 0.0]), np.full(3, -4.0), np.full(3, 0.25))
+    >>> mode[0] < mode[1] < mode[2]
+    True
+    """
+    precision = 1 / np.maximum(variance, 1e-12)
+    mode = mean.copy()
+    for _ in range(_NEWTON_STEPS):
+        share = sigmoid(mode)
+        slope = clicks - shown * share - (mode - mean) * precision
+        # Far below the mode the curve is nearly flat: a whole step would leap over it.
+        step = np.clip(slope / (shown * share * (1 - share) + precision), -_LONGEST_STEP, _LONGEST_STEP)
+        mode = mode + step
+        if np.abs(step).max(initial=0.0) < 1e-10:
+            break
+    share = sigmoid(mode)
+    return mode, 1 / (shown * share * (1 - share) + precision)
 
 
 def check_days(frame: pl.DataFrame) -> None:
