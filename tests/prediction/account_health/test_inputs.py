@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import contextlib
-from datetime import timedelta
+from datetime import date, timedelta
 from typing import Any
 
 import pandas as pd
@@ -143,6 +143,16 @@ def test_columns_of_another_kind_are_refused_by_name(daily: pl.DataFrame, lake: 
         daily_facts(rows.with_columns(clicks=pl.col("date")))
     with pytest.raises(SampleError, match="1 of 180 rows have no usable day"):
         daily_facts(rows.with_columns(date=pl.when(pl.int_range(pl.len()) > 0).then("date")))
+
+
+@pytest.mark.parametrize(
+    ("moved", "told"), [(date(1970, 1, 1), "1970-01-01 .1 rows"), (date(2500, 1, 1), "179 rows up to it. and 2500-01-01")]
+)
+def test_a_day_far_from_all_others_is_refused(daily: pl.DataFrame, moved: date, told: str) -> None:
+    rows = daily.with_columns(date=pl.when(pl.int_range(pl.len()) > 0).then("date").otherwise(moved))
+    for table in (rows, daily_facts(daily).with_columns(event_date=rows["date"])):
+        with pytest.raises(SampleError, match=told):
+            daily_facts(table)
 
 
 def test_rows_of_the_lake_are_told_apart_by_when_they_were_known(daily: pl.DataFrame) -> None:

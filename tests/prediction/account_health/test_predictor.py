@@ -330,6 +330,23 @@ def test_an_update_widens_the_band_of_a_world_that_has_moved(health_rows: pl.Dat
     assert width(AccountHealthPredictor.load(tmp_path / "moved")) == width(moved)
 
 
+def test_an_outcome_beyond_a_factor_of_a_million_is_a_mistake(health_rows: pl.DataFrame) -> None:
+    predictor = AccountHealthPredictor().fit(health_rows)
+    before = predictor.band_quantile
+    wild = later(health_rows, 0.0).with_columns(log_ratio=pl.when(pl.int_range(pl.len()) < 3).then(-14.0).otherwise("log_ratio"))
+    with pytest.raises(SampleError, match=r"log_ratio lies beyond a factor of a million in 3 of \d+ feature rows"):
+        predictor.update(wild)
+    with pytest.raises(SampleError, match="beyond a factor of a million"):
+        AccountHealthPredictor().fit(wild)
+    assert predictor.band_quantile == before
+
+
+@pytest.mark.parametrize("width", [-1.0, float("nan"), float("inf")])
+def test_a_band_of_no_width_is_refused(health_predictor: AccountHealthPredictor, health_rows: pl.DataFrame, width: float) -> None:
+    with pytest.raises(SettingsError, match=r"band_quantile=.* is no width"):
+        health_predictor.predict(health_rows[:5], band_quantile=width)
+
+
 def test_an_outcome_is_learned_once(health_rows: pl.DataFrame) -> None:
     fitted = AccountHealthPredictor(kind="persistence").fit(health_rows)
     with pytest.raises(SampleError, match=r"24 of 24 rows have origins up to 2026-05-02, which were learned from already; give later ones"):

@@ -250,7 +250,8 @@ def test_a_refused_refit_leaves_the_model_as_it_was(longer_headline: AdScorePred
             "impressions are missing in 7 of 400 rows, and without labels the click-through rate comes from them",
         ),
         (lambda f: f.head(3), None, SampleError, "1 groups hold at least two ads; at least 12 are needed"),
-        (lambda f: f.head(0), None, SampleError, "0 groups hold at least two ads"),
+        (lambda f: f.head(0), None, SampleError, "The table holds no ads"),
+        (lambda f: f.head(0).to_pandas().astype({"first_day": object}), None, SampleError, "The table holds no ads"),
         (lambda f: f.with_columns(group_id="ad_id"), None, SampleError, "0 groups hold at least two ads"),
     ],
 )

@@ -17,6 +17,9 @@ _NAMES = (*ENTITY, "ad_group_id", "ad_id", "breakdown", "attribution", "grain", 
 _WHOLE = ("impressions", "clicks", "spend_micros", "revenue_micros", "reach")
 # Nobody counts or spends as much in a day; a thousand times more would not fit the whole numbers that micros are kept in.
 _LARGEST = 1e12
+LONGEST_HOLE_DAYS = 3653
+# A unit that is a million times as efficient as usual, or a millionth: no outcome is, a slip of units may be.
+_LARGEST_LOG_RATIO = 13.8
 # Feature rows from before it was counted lack it; then spend counts as complete.
 _SOMETIMES = ("spend_unknown_28",)
 _PLAIN = {"date": "event_date", "day": "event_date", "timestamp": "event_date", "cost": "spend"}
@@ -33,7 +36,8 @@ def checked_features(frame: pl.DataFrame) -> pl.DataFrame:
     """The feature table with `origin` as days (pandas keeps them as moments), features as Float64 and names as text.
 
     Raises `SchemaError` when a column that `account_features` writes is missing, because absent is not the same as unknown, and when
-    `origin` holds no days; `SampleError` for an unknown origin and for a feature that is no number."""
+    `origin` holds no days; `SampleError` for an unknown origin, for a feature that is no number, and for a `log_ratio` beyond a factor of a
+    million."""
     from within_pipelines.features import ACCOUNT_FEATURES
 
     named = ("platform", "account_id", "target")
@@ -45,12 +49,18 @@ def checked_features(frame: pl.DataFrame) -> pl.DataFrame:
     if unknown:
         raise SampleError(f"{unknown} of {frame.height} feature rows have no origin; give the day that each was computed for.")
     more = [name for name in (*_SOMETIMES, "log_ratio") if name in frame.columns]
-    return frame.with_columns(
+    found = frame.with_columns(
         pl.col("origin").cast(pl.Date),
         *(names(frame, name) for name in ("platform", "account_id", "campaign_id") if name in frame.columns),
         *(names(frame, name).replace("", None) for name in ("target", "currency") if name in frame.columns),
         *(numbers(frame, name) for name in (*measured, *more) if frame.schema[name] != pl.Float64),
     )
+    if "log_ratio" in more:
+        ratio = found["log_ratio"]
+        beyond = int((ratio.is_finite() & (ratio.abs() > _LARGEST_LOG_RATIO)).sum())
+        if beyond:
+            raise SampleError(f"log_ratio lies beyond a factor of a million in {beyond} of {frame.height} feature rows; correct them.")
+    return found
 
 
 def refuse_repeated(frame: pl.DataFrame) -> None:
@@ -68,8 +78,8 @@ def daily_facts(data: Any) -> pl.DataFrame:
     `conversions`, `revenue` (or `revenue_micros`), `currency`, `platform`, `campaign_id`, `ad_group_id`, `ad_id`. Rows count as known
     34 hours after their day began. The lake's facts are checked as well and stay as they are.
 
-    Raises `SchemaError` when a needed column is missing or holds another kind of values, and `SampleError` for a day that is none, for
-    amounts that cannot be, and for rows that nothing tells apart."""
+    Raises `SchemaError` when a needed column is missing or holds another kind of values, and `SampleError` for a day that is none, for more
+    than ten years without a row, for amounts that cannot be, and for rows that nothing tells apart."""
     from within_pipelines.lake import ASSUMED_LAG, FACT_COLUMNS
 
     frame = as_polars(data)
@@ -128,7 +138,22 @@ def _with_days(frame: pl.DataFrame) -> pl.DataFrame:
     bad = frame["event_date"].null_count()
     if bad:
         raise SampleError(f"{bad} of {frame.height} rows have no usable day; write days as YYYY-MM-DD.")
+    _refuse_far_days(frame["event_date"])
     return frame
+
+
+def _refuse_far_days(days: pl.Series) -> None:
+    """Raise `SampleError` where more than ten years without a row lie between two days: they are mistakes (1970 for a missing day), and a
+    single one of the far future would make every account's history end long ago."""
+    known = days.unique().sort()
+    wide = known.diff().dt.total_days().gt(LONGEST_HOLE_DAYS).arg_true()
+    if len(wide):
+        second = int(wide[0])
+        before = int((days < known[second]).sum())
+        raise SampleError(
+            f"The table holds no rows between {known[second - 1]} ({before} rows up to it) and {known[second]} ({len(days) - before} rows "
+            "from it on), more than ten years; correct the days."
+        )
 
 
 def _with_amounts(frame: pl.DataFrame) -> pl.DataFrame:

@@ -305,7 +305,9 @@ class AccountHealthPredictor:
         `band_quantile` draws the band as another copy of this model drew it after later outcomes (its `band_quantile`); default: its own.
 
         Raises `NotFittedError` when this predictor is not fitted and no champion is registered, `SampleError` for no rows, a row given
-        twice and values that are no numbers."""
+        twice and values that are no numbers, `SettingsError` for a `band_quantile` that is none."""
+        if band_quantile is not None and not 0 <= band_quantile < np.inf:
+            raise SettingsError(f"band_quantile={band_quantile} is no width; give what another copy says, at least 0.")
         blend = self._ready()
         rows = self._rows(data)
         refuse_repeated(rows)

@@ -499,6 +499,8 @@ def _observed(data: Any, labels: Any) -> tuple[pl.DataFrame, Observed]:
     """The usable ads (in groups of at least two) and what was observed of them."""
     frame = _table(data)
     require(frame, ["headline", "group_id"], why="group_id names the ads that compete with each other.")
+    if frame.is_empty():
+        raise SampleError("The table holds no ads; give past ads with their results.")
     check_history(frame)
     check_days(frame)
     _check_counts(frame)
@@ -513,7 +515,7 @@ def _observed(data: Any, labels: Any) -> tuple[pl.DataFrame, Observed]:
         rated = pl.when(pl.col("impressions") > 0).then(pl.col("clicks").cast(pl.Float64) / pl.col("impressions").cast(pl.Float64))
         labels = frame.select(rated.otherwise(0.0))[:, 0]
     rate = as_vector(labels, rows=frame.height, what="labels")
-    if frame.height and (rate.min() < 0 or rate.max() > 1):
+    if rate.min() < 0 or rate.max() > 1:
         raise SampleError(f"labels lie in [{rate.min():g}, {rate.max():g}]; give click-through rates between 0 and 1.")
     given = frame["impressions"] if "impressions" in frame.columns else pl.Series([None] * frame.height, dtype=pl.Float64)
     shown = given.cast(pl.Float64).fill_null(ASSUMED_IMPRESSIONS)
