@@ -31,7 +31,10 @@ class Settings(BaseSettings):
     seed: int = Field(default=7, description="Seed of training, bootstrap and the demo agency.")
     demo_accounts: int = Field(default=24, ge=1, description="Accounts of the demo agency.")
     demo_days: int = Field(default=200, ge=60, description="Days of history of the demo agency.")
-    encoder: str | None = Field(default=None, description="Folder of a sentence encoder; `none` for no encoder; default: the extra `text`.")
+    encoder: str | None = Field(
+        default=None,
+        description="Name or folder of a text encoder, or several joined with `+`; `none` for none; default: the extra `text`.",
+    )
     ad_score_objective: Literal["plain", "adversarial", "trades", "noise", "fair"] = Field(
         default="plain", description="What the ad score's network is trained for beside ranking: hardened, or fairer."
     )

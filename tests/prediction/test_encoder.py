@@ -203,7 +203,7 @@ def test_damaged_missing_or_unknown_weights_are_refused(bert: Path, tmp_path: Pa
     with pytest.raises(ArtifactError, match="of 3 layers; this code reads layers 1, 7"):
         opened(bert, layers=(1, 7))
     (bert / "tokenizer.json").unlink()
-    with pytest.raises(ArtifactError, match=r"holds no tokenizer.json; give a folder with a published BERT or MPNet encoder"):
+    with pytest.raises(ArtifactError, match=r"holds no tokenizer.json; give a folder with a published BERT, MPNet or Qwen2 model"):
         opened(bert)
 
 

@@ -1,9 +1,9 @@
 """Sentence encoder: a text's meaning as numbers, from frozen transformer weights on disk.
 
 The weights are those of all-MiniLM-L6-v2 (extra `text`) or all-mpnet-base-v2 (extra `text-large`; Reimers and Gurevych 2019), which come as
-packages; any folder with a BERT or MPNet encoder can be named instead. What is read are the hidden states of the middle layers: the last
-layer is trained to say what a sentence is about and forgets how it is put, which is what makes one headline beat another about the same
-story."""
+packages; any folder with a BERT or MPNet encoder, or with a Qwen2 language model (`language_model`), can be named instead or beside them.
+What is read are the hidden states of the middle layers: the last layer is trained to say what a sentence is about and forgets how it is
+put, which is what makes one headline beat another about the same story."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ import shutil
 import tempfile
 import zipfile
 from collections import OrderedDict
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
 from functools import lru_cache
@@ -38,6 +38,8 @@ _BATCH = 64
 # Up to so many new texts are a live answer, which ONNX Runtime computes where it is installed.
 _FEW = 4
 _KEPT_TEXTS = 4096
+# Architectures of language models that `language_model` computes.
+LANGUAGE_MODELS = ("qwen2",)
 _FILES = ("model.safetensors", "tokenizer.json", "config.json")
 
 
@@ -206,6 +208,84 @@ def mean_pooled(states: torch.Tensor, mask: torch.Tensor) -> torch.Tensor:
     return (states * there).sum(1) / there.sum(1)
 
 
+def encode_once(
+    texts: Sequence[str],
+    remembered: OrderedDict[str, Floats32],
+    dimension: int,
+    computed: Callable[[Sequence[str]], Floats32],
+    *,
+    few: Callable[[Sequence[str]], Floats32],
+    remember: bool,
+) -> Floats32:
+    """One row of `dimension` numbers per text, zeros for an empty one; each distinct text is `computed` once, the shortest first, or by
+    `few` where a live answer has few new ones.
+
+    With `remember`, what `remembered` holds is not computed again, and the newest texts are put there; without, all are computed anew."""
+    known: Mapping[str, Floats32] = remembered if remember else {}
+    missing = sorted({text for text in texts if text and text not in known}, key=lambda text: (len(text), text))
+    compute = few if remember and len(missing) <= _FEW else computed
+    fresh: dict[str, Floats32] = {}
+    for start in range(0, len(missing), _BATCH):
+        batch = missing[start : start + _BATCH]
+        fresh.update(zip(batch, compute(batch), strict=True))
+    result = np.zeros((len(texts), dimension), np.float32)
+    for row, text in enumerate(texts):
+        if text:
+            result[row] = fresh[text] if text in fresh else known[text]
+    if remember:
+        # What was asked for is the newest, known or not: else a second look at the same texts could find some gone, computed beside others
+        # and a millionth off.
+        for text in dict.fromkeys(texts):
+            # Another thread may just have dropped it.
+            with suppress(KeyError):
+                remembered.move_to_end(text)
+        remembered.update(list(fresh.items())[-_KEPT_TEXTS:])
+    while len(remembered) > _KEPT_TEXTS:
+        remembered.popitem(last=False)
+    return result
+
+
+def checked_files(folder: Path, expected: Mapping[str, str] | None = None) -> dict[str, str]:
+    """SHA-256 of the three files of an encoder's folder.
+
+    Raises `ArtifactError` when one is missing, or is not the `expected` one."""
+    digests = {}
+    for file in _FILES:
+        if not (folder / file).is_file():
+            raise ArtifactError(f"The encoder folder {folder} holds no {file}; give a folder with a published BERT, MPNet or Qwen2 model.")
+        digests[file] = sha256_of(folder / file)
+    for file, wanted in (expected or {}).items():
+        if digests.get(file) != wanted:
+            raise ArtifactError(f"{folder / file} has SHA-256 {digests.get(file)}, not {wanted}; install the package again.")
+    return digests
+
+
+@dataclass(frozen=True, slots=True)
+class SideBySide:
+    """Several encoders whose vectors stand side by side, called by their names joined with a plus sign."""
+
+    parts: tuple[TextEncoder, ...]
+
+    @property
+    def name(self) -> str:
+        """The names of the parts."""
+        return "+".join(part.name for part in self.parts)
+
+    @property
+    def sha256(self) -> str:
+        """Identity of all parts in their order."""
+        return hashlib.sha256("".join(part.sha256 for part in self.parts).encode()).hexdigest()
+
+    @property
+    def dimension(self) -> int:
+        """Sum of the parts' lengths."""
+        return sum(part.dimension for part in self.parts)
+
+    def encode(self, texts: Sequence[str], *, remember: bool = True) -> Floats32:
+        """One row per text."""
+        return np.hstack([part.encode(texts, remember=remember) for part in self.parts])
+
+
 @dataclass(frozen=True, slots=True)
 class TransformerEncoder:
     """Middle layers of a transformer, mean-pooled over the words and put side by side; read from a folder, hashes checked.
@@ -245,14 +325,7 @@ class TransformerEncoder:
         from safetensors.torch import load_file
         from tokenizers import Tokenizer
 
-        digests = {}
-        for file in _FILES:
-            if not (folder / file).is_file():
-                raise ArtifactError(f"The encoder folder {folder} holds no {file}; give a folder with a published BERT or MPNet encoder.")
-            digests[file] = sha256_of(folder / file)
-        for file, wanted in (expected or {}).items():
-            if digests.get(file) != wanted:
-                raise ArtifactError(f"{folder / file} has SHA-256 {digests.get(file)}, not {wanted}; install the package again.")
+        digests = checked_files(folder, expected)
         config = json.loads((folder / "config.json").read_text())
         kind, depth = config.get("model_type"), int(config.get("num_hidden_layers", 0))
         read = layers if layers is not None else (round(depth / 2), round(3 * depth / 4))
@@ -300,29 +373,8 @@ class TransformerEncoder:
 
         A text's numbers differ by about a millionth (in float32) with the texts that it is computed beside. `remember=False` computes all
         anew and in one order, so that they depend on `texts` alone."""
-        known: Mapping[str, Floats32] = self.remembered if remember else {}
-        missing = sorted({text for text in texts if text and text not in known}, key=lambda text: (len(text), text))
         # What a model is fitted on is torch's, so that the same seed writes the same bytes with the runtime and without.
-        computed = self._encoded_by_graph if remember and len(missing) <= _FEW else self._encoded
-        fresh: dict[str, Floats32] = {}
-        for start in range(0, len(missing), _BATCH):
-            batch = missing[start : start + _BATCH]
-            fresh.update(zip(batch, computed(batch), strict=True))
-        result = np.zeros((len(texts), self.dimension), np.float32)
-        for row, text in enumerate(texts):
-            if text:
-                result[row] = fresh[text] if text in fresh else known[text]
-        if remember:
-            # What was asked for is the newest, known or not: else a second look at the same texts could find some gone, computed beside
-            # others and a millionth off.
-            for text in dict.fromkeys(texts):
-                # Another thread may just have dropped it.
-                with suppress(KeyError):
-                    self.remembered.move_to_end(text)
-            self.remembered.update(list(fresh.items())[-_KEPT_TEXTS:])
-        while len(self.remembered) > _KEPT_TEXTS:
-            self.remembered.popitem(last=False)
-        return result
+        return encode_once(texts, self.remembered, self.dimension, self._encoded, few=self._encoded_by_graph, remember=remember)
 
     def _encoded(self, texts: Sequence[str]) -> Floats32:
         import torch
@@ -360,7 +412,8 @@ def encoder_name() -> str:
 
 
 def find_encoder(name: str | None = None, *, cache: Path | None = None) -> TextEncoder | None:
-    """The encoder called `name`: "all-MiniLM-L6-v2", "all-mpnet-base-v2", the path of a folder, or "none" (which gives None).
+    """The encoder called `name`: "all-MiniLM-L6-v2", "all-mpnet-base-v2", the path of a folder, several of these joined with a plus sign,
+    or "none" (which gives None). A folder holds a BERT or MPNet encoder, or a Qwen2 language model (see `LanguageModelEncoder`).
 
     Without `name` the setting `WITHIN_ENCODER` says which, and without that it is the first installed of the two, else None.
     An encoder that comes in several packages is put together once in `cache` (default: `cache/encoders` of the home folder). Opening
@@ -377,10 +430,17 @@ def find_encoder(name: str | None = None, *, cache: Path | None = None) -> TextE
 
 
 @lru_cache(maxsize=4)
-def _opened(name: str, cache: Path) -> TransformerEncoder:
+def _opened(name: str, cache: Path) -> TextEncoder:
     packaged = PACKAGED.get(name)
     if packaged is None:
         folder = Path(name).expanduser().absolute()
+        if "+" in name and not folder.is_dir():
+            return SideBySide(tuple(_opened(part, cache) for part in name.split("+")))
+        config = folder / "config.json"
+        if config.is_file() and json.loads(config.read_text()).get("model_type") in LANGUAGE_MODELS:
+            from within_pipelines.prediction.language_model import LanguageModelEncoder
+
+            return LanguageModelEncoder.open(folder, name=folder.name)
         return TransformerEncoder.open(folder, name=folder.name)
     if not installed(packaged):
         extra = "text" if packaged is MINILM else "text-large"
