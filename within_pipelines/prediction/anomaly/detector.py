@@ -185,17 +185,24 @@ class AnomalyDetector:
         "stalled" (see `feeds`) have `points`, the points since the last trustworthy value, which is theirs; repeated values of a stalled
         feed raise no alarm. After an alarm a series stays silent for 36 hours, at least 3 points.
 
-        A feed is missing when its account goes on without it; with `now` (a date, datetime or ISO text, as the table's times are) also
-        when the clock does, so that an account which is silent altogether is told too. What `calendar` explains is left out; `judge`
-        lists it."""
+        A feed is missing when its account goes on without it for 36 hours, at least 3 points; with `now` (a date, datetime or ISO text, as
+        the table's times are) also when the clock does, so that an account which is silent altogether is told too. A series that `fit` or
+        `update` knows and of which `new` has no value, or not even a column or row, is one of them: its `timestamp` and `value` are the
+        last that are known. What had stopped in the data of `fit`, or was told as missing by `update`, is not told again. What `calendar`
+        explains is left out; `judge` lists it."""
         judged = self.judge(new, calendar=calendar, now=now)
         return [*judged.feeds, *judged.findings]
 
     def judge(self, new: Any, *, calendar: Calendar | None = None, now: Any = None) -> Judgement:
         """`detect`, with what the calendar explains beside it and counted by reason."""
         scored, observed, excused, _ = self._score(new, limits="alarms", calendar=calendar)
-        problems, repeats = feed_problems(observed, now=microseconds_of(now, observed))
-        feeds = tuple(feed_finding(problem, scored, observed) for problem in problems)
+        memory, until = self._require().feeds, microseconds_of(now, observed)
+        problems, repeats = feed_problems(observed, now=until, known=memory)
+        unheard = memory.unheard(observed, now=until)
+        feeds = (
+            *(feed_finding(problem, scored, observed) for problem in problems),
+            *(stopped_finding(one, memory.keys[one.series], observed) for one in unheard),
+        )
         findings = alarm_findings(scored.with_columns(alarm=pl.col("alarm") & ~pl.Series(repeats)), observed)
         planned = np.array([reason is not None for reason in excused], dtype=bool)
         explained = alarm_findings(scored.with_columns(alarm=pl.Series(planned, dtype=pl.Boolean)), observed)

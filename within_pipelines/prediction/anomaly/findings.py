@@ -82,8 +82,8 @@ def alarm_findings(scored: pl.DataFrame, observed: Observations) -> tuple[dict[s
 
 
 def stopped_finding(one: Stopped, key: SeriesKey, observed: Observations) -> dict[str, Any]:
-    """A feed of the series `key` that stopped while a stream ran."""
-    ids = {name: part for name, part in zip(KEY, key, strict=True) if name in observed.ids or name == "metric"}
+    """A feed of the series `key` that stopped while a stream ran, or before a table. It names ids of the series that the table lacks."""
+    ids = {name: part for name, part in zip(KEY, key, strict=True) if name in observed.ids or name == "metric" or part}
     return {"kind": one.kind, **ids, "timestamp": observed.as_given(one.time), "value": one.value, "points": one.points}
 
 
