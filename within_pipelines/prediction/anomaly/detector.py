@@ -189,12 +189,16 @@ class AnomalyDetector:
         the table's times are) also when the clock does, so that an account which is silent altogether is told too. A series that `fit` or
         `update` knows and of which `new` has no value, or not even a column or row, is one of them: its `timestamp` and `value` are the
         last that are known. What had stopped in the data of `fit`, or was told as missing by `update`, is not told again. What `calendar`
-        explains is left out; `judge` lists it."""
+        explains is left out; `judge` lists it.
+
+        An empty list is no word about rows that could not be judged, as all are after a `fit` on a few rows, until a series has four
+        cycles of past (four weeks of days, four days of hours): `judge(new).states` counts the rows by state."""
         judged = self.judge(new, calendar=calendar, now=now)
         return [*judged.feeds, *judged.findings]
 
     def judge(self, new: Any, *, calendar: Calendar | None = None, now: Any = None) -> Judgement:
-        """`detect`, with what the calendar explains beside it and counted by reason."""
+        """`detect`, with what the calendar explains beside it and counted by reason, and the rows counted by state (`states`): how many
+        were "scored", and how many could not be judged because they are "warming_up", "immature" or "missing"."""
         scored, observed, excused, _ = self._score(new, limits="alarms", calendar=calendar)
         memory, until = self._require().feeds, microseconds_of(now, observed)
         problems, repeats = feed_problems(observed, now=until, known=memory)
@@ -207,7 +211,9 @@ class AnomalyDetector:
         planned = np.array([reason is not None for reason in excused], dtype=bool)
         explained = alarm_findings(scored.with_columns(alarm=pl.Series(planned, dtype=pl.Boolean)), observed)
         reasons = in_time(observed, planned)
-        return Judgement(feeds, findings, tuple(f | {"reason": excused[row]} for f, row in zip(explained, reasons, strict=True)))
+        suppressed = tuple(f | {"reason": excused[row]} for f, row in zip(explained, reasons, strict=True))
+        counts = scored["state"].value_counts().sort("state")
+        return Judgement(feeds, findings, suppressed, {str(state): int(count) for state, count in counts.iter_rows()})
 
     def update(self, new: Any, *, calendar: Calendar | None = None, now: Any = None) -> list[dict[str, Any]]:
         """What is wrong in `new`, as dicts like those of `detect`, and remember `new`: the next call goes on from here.
