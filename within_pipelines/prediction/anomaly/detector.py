@@ -9,7 +9,7 @@ from typing import Any, Self
 import numpy as np
 import polars as pl
 
-from within_pipelines.exceptions import NotFittedError, SampleError
+from within_pipelines.exceptions import NotFittedError, SampleError, SchemaError, SettingsError
 from within_pipelines.prediction.anomaly.alarms import p_limit, raise_alarms
 from within_pipelines.prediction.anomaly.bank import Blank, Layer, layers, stacked
 from within_pipelines.prediction.anomaly.calendar import Calendar
@@ -28,6 +28,7 @@ from within_pipelines.prediction.anomaly.learning import Fitted, learn
 from within_pipelines.prediction.anomaly.series import Bools, Floats, Observations, Rhythm, microseconds_of, observations
 from within_pipelines.prediction.anomaly.storage import MODEL, read_detector, write_detector
 from within_pipelines.prediction.anomaly.stream import NEVER, Columns, State, advance, predicted
+from within_pipelines.prediction.arguments import is_number
 from within_pipelines.prediction.champion import champion_folder
 
 # False alarms per series and month at even odds; see `AnomalyDetector.expected_false_alarms_per_month`.
@@ -59,11 +60,11 @@ class AnomalyDetector:
     """
 
     def __init__(self, sensitivity: float = 0.95, *, kind: str = "ensemble_tail") -> None:
-        if not 0 < sensitivity < 1:
-            raise SampleError(f"sensitivity is {sensitivity}; give a number between 0 and 1, e.g. 0.95.")
-        if kind not in MEMBERS:
-            raise SampleError(f"The kind {kind!r} is unknown; give one of {sorted(MEMBERS)}.")
-        self.sensitivity = sensitivity
+        if not (is_number(sensitivity) and 0 < sensitivity < 1):
+            raise SettingsError(f"sensitivity is {sensitivity!r}; give a number between 0 and 1, e.g. 0.95.")
+        if not (isinstance(kind, str) and kind in MEMBERS):
+            raise SettingsError(f"The kind {kind!r} is unknown; give one of {sorted(MEMBERS)}.")
+        self.sensitivity = float(sensitivity)
         self.kind = kind
         self._fitted: Fitted | None = None
 
@@ -192,7 +193,10 @@ class AnomalyDetector:
         explains is left out; `judge` lists it.
 
         An empty list is no word about rows that could not be judged, as all are after a `fit` on a few rows, until a series has four
-        cycles of past (four weeks of days, four days of hours): `judge(new).states` counts the rows by state."""
+        cycles of past (four weeks of days, four days of hours): `judge(new).states` counts the rows by state.
+
+        Raises `SchemaError` and `SampleError` for a table that cannot be read as series, and `SchemaError` for a `calendar` that is no
+        `Calendar` and a `now` that is no moment."""
         judged = self.judge(new, calendar=calendar, now=now)
         return [*judged.feeds, *judged.findings]
 
@@ -243,6 +247,8 @@ class AnomalyDetector:
     ) -> tuple[pl.DataFrame, Observations, list[str | None], list[Layer]]:
         """The table of `score_series`, what was observed, per row the reason that explains what would have been an alarm, and what is
         remembered."""
+        if not (calendar is None or isinstance(calendar, Calendar)):
+            raise SchemaError(f"calendar={calendar!r} is no calendar; give Calendar.of({{'planned': [...]}}) or Calendar.load(path).")
         fitted = self._require()
         observed = observations(frame, what="The new data")
         microseconds_of(now, observed)  # refused before anything is remembered
