@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from datetime import date, timedelta
 from pathlib import Path
 from typing import Any
@@ -221,6 +222,13 @@ def test_unusable_settings_are_refused() -> None:
         AccountHealthPredictor(horizon=0)
     with pytest.raises(SettingsError, match="drop=0 is no share of the usual level; give a number between 0 and 1"):
         AccountHealthPredictor(drop=0)
+    for setting, wrong in (
+        ("kind", ["persistence"]), ("level", None), ("level", "a"), ("level", True), ("horizon", "7"), ("horizon", 7.5), ("horizon", True),
+        ("drop", "a"), ("drop", None), ("usual_days", "28"), ("usual_days", 28.5), ("minimum_clicks", "a"), ("minimum_clicks", None),
+    ):  # fmt: skip
+        with pytest.raises(SettingsError, match=rf"^{setting}={re.escape(repr(wrong))} is .*; give "):
+            AccountHealthPredictor(**{setting: wrong})
+    assert AccountHealthPredictor(horizon=np.int64(14), drop=np.float32(0.5)).horizon == 14  # type: ignore[arg-type]
     with pytest.raises(SettingsError, match="usual_days=6 is no length of the usual level; give 7 to 112 days"):
         AccountHealthPredictor(usual_days=6)
     with pytest.raises(SettingsError, match="minimum_clicks=nan is no volume; give a number of at least 0"):
@@ -288,6 +296,11 @@ def test_batches_say_what_predict_says_in_bounded_pieces(health_predictor: Accou
     assert_frame_equal(pl.concat(pieces).select(columns), told.select(columns), abs_tol=1e-9)
     streamed = health_predictor.score_batches(part.to_pandas() for part in rows.iter_slices(300))
     assert_frame_equal(pl.concat(streamed), pl.concat(pieces), abs_tol=1e-9)
+    for wrong in (1.5, "9", None):
+        with pytest.raises(SettingsError, match=f"rows={wrong!r} is no batch size; give a whole number of at least 1"):
+            next(health_predictor.score_batches(rows, rows=wrong))  # type: ignore[arg-type]
+    with pytest.raises(SettingsError, match="band_quantile='2' is no width"):
+        health_predictor.predict(rows, band_quantile="2")  # type: ignore[arg-type]
     with pytest.raises(SampleError, match="rows=0 is no batch size; give at least 1"):
         next(health_predictor.score_batches(rows, rows=0))
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from pathlib import Path
 from typing import Any
 
@@ -283,6 +284,17 @@ def test_unusable_settings_are_refused() -> None:
         AdScorePredictor(kind="magic")
     with pytest.raises(SettingsError, match=r"level=90 is no interval level; give a number from 0.5 up to 1"):
         AdScorePredictor(level=90)
+    for setting, wrong in (("kind", ["stack"]), ("level", "a"), ("level", None), ("encoder", 3), ("encoder", b"none")):
+        with pytest.raises(SettingsError, match=rf"^{setting}={re.escape(repr(wrong))} is .*; give "):
+            AdScorePredictor(**{setting: wrong})
+
+
+@pytest.mark.parametrize("suggestions", [None, "3", 1.5, -1, True])
+def test_a_number_of_suggestions_that_is_none_is_refused(
+    ad_predictor: AdScorePredictor, new_ads: pl.DataFrame, suggestions: object
+) -> None:
+    with pytest.raises(SettingsError, match=f"suggestions={suggestions!r} is no number of edits; give a whole number, 0 for none"):
+        ad_predictor.predict(new_ads, suggestions=suggestions)  # type: ignore[arg-type]
 
 
 def test_win_probabilities_of_two_siblings_add_up_to_one_and_follow_the_difference(

@@ -79,3 +79,22 @@ def test_a_planned_day_is_that_of_the_clock_on_which_the_rows_were_counted(zone:
     before = before.with_columns(pl.col("timestamp").cast(pl.Datetime("us")).dt.replace_time_zone(zone))
     assert AnomalyDetector().fit(before).judge(away, calendar=calendar()).suppressed_by_reason == {"Sale": 2}
     assert detector.judge(new, calendar=calendar()).suppressed_by_reason == {"Sale": 2}
+
+
+def test_what_is_no_calendar_is_refused_and_nothing_is_remembered() -> None:
+    frame = daily(steady(1, series=1))
+    before, after = frame.filter(pl.col("timestamp") < SPLIT), frame.filter(pl.col("timestamp") >= SPLIT)
+    detector = AnomalyDetector().fit(before)
+    for wrong in ({"planned": []}, "calendar.yaml", 3):
+        for ask in (detector.judge, detector.detect, detector.update):
+            with pytest.raises(
+                SchemaError, match=r"is no calendar; give Calendar\.of\(\{'planned': \[\.\.\.\]\}\) or Calendar\.load\(path\)"
+            ):
+                ask(after, calendar=wrong)
+    assert detector.detect(after) == AnomalyDetector().fit(before).detect(after)
+
+
+def test_a_calendar_that_is_not_there_is_refused_with_its_path(tmp_path: Path) -> None:
+    for path, told in ((tmp_path / "none.yaml", r"none\.yaml: .*No such file"), (tmp_path, "Is a directory"), (3, "3: expected")):
+        with pytest.raises(SchemaError, match=rf"No calendar can be read from .*{told}.*give the path of a YAML file"):
+            Calendar.load(path)  # type: ignore[arg-type]

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import re
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
@@ -12,7 +13,7 @@ from hypothesis import strategies as st
 from polars.testing import assert_frame_equal
 
 from tests.prediction.anomaly.metrics import SPLIT, daily, fitted, hourly, new, old, steady
-from within_pipelines.exceptions import NotFittedError, SampleError, SchemaError
+from within_pipelines.exceptions import NotFittedError, SampleError, SchemaError, SettingsError
 from within_pipelines.prediction.anomaly import AnomalyDetector
 from within_pipelines.prediction.champion import set_champion_source
 
@@ -225,11 +226,13 @@ def test_bad_input_is_refused_with_a_reason() -> None:
     hours = [datetime(2026, 1, 1) + timedelta(hours=h) for h in (0, 24, 48, 49, 72, 96)]  # noqa: DTZ001
     with pytest.raises(SampleError, match="median step of 24 h but 1 of 6 values fall between steps"):
         AnomalyDetector().fit(pl.DataFrame({"timestamp": hours, "spend": [1.0] * 6}))
-    for sensitivity in (0, 1, -3.0, float("nan")):
-        with pytest.raises(SampleError, match="give a number between 0 and 1"):
-            AnomalyDetector(sensitivity)
-    with pytest.raises(SampleError, match="kind 'prophet' is unknown"):
-        AnomalyDetector(kind="prophet")
+    for sensitivity in (0, 1, -3.0, float("nan"), "a", "0.9", None, True, [0.9]):
+        with pytest.raises(SettingsError, match=rf"sensitivity is {re.escape(repr(sensitivity))}; give a number between 0 and 1"):
+            AnomalyDetector(sensitivity)  # type: ignore[arg-type]
+    for kind in ("prophet", None, ["ensemble_tail"]):
+        with pytest.raises(SettingsError, match=rf"kind {re.escape(repr(kind))} is unknown"):
+            AnomalyDetector(kind=kind)  # type: ignore[arg-type]
+    assert AnomalyDetector(np.float64(0.9)).expected_false_alarms_per_month == pytest.approx(0.09)
 
 
 def test_a_maturity_that_is_no_share_is_refused() -> None:

@@ -8,6 +8,7 @@ import polars as pl
 import pytest
 
 from tests.prediction.anomaly.metrics import SPLIT, fitted
+from within_pipelines.prediction.anomaly import AnomalyDetector, Judgement
 
 KINDS = ("ensemble_tail", "trailing_z")
 
@@ -41,3 +42,27 @@ def test_findings_can_be_written_as_json() -> None:
     findings = detector.detect(frame)
     assert findings
     assert json.loads(json.dumps(findings, default=str))[0]["metric"] == "spend"
+
+
+@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize("known", [1, 3])
+def test_a_judgement_after_a_fit_on_a_few_rows_says_that_nothing_could_be_judged(kind: str, known: int) -> None:
+    frame = fitted()[1].filter(pl.col("account_id") == "account-000")
+    detector = AnomalyDetector(kind=kind).fit(frame[:known])
+    wild = frame[known : known + 20].with_columns(value=pl.col("value") * 50)
+    assert detector.detect(wild) == []
+    assert detector.judge(wild).states == {"warming_up": 20}
+
+
+def test_a_judgement_counts_the_rows_of_each_state() -> None:
+    detector, frame = fitted()
+    stranger = frame.filter(pl.col("account_id") == "account-000").with_columns(account_id=pl.lit("new"))[:5]
+    day = pl.col("timestamp")
+    known = frame.with_columns(
+        value=pl.when(day != SPLIT).then("value"), maturity=pl.when(day == SPLIT + timedelta(days=1)).then(0.5).otherwise(1.0)
+    )
+    table = pl.concat([known, stranger.with_columns(maturity=pl.lit(1.0))])
+    states = detector.judge(table).states
+    assert states == {"immature": 3, "missing": 3, "scored": frame.height - 6, "warming_up": 5}
+    assert states == dict(detector.score_series(table)["state"].value_counts().iter_rows())
+    assert detector.judge(table.clear()).states == Judgement((), (), ()).states == {}

@@ -31,6 +31,7 @@ from within_pipelines.prediction.account_health.stability import STABLE, account
 from within_pipelines.prediction.account_health.stopping import STOPPING, StoppingPart, fit_stopping
 from within_pipelines.prediction.account_health.storage import Parts, read_parts, write_parts
 from within_pipelines.prediction.adaptive_conformal import AdaptiveConformal
+from within_pipelines.prediction.arguments import check_fit, is_number, is_whole
 from within_pipelines.prediction.calibration import PlattScaling, sigmoid
 from within_pipelines.prediction.champion import champion_folder
 from within_pipelines.prediction.frames import as_polars, matrix, require
@@ -74,21 +75,21 @@ class AccountHealthPredictor:
     ) -> None:
         if kind not in HEALTH_KINDS:
             raise SettingsError(f"kind={kind!r} is unknown; give one of {', '.join(HEALTH_KINDS)}.")
-        if not 0.5 <= level < 1:
-            raise SettingsError(f"level={level} is no interval level; give a number from 0.5 up to 1.")
-        if not 1 <= horizon <= 112:
-            raise SettingsError(f"horizon={horizon} is no number of days; give 1 to 112.")
-        if not 0 < drop < 1:
-            raise SettingsError(f"drop={drop} is no share of the usual level; give a number between 0 and 1.")
-        if not 7 <= usual_days <= 112:
-            raise SettingsError(f"usual_days={usual_days} is no length of the usual level; give 7 to 112 days.")
-        if not minimum_clicks >= 0:
-            raise SettingsError(f"minimum_clicks={minimum_clicks} is no volume; give a number of at least 0.")
+        if not (is_number(level) and 0.5 <= level < 1):
+            raise SettingsError(f"level={level!r} is no interval level; give a number from 0.5 up to 1.")
+        if not (is_whole(horizon) and 1 <= horizon <= 112):
+            raise SettingsError(f"horizon={horizon!r} is no number of days; give 1 to 112, whole days.")
+        if not (is_number(drop) and 0 < drop < 1):
+            raise SettingsError(f"drop={drop!r} is no share of the usual level; give a number between 0 and 1.")
+        if not (is_whole(usual_days) and 7 <= usual_days <= 112):
+            raise SettingsError(f"usual_days={usual_days!r} is no length of the usual level; give 7 to 112 days, whole days.")
+        if not (is_number(minimum_clicks) and minimum_clicks >= 0):
+            raise SettingsError(f"minimum_clicks={minimum_clicks!r} is no volume; give a number of at least 0.")
         self.kind = kind
-        self.horizon = horizon
-        self.level = level
-        self.drop = drop
-        self.usual_days = usual_days
+        self.horizon = int(horizon)
+        self.level = float(level)
+        self.drop = float(drop)
+        self.usual_days = int(usual_days)
         self.minimum_clicks = float(minimum_clicks)
         self._blend: HealthBlend | None = None
         self._platt = PlattScaling(0.0, 1.0)
@@ -174,7 +175,9 @@ class AccountHealthPredictor:
         every part is fitted again on all rows. Deterministic for a seed.
 
         Raises `SampleError` for fewer than 60 usable rows, for repeated rows, labels of one class, labels that are not 0/1, and labels
-        beside daily facts; `SchemaError` for feature rows that lack a column."""
+        beside daily facts; `SchemaError` for feature rows that lack a column; `SettingsError` for a seed or threads that are no whole
+        numbers."""
+        check_fit(seed=seed, threads=threads)
         fresh = type(self)(**self._settings)
         fresh._fit(data, labels, seed=seed, threads=threads)
         # All at once, so that a refused refit leaves the model as it was.
@@ -306,8 +309,8 @@ class AccountHealthPredictor:
 
         Raises `NotFittedError` when this predictor is not fitted and no champion is registered, `SampleError` for no rows, a row given
         twice and values that are no numbers, `SettingsError` for a `band_quantile` that is none."""
-        if band_quantile is not None and not 0 <= band_quantile < np.inf:
-            raise SettingsError(f"band_quantile={band_quantile} is no width; give what another copy says, at least 0.")
+        if band_quantile is not None and not (is_number(band_quantile) and 0 <= band_quantile < np.inf):
+            raise SettingsError(f"band_quantile={band_quantile!r} is no width; give what another copy says, at least 0.")
         blend = self._ready()
         rows = self._rows(data)
         refuse_repeated(rows)
@@ -359,7 +362,9 @@ class AccountHealthPredictor:
         `data` is one table or an iterable of tables (for example the batches of a scan), so memory stays bounded by one batch. The numbers
         are those of `predict`.
 
-        Raises `SampleError` for a batch size below 1."""
+        Raises `SampleError` for a batch size below 1, `SettingsError` for one that is no whole number."""
+        if not is_whole(rows):
+            raise SettingsError(f"rows={rows!r} is no batch size; give a whole number of at least 1.")
         if rows < 1:
             raise SampleError(f"rows={rows} is no batch size; give at least 1.")
         blend = self._ready()

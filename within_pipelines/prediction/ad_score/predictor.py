@@ -36,6 +36,7 @@ from within_pipelines.prediction.ad_score.suggestions import EDITABLE, EditInter
 from within_pipelines.prediction.ad_score.support import CATEGORIES, Support
 from within_pipelines.prediction.ad_score.vocabulary import TEXT_COLUMNS, joined_text
 from within_pipelines.prediction.ad_score.winning import beside_share, fit_sharpness
+from within_pipelines.prediction.arguments import check_fit, is_number, is_whole
 from within_pipelines.prediction.artifact import read_artifact, write_artifact
 from within_pipelines.prediction.champion import champion_folder
 from within_pipelines.prediction.conformal import conformal_quantile
@@ -72,10 +73,12 @@ class AdScorePredictor:
     def __init__(self, *, kind: str = "stack", level: float = 0.9, encoder: str | TextEncoder | None = None) -> None:
         if kind not in AD_SCORE_KINDS:
             raise SettingsError(f"kind={kind!r} is unknown; give one of {', '.join(AD_SCORE_KINDS)}.")
-        if not 0.5 <= level < 1:
-            raise SettingsError(f"level={level} is no interval level; give a number from 0.5 up to 1.")
+        if not (is_number(level) and 0.5 <= level < 1):
+            raise SettingsError(f"level={level!r} is no interval level; give a number from 0.5 up to 1.")
+        if not (encoder is None or isinstance(encoder, str) or hasattr(encoder, "encode")):
+            raise SettingsError(f"encoder={encoder!r} is no sentence encoder; give its name or folder as text, 'none', or a TextEncoder.")
         self.kind = kind
-        self.level = level
+        self.level = float(level)
         self.encoder = encoder
         self._fitted: Fitted | None = None
 
@@ -162,7 +165,8 @@ class AdScorePredictor:
         Raises `SchemaError` without `headline` or `group_id`, for counts that are no numbers and a `first_day` that holds no dates;
         `SampleError` for labels outside [0, 1], impressions that are missing where there are no labels, or fewer than 12 groups with at
         least two ads; `ArtifactError` when a named encoder is not installed; `SettingsError` for an objective of the rival, which has no
-        network."""
+        network, and for a seed or threads that are no whole numbers."""
+        check_fit(seed=seed, threads=threads)
         # All at once, so that a refused refit leaves the model as it was.
         self._fitted = self._learned(data, labels, seed=seed, threads=threads, objective=objective)
         return self
@@ -275,7 +279,9 @@ class AdScorePredictor:
         `suggestions` asks for up to so many edits per creative, which costs about ten more predictions each.
 
         Raises `NotFittedError` when this predictor is not fitted and no champion is registered, `SchemaError` without `headline` and for
-        columns of another kind, `SampleError` for an empty table."""
+        columns of another kind, `SampleError` for an empty table, `SettingsError` for `suggestions` that are no whole number."""
+        if not (is_whole(suggestions) and suggestions >= 0):
+            raise SettingsError(f"suggestions={suggestions!r} is no number of edits; give a whole number, 0 for none.")
         frame = self._prepared(data)
         state = self._state
         x = state.inputs.matrix(frame)

@@ -73,11 +73,15 @@ class Calendar:
 
     @classmethod
     def load(cls, path: str | Path) -> Self:
-        """Read a YAML file with a safe loader. Raises `SchemaError` when it is not valid or does not fit the schema."""
+        """Read a YAML file with a safe loader.
+
+        Raises `SchemaError` when there is no such file, it is not valid or does not fit the schema."""
         import yaml
 
         try:
             values = yaml.safe_load(Path(path).read_text(encoding="utf-8"))
+        except (OSError, TypeError) as error:
+            raise SchemaError(f"No calendar can be read from {path!s}: {error}; give the path of a YAML file.") from error
         except (yaml.YAMLError, UnicodeDecodeError) as error:
             raise SchemaError(f"{path} is no valid YAML: {error}.") from error
         return cls.of(values)

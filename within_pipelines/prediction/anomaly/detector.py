@@ -9,7 +9,7 @@ from typing import Any, Self
 import numpy as np
 import polars as pl
 
-from within_pipelines.exceptions import NotFittedError, SampleError
+from within_pipelines.exceptions import NotFittedError, SampleError, SchemaError, SettingsError
 from within_pipelines.prediction.anomaly.alarms import p_limit, raise_alarms
 from within_pipelines.prediction.anomaly.bank import Blank, Layer, layers, stacked
 from within_pipelines.prediction.anomaly.calendar import Calendar
@@ -28,6 +28,7 @@ from within_pipelines.prediction.anomaly.learning import Fitted, learn
 from within_pipelines.prediction.anomaly.series import Bools, Floats, Observations, Rhythm, microseconds_of, observations
 from within_pipelines.prediction.anomaly.storage import MODEL, read_detector, write_detector
 from within_pipelines.prediction.anomaly.stream import NEVER, Columns, State, advance, predicted
+from within_pipelines.prediction.arguments import is_number
 from within_pipelines.prediction.champion import champion_folder
 
 # False alarms per series and month at even odds; see `AnomalyDetector.expected_false_alarms_per_month`.
@@ -59,11 +60,11 @@ class AnomalyDetector:
     """
 
     def __init__(self, sensitivity: float = 0.95, *, kind: str = "ensemble_tail") -> None:
-        if not 0 < sensitivity < 1:
-            raise SampleError(f"sensitivity is {sensitivity}; give a number between 0 and 1, e.g. 0.95.")
-        if kind not in MEMBERS:
-            raise SampleError(f"The kind {kind!r} is unknown; give one of {sorted(MEMBERS)}.")
-        self.sensitivity = sensitivity
+        if not (is_number(sensitivity) and 0 < sensitivity < 1):
+            raise SettingsError(f"sensitivity is {sensitivity!r}; give a number between 0 and 1, e.g. 0.95.")
+        if not (isinstance(kind, str) and kind in MEMBERS):
+            raise SettingsError(f"The kind {kind!r} is unknown; give one of {sorted(MEMBERS)}.")
+        self.sensitivity = float(sensitivity)
         self.kind = kind
         self._fitted: Fitted | None = None
 
@@ -185,22 +186,38 @@ class AnomalyDetector:
         "stalled" (see `feeds`) have `points`, the points since the last trustworthy value, which is theirs; repeated values of a stalled
         feed raise no alarm. After an alarm a series stays silent for 36 hours, at least 3 points.
 
-        A feed is missing when its account goes on without it; with `now` (a date, datetime or ISO text, as the table's times are) also
-        when the clock does, so that an account which is silent altogether is told too. What `calendar` explains is left out; `judge`
-        lists it."""
+        A feed is missing when its account goes on without it for 36 hours, at least 3 points; with `now` (a date, datetime or ISO text, as
+        the table's times are) also when the clock does, so that an account which is silent altogether is told too. A series that `fit` or
+        `update` knows and of which `new` has no value, or not even a column or row, is one of them: its `timestamp` and `value` are the
+        last that are known. What had stopped in the data of `fit`, or was told as missing by `update`, is not told again. What `calendar`
+        explains is left out; `judge` lists it.
+
+        An empty list is no word about rows that could not be judged, as all are after a `fit` on a few rows, until a series has four
+        cycles of past (four weeks of days, four days of hours): `judge(new).states` counts the rows by state.
+
+        Raises `SchemaError` and `SampleError` for a table that cannot be read as series, and `SchemaError` for a `calendar` that is no
+        `Calendar` and a `now` that is no moment."""
         judged = self.judge(new, calendar=calendar, now=now)
         return [*judged.feeds, *judged.findings]
 
     def judge(self, new: Any, *, calendar: Calendar | None = None, now: Any = None) -> Judgement:
-        """`detect`, with what the calendar explains beside it and counted by reason."""
+        """`detect`, with what the calendar explains beside it and counted by reason, and the rows counted by state (`states`): how many
+        were "scored", and how many could not be judged because they are "warming_up", "immature" or "missing"."""
         scored, observed, excused, _ = self._score(new, limits="alarms", calendar=calendar)
-        problems, repeats = feed_problems(observed, now=microseconds_of(now, observed))
-        feeds = tuple(feed_finding(problem, scored, observed) for problem in problems)
+        memory, until = self._require().feeds, microseconds_of(now, observed)
+        problems, repeats = feed_problems(observed, now=until, known=memory)
+        unheard = memory.unheard(observed, now=until)
+        feeds = (
+            *(feed_finding(problem, scored, observed) for problem in problems),
+            *(stopped_finding(one, memory.keys[one.series], observed) for one in unheard),
+        )
         findings = alarm_findings(scored.with_columns(alarm=pl.col("alarm") & ~pl.Series(repeats)), observed)
         planned = np.array([reason is not None for reason in excused], dtype=bool)
         explained = alarm_findings(scored.with_columns(alarm=pl.Series(planned, dtype=pl.Boolean)), observed)
         reasons = in_time(observed, planned)
-        return Judgement(feeds, findings, tuple(f | {"reason": excused[row]} for f, row in zip(explained, reasons, strict=True)))
+        suppressed = tuple(f | {"reason": excused[row]} for f, row in zip(explained, reasons, strict=True))
+        counts = scored["state"].value_counts().sort("state")
+        return Judgement(feeds, findings, suppressed, {str(state): int(count) for state, count in counts.iter_rows()})
 
     def update(self, new: Any, *, calendar: Calendar | None = None, now: Any = None) -> list[dict[str, Any]]:
         """What is wrong in `new`, as dicts like those of `detect`, and remember `new`: the next call goes on from here.
@@ -230,6 +247,8 @@ class AnomalyDetector:
     ) -> tuple[pl.DataFrame, Observations, list[str | None], list[Layer]]:
         """The table of `score_series`, what was observed, per row the reason that explains what would have been an alarm, and what is
         remembered."""
+        if not (calendar is None or isinstance(calendar, Calendar)):
+            raise SchemaError(f"calendar={calendar!r} is no calendar; give Calendar.of({{'planned': [...]}}) or Calendar.load(path).")
         fitted = self._require()
         observed = observations(frame, what="The new data")
         microseconds_of(now, observed)  # refused before anything is remembered

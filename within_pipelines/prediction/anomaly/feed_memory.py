@@ -2,16 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Self
 
 import numpy as np
+import polars as pl
 
 from within_pipelines.prediction.anomaly.bank import Layer
 from within_pipelines.prediction.anomaly.cause import PARTS
 from within_pipelines.prediction.anomaly.feeds import FEWEST, RARELY, STUCK
-from within_pipelines.prediction.anomaly.series import HOUR_US, Bools, Floats, Ints
+from within_pipelines.prediction.anomaly.series import HOUR_US, KEY, Bools, Floats, Ints, Observations
 
 NEVER = -(2**61)
 _EMPTY: dict[str, Any] = {
@@ -159,11 +160,49 @@ class FeedMemory:
         repeated[rows] = stalled
         return sorted([*found, *(ended if tell else ())], key=lambda one: (one.known, one.kind, self.keys[one.series])), repeated
 
+    def step_of(self, key: tuple[str, ...]) -> int | None:
+        """The sampling step (microseconds) of a series that had a value, None of any other."""
+        row = self.index.get(key)
+        return None if row is None or self.last[row] <= NEVER else int(self.step[row])
+
+    def metrics_of(self, account: tuple[str, ...], moment: int) -> set[str]:
+        """Metrics that an account (platform, account_id) had by `moment`."""
+        own = np.nonzero((self.account == self.accounts.get(account, -1)) & (self.first <= moment))[0]
+        return {self.keys[row][-1] for row in own}
+
+    def unheard(self, observed: Observations, *, now: int | None = None) -> list[Stopped]:
+        """Known feeds without a value in a whole table, whose account has one there (or `now` is) so much later; nothing is remembered.
+
+        By series; those that were told as missing and have not come back, and ratios whose totals the account has, are left out."""
+        numbered = observed.keys.with_columns(t=pl.Series(observed.time), there=pl.Series(np.isfinite(observed.value)))
+        newest = np.full(len(self.accounts), NEVER)
+        silent = (self.last > NEVER) & ~self.told & (self.steps > 0)
+        held: dict[int, set[str]] = {}
+        for *parts, last in numbered.group_by(KEY).agg(pl.col("t").filter("there").max()).iter_rows():
+            key = tuple(parts)
+            account = self.accounts.get(key[:2])
+            if account is None:
+                continue
+            held.setdefault(account, set()).add(key[-1])
+            if last is not None:
+                newest[account] = max(newest[account], last)
+                silent[self.index.get(key, [])] = False
+        if now is not None:
+            newest = np.maximum(newest, now)
+        rows = np.nonzero(silent)[0]
+        step, until = self.step[rows], newest[self.account[rows]]
+        points = np.rint((until - self.last[rows]) / step).astype(np.int64)
+        found = [
+            Stopped("missing", int(rows[i]), int(self.last[rows[i]]), float(self.value[rows[i]]), int(points[i]), int(until[i]))
+            for i in np.nonzero(points >= _quiet(step))[0]
+        ]
+        told = [one for one in found if not self._derived(one.series, one.known, held.get(int(self.account[one.series]), set()))]
+        return sorted(told, key=lambda one: self.keys[one.series])
+
     def _missing(self, gaps: _Gaps, moments: _Moments, *, remember: bool = False) -> list[Stopped]:
         """The gaps that were long enough at a complete moment before their end."""
         step = self.step[gaps.series]
-        quiet = np.maximum(3, np.rint(36 * HOUR_US / step).astype(np.int64))
-        least = (2 * quiet - 1) * step  # twice the length from which a gap counts as `quiet` points
+        least = (2 * _quiet(step) - 1) * step  # twice the length from which a gap counts as `quiet` points
         account = self.account[gaps.series]
         until = np.minimum(gaps.end, moments.newest(self.clock)[account])
         open_ = (gaps.start > NEVER) & ~gaps.told & (gaps.steps > 0) & (2 * (until - gaps.start) > least)
@@ -181,13 +220,11 @@ class FeedMemory:
                 found.append(Stopped("missing", series, int(gaps.start[i]), float(gaps.value[i]), points, int(told_at[j])))
         return found
 
-    def _derived(self, series: int, moment: int) -> bool:
-        """Whether a series is a ratio whose totals its account has: it may lack a value for lack of a denominator."""
-        metric = self.keys[series][-1]
-        if len(PARTS.get(metric, ())) < 2:
-            return False
-        own = np.nonzero((self.account == self.account[series]) & (self.first <= moment))[0]
-        return set(PARTS[metric]) <= {self.keys[row][-1] for row in own}
+    def _derived(self, series: int, moment: int, held: Collection[str] = ()) -> bool:
+        """Whether a series is a ratio whose totals its account has (or `held` names): it may lack a value for lack of a denominator."""
+        key = self.keys[series]
+        parts = PARTS.get(key[-1], ())
+        return len(parts) > 1 and set(parts) <= self.metrics_of(key[:2], moment) | set(held)
 
     def _correct(self, s: Ints, t: Ints, v: Floats) -> None:
         """Where the last value itself is corrected, the run is counted anew."""
@@ -258,6 +295,12 @@ def _runs(series: Ints, value: Floats, before: Floats, run: Ints) -> tuple[Bools
     began = np.maximum.accumulate(np.where(opens | ~same, at, 0))
     carried = same[began]
     return opens, at - began + np.where(carried, run[series] + 1, 0), np.where(carried, -1, began)
+
+
+def _quiet(step: Ints) -> Ints:
+    """Points without a value from which a feed of each sampling step is missing; as `series.Rhythm.refractory`."""
+    points: Ints = np.maximum(3, np.rint(36 * HOUR_US / step).astype(np.int64))
+    return points
 
 
 def _before(values: Any, blank: Any) -> Any:

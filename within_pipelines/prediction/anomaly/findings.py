@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from typing import Any
 
 import numpy as np
@@ -28,11 +28,15 @@ _KNOWN = 0.5
 
 @dataclass(frozen=True, slots=True)
 class Judgement:
-    """What `AnomalyDetector.judge` says: stopped feeds, alarms, and what a calendar explains (each with its `reason`)."""
+    """What `AnomalyDetector.judge` says: stopped feeds, alarms, and what a calendar explains (each with its `reason`).
+
+    `states` counts the rows of the table by `state` as `AnomalyDetector.score_series` has it, states that no row has left out. Without
+    "scored" nothing was judged, and no alarm is no good news."""
 
     feeds: tuple[dict[str, Any], ...]
     findings: tuple[dict[str, Any], ...]
     suppressed: tuple[dict[str, Any], ...]
+    states: dict[str, int] = field(default_factory=dict)
 
     @property
     def suppressed_by_reason(self) -> dict[str, int]:
@@ -82,8 +86,8 @@ def alarm_findings(scored: pl.DataFrame, observed: Observations) -> tuple[dict[s
 
 
 def stopped_finding(one: Stopped, key: SeriesKey, observed: Observations) -> dict[str, Any]:
-    """A feed of the series `key` that stopped while a stream ran."""
-    ids = {name: part for name, part in zip(KEY, key, strict=True) if name in observed.ids or name == "metric"}
+    """A feed of the series `key` that stopped while a stream ran, or before a table. It names ids of the series that the table lacks."""
+    ids = {name: part for name, part in zip(KEY, key, strict=True) if name in observed.ids or name == "metric" or part}
     return {"kind": one.kind, **ids, "timestamp": observed.as_given(one.time), "value": one.value, "points": one.points}
 
 
