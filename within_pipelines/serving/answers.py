@@ -164,7 +164,10 @@ class AnomalyAnswers:
             return told | {"state": "feed_problem", "findings": [], "points": 0, "smallest_p_value": None}
         frame = series_frame(account)
         judged = predictor.judge(frame, calendar=_calendar(account.get("planned", ())))
-        findings = [_plain(finding) for finding in (*judged.feeds, *judged.findings)]
+        # Who sends rows asks about those: a metric that was not sent is no feed that stopped. An account of the lake comes whole.
+        asked = set(frame["metric"]) if account.get("feed") is None else None
+        feeds = [found for found in judged.feeds if asked is None or found["metric"] in asked]
+        findings = [_plain(finding) for finding in (*feeds, *judged.findings)]
         # As in the daily job: a day on which the feed itself is at fault raises no alarm about the business.
         findings = [found for found in findings if found["kind"] != "anomaly" or found["timestamp"] not in feed["days"]]
         scored = predictor.score_series(frame, limits=False)
