@@ -124,6 +124,7 @@ def test_layers_above_the_highest_are_not_loaded(qwen: Path) -> None:
         {"hidden_act": "gelu"},
         {"use_sliding_window": True},
         {"rope_scaling": {"type": "yarn"}},
+        {"rope_parameters": {"rope_type": "yarn", "rope_theta": 10_000.0}},
         {"num_hidden_layers": 2},
     ],
 )
@@ -136,6 +137,20 @@ def test_a_folder_without_a_vocabulary_is_refused(qwen: Path) -> None:
     (qwen / "tokenizer.json").unlink()
     with pytest.raises(ArtifactError, match=r"holds no tokenizer.json; give a folder with a published BERT, MPNet or Qwen2 model"):
         opened(qwen)
+
+
+def test_settings_that_are_none_and_weights_that_lack_are_refused(qwen: Path) -> None:
+    from safetensors.torch import load_file, save_file
+
+    whole = load_file(qwen / "model.safetensors")
+    save_file({name: part for name, part in whole.items() if "layers.1.mlp.up" not in name}, qwen / "model.safetensors")
+    assert opened(qwen, layers=(1,)).layers == (1,)
+    with pytest.raises(ArtifactError, match=r"lacks layers\.1\.mlp\.up_proj\.weight; give a whole Qwen2 model"):
+        opened(qwen)
+    for text, told in (('{"model_type": ', "is no JSON"), ("[]", "holds no settings")):
+        (qwen / "config.json").write_text(text)
+        with pytest.raises(ArtifactError, match=told):
+            find_encoder(str(qwen), cache=qwen)
 
 
 def test_a_change_of_weights_layers_or_vocabulary_is_another_identity(tmp_path: Path) -> None:
@@ -171,3 +186,13 @@ def test_an_ad_score_is_fitted_on_them_and_knows_them_again(qwen: Path, tmp_path
     assert [score.score for score in loaded.predict(new_ads)] == [score.score for score in predictor.predict(new_ads)]
     with pytest.raises(ArtifactError, match="was fitted on the encoder tiny"):
         AdScorePredictor.load(tmp_path / "model", encoder=SideBySide(encoder.parts[::-1]))
+
+
+def test_packaged_encoders_side_by_side_are_found_again_by_the_name_in_an_artifact(monkeypatch: pytest.MonkeyPatch) -> None:
+    from within_pipelines.prediction.ad_score import predictor
+
+    monkeypatch.setattr(predictor, "find_encoder", lambda name=None: name)
+    for name in ("all-MiniLM-L6-v2", "all-mpnet-base-v2+all-MiniLM-L6-v2"):
+        assert predictor._encoder_of({"name": name}, "folder") == name
+    # A folder's name is no path: the setting says where it is.
+    assert predictor._encoder_of({"name": "all-mpnet-base-v2+qwen2.5-1.5b"}, "folder") is None

@@ -260,6 +260,17 @@ def checked_files(folder: Path, expected: Mapping[str, str] | None = None) -> di
     return digests
 
 
+def read_config(folder: Path) -> dict[str, Any]:
+    """The settings of the model in `folder`, as published. Raises `ArtifactError` when `config.json` is no JSON object."""
+    try:
+        found = json.loads((folder / "config.json").read_text(encoding="utf-8"))
+    except ValueError as error:
+        raise ArtifactError(f"{folder / 'config.json'} is no JSON: {error}; download it again.") from error
+    if not isinstance(found, dict):
+        raise ArtifactError(f"{folder / 'config.json'} holds no settings; download it again.")
+    return found
+
+
 @dataclass(frozen=True, slots=True)
 class SideBySide:
     """Several encoders whose vectors stand side by side, called by their names joined with a plus sign."""
@@ -326,8 +337,8 @@ class TransformerEncoder:
         from tokenizers import Tokenizer
 
         digests = checked_files(folder, expected)
-        config = json.loads((folder / "config.json").read_text())
-        kind, depth = config.get("model_type"), int(config.get("num_hidden_layers", 0))
+        config = read_config(folder)
+        kind, depth = str(config.get("model_type")), int(config.get("num_hidden_layers", 0))
         read = layers if layers is not None else (round(depth / 2), round(3 * depth / 4))
         if kind not in _NAMES or config.get("hidden_act") != "gelu" or not 0 <= min(read) <= max(read) <= depth:
             raise ArtifactError(
@@ -436,8 +447,7 @@ def _opened(name: str, cache: Path) -> TextEncoder:
         folder = Path(name).expanduser().absolute()
         if "+" in name and not folder.is_dir():
             return SideBySide(tuple(_opened(part, cache) for part in name.split("+")))
-        config = folder / "config.json"
-        if config.is_file() and json.loads(config.read_text()).get("model_type") in LANGUAGE_MODELS:
+        if (folder / "config.json").is_file() and read_config(folder).get("model_type") in LANGUAGE_MODELS:
             from within_pipelines.prediction.language_model import LanguageModelEncoder
 
             return LanguageModelEncoder.open(folder, name=folder.name)

@@ -17,7 +17,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from within_pipelines.exceptions import ArtifactError
-from within_pipelines.prediction.encoder import LANGUAGE_MODELS, MOST_TOKENS, checked_files, encode_once
+from within_pipelines.prediction.encoder import LANGUAGE_MODELS, MOST_TOKENS, checked_files, encode_once, read_config
 
 if TYPE_CHECKING:
     import torch
@@ -25,6 +25,12 @@ if TYPE_CHECKING:
 Floats32 = NDArray[np.float32]
 # The first token of a text draws most attention to itself, and its hidden state dwarfs all others: it must not be one of the text.
 _LEAD = "Headline:"
+_PARTS = (
+    *(f"self_attn.{name}_proj.{kind}" for name in "qkv" for kind in ("weight", "bias")),
+    "self_attn.o_proj.weight",
+    *(f"mlp.{name}_proj.weight" for name in ("gate", "up", "down")),
+    *(f"{name}_layernorm.weight" for name in ("input", "post_attention")),
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -123,20 +129,21 @@ class LanguageModelEncoder:
 
         Without `layers` the one at half of the depth is read.
 
-        Raises `ArtifactError` when a file is missing, and when the architecture is none that this code computes."""
+        Raises `ArtifactError` when a file or a part of the weights is missing, and for an architecture that this code does not compute."""
         import torch
         from safetensors import safe_open
         from tokenizers import Tokenizer
 
         digests = checked_files(folder)
-        config = json.loads((folder / "config.json").read_text())
+        config = read_config(folder)
+        rotary = config.get("rope_parameters") or config.get("rope_scaling") or {}
         depth = int(config.get("num_hidden_layers", 0))
         read = layers if layers is not None else (round(depth / 2),)
         if (
             config.get("model_type") not in LANGUAGE_MODELS
             or config.get("hidden_act") != "silu"
             or config.get("use_sliding_window")
-            or config.get("rope_scaling")
+            or rotary.get("rope_type", rotary.get("type", "default")) != "default"
             or not 0 <= min(read) <= max(read) < depth
         ):
             raise ArtifactError(
@@ -154,9 +161,14 @@ class LanguageModelEncoder:
         tokenizer.no_padding()
         tokenizer.no_truncation()
         lead = tuple(tokenizer.encode(_LEAD, add_special_tokens=False).ids)
-        base = config.get("rope_theta") or config.get("rope_parameters", {}).get("rope_theta", 10_000.0)
-        heads = config["num_attention_heads"]
-        weights = DecoderWeights(used, heads, config.get("num_key_value_heads", heads), max(read), config["rms_norm_eps"], float(base))
+        base = config.get("rope_theta") or rotary.get("rope_theta", 10_000.0)
+        heads = int(config.get("num_attention_heads", 0))
+        needed = {"embed_tokens.weight", *(f"layers.{layer}.{part}" for layer in range(max(read)) for part in _PARTS)}
+        if heads < 1 or not needed <= set(used):
+            lacking = ", ".join(sorted(needed - set(used))[:3]) or "num_attention_heads"
+            raise ArtifactError(f"{folder} lacks {lacking}; give a whole Qwen2 model with its weights in one file.")
+        key_heads, epsilon = config.get("num_key_value_heads", heads), config.get("rms_norm_eps", 1e-6)
+        weights = DecoderWeights(used, heads, key_heads, max(read), epsilon, float(base))
         identity = json.dumps([digests["model.safetensors"], digests["tokenizer.json"], read, _LEAD])
         return cls(name, hashlib.sha256(identity.encode()).hexdigest(), read, weights, tokenizer, lead)
 
