@@ -69,10 +69,11 @@ def write_artifact(folder: str | Path, files: Mapping[str, bytes], manifest: Map
     return model_sha256
 
 
-def read_artifact(folder: str | Path) -> Artifact:
-    """Open an artifact after checking the hash of every file.
+def read_artifact(folder: str | Path, *, model: str | None = None) -> Artifact:
+    """Open an artifact, of `model` if that is given, after checking the hash of every file.
 
-    Raises `ArtifactError` when the manifest is missing, a file is missing, was added or changed, or the format is unknown."""
+    Raises `ArtifactError` when the manifest is missing, a file is missing, was added or changed, the format is unknown, or the model is
+    another."""
     folder = Path(folder)
     path = folder / MANIFEST
     if not path.is_file():
@@ -91,6 +92,8 @@ def read_artifact(folder: str | Path) -> Artifact:
     changed = [name for name, digest in listed.items() if not (folder / name).is_file() or sha256_of(folder / name) != digest]
     if changed:
         raise ArtifactError(f"{folder} was changed after it was written: {', '.join(sorted(changed))} does not have its listed hash.")
+    if model is not None and manifest.get("model") != model:
+        raise ArtifactError(f"{folder} holds a {manifest.get('model')} model, not {model}.")
     return Artifact(folder, hashlib.sha256(content).hexdigest(), manifest)
 
 

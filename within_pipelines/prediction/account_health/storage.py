@@ -53,9 +53,7 @@ def read_parts(folder: Path, *, model: str) -> tuple[Artifact, Parts]:
     """The artifact, whose manifest holds the settings, and the parts in it.
 
     Raises `ArtifactError` when it is damaged, of another model, or of a version of this code that kept other parts."""
-    artifact = read_artifact(folder)
-    if artifact.manifest.get("model") != model:
-        raise ArtifactError(f"{folder} holds a {artifact.manifest.get('model')} model, not {model}.")
+    artifact = read_artifact(folder, model=model)
     state = json.loads(artifact.text(_STATE))
     if "blend" not in state:
         raise ArtifactError(f"{folder} was written by an older version that kept other parts; train the model again (`within run`).")

@@ -13,46 +13,41 @@ import numpy as np
 import polars as pl
 from numpy.typing import NDArray
 
-from within_pipelines.exceptions import ArtifactError, NotFittedError, SampleError, SchemaError, SettingsError
+from within_pipelines.exceptions import ArtifactError, NotFittedError, SampleError, SettingsError
 from within_pipelines.features import Speller
 from within_pipelines.prediction.ad_score.answers import accounts_of, answers_of, headline_vectors, normal
 from within_pipelines.prediction.ad_score.contrasts import (
     HIDDEN,
-    Observed,
     between_ad_variance,
-    observe,
     within_group,
 )
 from within_pipelines.prediction.ad_score.fitted import Fitted
 from within_pipelines.prediction.ad_score.folds import clusters_of, folds_of
 from within_pipelines.prediction.ad_score.inputs import Inputs
-from within_pipelines.prediction.ad_score.levels import LevelModel, check_days, check_history
+from within_pipelines.prediction.ad_score.levels import LevelModel, check_history
 from within_pipelines.prediction.ad_score.library import AdLibrary, PastAd
 from within_pipelines.prediction.ad_score.model import Ridge, Sample
 from within_pipelines.prediction.ad_score.network import Network
 from within_pipelines.prediction.ad_score.scores import AdScore, AdScores
 from within_pipelines.prediction.ad_score.stack import Stack
 from within_pipelines.prediction.ad_score.suggestions import EDITABLE, EditInterval, Suggestion, bag_of, edit_distance, edits, offered
-from within_pipelines.prediction.ad_score.support import CATEGORIES, Support
-from within_pipelines.prediction.ad_score.vocabulary import TEXT_COLUMNS, joined_text
+from within_pipelines.prediction.ad_score.support import Support
+from within_pipelines.prediction.ad_score.tables import creatives, observed_ads, with_features
+from within_pipelines.prediction.ad_score.vocabulary import joined_text
 from within_pipelines.prediction.ad_score.winning import beside_share, fit_sharpness
 from within_pipelines.prediction.arguments import check_fit, is_number, is_whole
 from within_pipelines.prediction.artifact import read_artifact, write_artifact
 from within_pipelines.prediction.champion import champion_folder
 from within_pipelines.prediction.conformal import conformal_quantile
 from within_pipelines.prediction.encoder import TextEncoder, find_encoder
-from within_pipelines.prediction.frames import as_polars, as_vector, refuse_nested, require
+from within_pipelines.prediction.frames import require
 from within_pipelines.prediction.objective import ObjectiveFor
 
 Floats = NDArray[np.float64]
 
 AD_SCORE_KINDS: tuple[str, ...] = ("stack", "longer_headline")
-# Impressions that an ad counts for when the table does not say.
-ASSUMED_IMPRESSIONS = 10_000.0
-_MINIMUM_GROUPS = 12
 _LENGTH = ("headline_characters",)
 _MOST_EDITS = 12
-_WORDS = (*TEXT_COLUMNS, *CATEGORIES, "group_id", "cluster_id", "account_id", "campaign_id", "ad_id")
 # Rows whose input matrix is held at once.
 _CHUNK = 8192
 
@@ -120,7 +115,7 @@ class AdScorePredictor:
 
     def encoded_texts(self, data: Any) -> set[str]:
         """The texts of these creatives whose meaning is read, as the encoder is given them."""
-        return {text for own in self._state.inputs.texts(_table(data)).values() for text in own} - {""}
+        return {text for own in self._state.inputs.texts(creatives(data)).values() for text in own} - {""}
 
     @property
     def details(self) -> dict[str, Any]:
@@ -174,8 +169,8 @@ class AdScorePredictor:
     def _learned(self, data: Any, labels: Any, *, seed: int, threads: int, objective: ObjectiveFor | None) -> Fitted:
         from within_pipelines.features import CREATIVE_FEATURES
 
-        frame, seen = _observed(data, labels)
-        frame = _with_features(frame)
+        frame, seen = observed_ads(data, labels)
+        frame = with_features(frame)
         simple = self.kind == "longer_headline"
         if simple and objective is not None:
             raise SettingsError("longer_headline has no network to train with an objective; give objective=None, or kind='stack'.")
@@ -240,8 +235,8 @@ class AdScorePredictor:
         state = self._state
         if state.levels is None:
             raise SampleError("This predictor was fitted on ads without account history, so it has no level to recalibrate.")
-        frame, seen = _observed(recent, labels)
-        frame = _with_features(frame)
+        frame, seen = observed_ads(recent, labels)
+        frame = with_features(frame)
         beside = within_group(state.stack(state.inputs, state.inputs.matrix(frame)), np.ones(frame.height), seen.group, seen.n_groups)
         other = type(self)(kind=self.kind, level=self.level, encoder=self.encoder)
         other._fitted = replace(state, levels=state.levels.recalibrated(frame, seen, beside, level=self.level))
@@ -251,14 +246,14 @@ class AdScorePredictor:
         """Predicted log-odds of a click of each row, less the mean over all past ads (not of the siblings).
 
         Memory does not grow with the number of rows beyond the answer itself."""
-        state, frame = self._state, _table(data)
+        state, frame = self._state, creatives(data)
         chunks = [state.stack(state.inputs, state.inputs.matrix(part)) for part in frame.iter_slices(_CHUNK)]
         return (np.concatenate(chunks) if chunks else np.zeros(0)) - state.centre
 
     def smooth_part(self, data: Any) -> tuple[Network | Ridge, Floats, Floats]:
         """(the network, or the line on words where there is none; what it sees of these ads; the spread of each input in training, 0 for
         constant ones). For attacks and certificates, which ask about inputs and not about ads."""
-        state, frame = self._state, _table(data)
+        state, frame = self._state, creatives(data)
         part, columns = state.stack.smooth_part(state.inputs, state.inputs.matrix(frame))
         return part, columns, np.where(np.isfinite(part.scale), part.scale, 0.0)
 
@@ -324,14 +319,14 @@ class AdScorePredictor:
         if not tried:
             return [() for _ in creatives]
         schema = frame.select(given).schema
-        changed = _with_features(pl.DataFrame([edited for *_, edited in tried], schema=schema))
+        changed = with_features(pl.DataFrame([edited for *_, edited in tried], schema=schema))
         after, reasons = [], []
         for part in changed.iter_slices(_CHUNK // 8):
             x = state.inputs.matrix(part)
             after.append(state.stack(state.inputs, x))
             reasons += state.support.reasons(state.inputs, part, x)
         # Beside the creative itself without its siblings' history, which an edit does not change.
-        before = state.stack(state.inputs, state.inputs.matrix(_with_features(frame.select(given))))
+        before = state.stack(state.inputs, state.inputs.matrix(with_features(frame.select(given))))
         gain = np.concatenate(after) - before[[row for row, *_ in tried]]
         found: list[list[Suggestion]] = [[] for _ in creatives]
         for i, (row, field, value, edited) in enumerate(tried):
@@ -360,7 +355,7 @@ class AdScorePredictor:
         """The creatives as they were given."""
         if not self.fitted:
             self.__dict__.update(type(self).load(champion_folder(self.model)).__dict__)
-        frame = _table(data)
+        frame = creatives(data)
         if frame.is_empty():
             raise SampleError("The table holds no creatives; give at least one row.")
         require(frame, ["headline"], why="give the creatives' texts, missing ones as null.")
@@ -410,9 +405,7 @@ class AdScorePredictor:
         Raises `ArtifactError` when the artifact is damaged or of another model, or when the encoder that it was fitted on is not here."""
         from safetensors.numpy import load
 
-        artifact = read_artifact(folder)
-        if artifact.manifest.get("model") != cls.model:
-            raise ArtifactError(f"{folder} holds a {artifact.manifest.get('model')} model, not {cls.model}.")
+        artifact = read_artifact(folder, model=cls.model)
         if artifact.manifest.get("features_sha256") != _features_sha256():
             raise ArtifactError(f"{folder} was fitted on creative features as another release computes them; train again (`within run`).")
         wanted = artifact.manifest["encoder"]
@@ -454,16 +447,10 @@ class AdScorePredictor:
         return loaded
 
 
-def _table(data: Any) -> pl.DataFrame:
-    frame = as_polars(data)
-    refuse_nested(frame, _WORDS)
-    return frame
-
-
 def _encoder_of(wanted: dict[str, Any], folder: str | Path) -> TextEncoder | None:
     from within_pipelines.prediction.encoder import PACKAGED
 
-    if wanted["name"] in PACKAGED:
+    if all(part in PACKAGED for part in wanted["name"].split("+")):
         return find_encoder(wanted["name"])
     return find_encoder()
 
@@ -474,16 +461,6 @@ def _features_sha256() -> str:
     return CREATIVE_FEATURES.sha256
 
 
-def _with_features(frame: pl.DataFrame) -> pl.DataFrame:
-    """The table with the hand-made features, computed unless it holds them already."""
-    from within_pipelines.features import CREATIVE_FEATURES, creative_features
-
-    if set(CREATIVE_FEATURES.columns) <= set(frame.columns):
-        return frame
-    features = creative_features(frame)
-    return pl.concat([frame.drop([c for c in features.columns if c in frame.columns]), features], how="horizontal")
-
-
 def _siblings(frame: pl.DataFrame) -> NDArray[np.intp] | None:
     if "group_id" not in frame.columns:
         return None
@@ -492,52 +469,3 @@ def _siblings(frame: pl.DataFrame) -> NDArray[np.intp] | None:
     # Ads whose group is not known are nobody's siblings: each is its own group.
     alone = iter(range(len(place), len(place) + frame.height))
     return np.array([place[name] if name else next(alone) for name in names], dtype=np.intp)
-
-
-def _check_counts(frame: pl.DataFrame) -> None:
-    for name in ("impressions", "clicks"):
-        kind = frame.schema.get(name, pl.Null())
-        if not (kind.is_numeric() or kind == pl.Null):
-            raise SchemaError(f"The column {name} holds {kind}; give counts as numbers.")
-
-
-def _observed(data: Any, labels: Any) -> tuple[pl.DataFrame, Observed]:
-    """The usable ads (in groups of at least two) and what was observed of them."""
-    frame = _table(data)
-    require(frame, ["headline", "group_id"], why="group_id names the ads that compete with each other.")
-    if frame.is_empty():
-        raise SampleError("The table holds no ads; give past ads with their results.")
-    check_history(frame)
-    check_days(frame)
-    _check_counts(frame)
-    if labels is None:
-        require(frame, ["clicks", "impressions"], why="without labels the click-through rate comes from these.")
-        if unknown := frame["impressions"].null_count():
-            raise SampleError(
-                f"impressions are missing in {unknown} of {frame.height} rows, and without labels the click-through rate comes from them; "
-                "drop those rows, or give labels (such a row then counts as 10,000 impressions)."
-            )
-        # An ad that was never shown has no rate; it is dropped below.
-        rated = pl.when(pl.col("impressions") > 0).then(pl.col("clicks").cast(pl.Float64) / pl.col("impressions").cast(pl.Float64))
-        labels = frame.select(rated.otherwise(0.0))[:, 0]
-    rate = as_vector(labels, rows=frame.height, what="labels")
-    if rate.min() < 0 or rate.max() > 1:
-        raise SampleError(f"labels lie in [{rate.min():g}, {rate.max():g}]; give click-through rates between 0 and 1.")
-    given = frame["impressions"] if "impressions" in frame.columns else pl.Series([None] * frame.height, dtype=pl.Float64)
-    shown = given.cast(pl.Float64).fill_null(ASSUMED_IMPRESSIONS)
-    bad = int(((shown < 0) | shown.is_infinite()).sum())
-    if bad:
-        raise SampleError(f"impressions are negative or infinite in {bad} of {frame.height} rows; correct or drop them first.")
-    frame = frame.with_columns(pl.Series("_rate", rate, dtype=pl.Float64), shown.alias("_shown"))
-    # An ad that was never shown is no sibling, so it goes before siblings are counted.
-    frame = frame.filter((pl.col("_shown") > 0) & (pl.col("group_id").cast(pl.String) != ""))
-    frame = frame.filter(pl.len().over("group_id") > 1)
-    groups = frame["group_id"].n_unique()
-    if groups < _MINIMUM_GROUPS:
-        raise SampleError(
-            f"{groups} groups hold at least two ads; at least {_MINIMUM_GROUPS} are needed to learn what makes the difference."
-        )
-    if not (frame["_rate"] > 0).any():
-        raise SampleError(f"None of {frame.height} ads was clicked; without a click nothing tells what makes the difference.")
-    frame = frame.sort("group_id", maintain_order=True)
-    return frame, observe(frame["_rate"].to_numpy(), frame["_shown"].to_numpy(), frame["group_id"].cast(pl.String).to_numpy())

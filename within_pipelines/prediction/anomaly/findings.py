@@ -52,14 +52,14 @@ def scored_table(observed: Observations, numbers: dict[str, Floats], alarm: Bool
     for name in NUMBERS[1:]:  # what was expected stands also where nothing came
         numbers[name][~judged] = np.nan
     state = np.where(np.isnan(observed.value), "missing", np.where(observed.maturity < MATURE, "immature", "warming_up"))
-    direction = np.where(judged, np.where(up, "up", "down"), None)  # type: ignore[call-overload]
+    direction = np.where(judged, np.where(up, "up", "down"), "")
     table = observed.keys.select(*observed.ids, "metric").with_columns(
         timestamp=observed.original,
         value=pl.Series(observed.value),
         currency=pl.Series(observed.currency, dtype=pl.String),
         **{name: pl.Series(numbers[name]) for name in NUMBERS},
         score=pl.Series(-np.log10(numbers["p_value"])),
-        direction=pl.Series(direction.tolist(), dtype=pl.String),
+        direction=pl.Series(direction.tolist(), dtype=pl.String).replace("", None),
         alarm=pl.Series(alarm),
         state=pl.Series(np.where(judged, "scored", state).tolist(), dtype=pl.String),
     )

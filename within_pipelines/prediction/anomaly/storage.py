@@ -51,9 +51,7 @@ def _array(part: Any) -> bytes:
 
 def read_detector(folder: Path) -> tuple[str, float, Fitted]:
     """Kind, sensitivity and what was learned. Raises `ArtifactError` for another model's artifact or arrays that do not fit."""
-    artifact = read_artifact(folder)
-    if artifact.manifest.get("model") != MODEL:
-        raise ArtifactError(f"{folder} holds the model {artifact.manifest.get('model')!r}; an {MODEL} detector cannot load it.")
+    artifact = read_artifact(folder, model=MODEL)
     learned = json.loads(artifact.text(_LEARNED))
     if "laws" not in learned:
         raise ArtifactError(f"{folder} was written by a version before detectors kept a state; train it again.")
